@@ -1,0 +1,67 @@
+//! Lease calls.
+
+use proto::etcdserverpb::lease_client::LeaseClient;
+use proto::etcdserverpb::{
+    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
+    LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
+};
+use tonic::Status;
+
+use crate::channel::{Client, Safety};
+use crate::error::Error;
+
+impl Client {
+    /// Grants a lease of `ttl_s` seconds; the store picks the id.
+    ///
+    /// # Errors
+    /// See [`Error::happened`]; a lease granted unknown to us ends by itself.
+    pub async fn lease_grant(&self, ttl_s: i64) -> Result<LeaseGrantResponse, Error> {
+        self.call(Safety::Write, |channel| async move {
+            LeaseClient::new(channel).lease_grant(LeaseGrantRequest { ttl: ttl_s, id: 0 }).await
+        })
+        .await
+    }
+
+    /// Revokes a lease and deletes its keys.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with code `NotFound` for an unknown lease.
+    pub async fn lease_revoke(&self, id: i64) -> Result<LeaseRevokeResponse, Error> {
+        self.call(Safety::Write, |channel| async move {
+            LeaseClient::new(channel).lease_revoke(LeaseRevokeRequest { id }).await
+        })
+        .await
+    }
+
+    /// What is left of a lease; `ttl` is −1 when it does not exist.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn lease_time_to_live(
+        &self,
+        id: i64,
+        keys: bool,
+    ) -> Result<LeaseTimeToLiveResponse, Error> {
+        self.call(Safety::Read, |channel| async move {
+            LeaseClient::new(channel).lease_time_to_live(LeaseTimeToLiveRequest { id, keys }).await
+        })
+        .await
+    }
+
+    /// Renews a lease once; `ttl` is 0 when it does not exist any more.
+    ///
+    /// # Errors
+    /// See [`Error`]; renewing twice is harmless, so lost answers are retried.
+    pub async fn lease_keep_alive_once(&self, id: i64) -> Result<LeaseKeepAliveResponse, Error> {
+        self.call(Safety::Read, |channel| async move {
+            let requests = tokio_stream::once(LeaseKeepAliveRequest { id });
+            let mut answers =
+                LeaseClient::new(channel).lease_keep_alive(requests).await?.into_inner();
+            let answer = answers.message().await?;
+            answer
+                .map(tonic::Response::new)
+                .ok_or_else(|| Status::unavailable("the keep-alive stream ended without an answer"))
+        })
+        .await
+    }
+}
