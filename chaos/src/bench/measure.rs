@@ -1,0 +1,49 @@
+//! CPU time and memory of processes, from /proc.
+
+use anyhow::Context as _;
+use nix::unistd::{SysconfVar, sysconf};
+use serde::Serialize;
+
+/// CPU time that a process and its ended threads have used, in microseconds.
+pub(super) fn cpu_us(pid: u32) -> anyhow::Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .with_context(|| format!("process {pid} is not there"))?;
+    // The name, in parentheses, may hold blanks; user and system time are fields 14 and 15.
+    let (_, rest) = stat.rsplit_once(')').context("a stat line has a name")?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks: u64 = [11, 12]
+        .iter()
+        .map(|at| fields.get(*at).and_then(|field| field.parse::<u64>().ok()))
+        .sum::<Option<u64>>()
+        .context("a stat line has CPU times")?;
+    let a_second = sysconf(SysconfVar::CLK_TCK)?.context("the kernel knows its tick")?;
+    Ok(ticks * 1_000_000 / u64::try_from(a_second)?)
+}
+
+/// CPU time of several processes together.
+pub(super) fn cpu_us_of(pids: &[u32]) -> anyhow::Result<u64> {
+    pids.iter().map(|pid| cpu_us(*pid)).sum()
+}
+
+/// Memory of one process, in KiB.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Memory {
+    /// The process.
+    pub pid: u32,
+    /// All pages that are in memory.
+    pub rss_kib: u64,
+    /// Those of them that no file backs.
+    pub anon_kib: u64,
+}
+
+/// Memory of a process now.
+pub(super) fn memory(pid: u32) -> anyhow::Result<Memory> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("process {pid} is not there"))?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        number.with_context(|| format!("process {pid} has no {name}"))
+    };
+    Ok(Memory { pid, rss_kib: field("VmRSS:")?, anon_kib: field("RssAnon:")? })
+}

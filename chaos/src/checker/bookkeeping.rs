@@ -1,0 +1,116 @@
+//! Whether the run was worth judging, and whether the cluster came back in time.
+//!
+//! | Rule | What always holds |
+//! |------|-------------------|
+//! | B1 | Reads and writes of every kind were acknowledged, through every member. |
+//! | B2 | Every fault had effect: clients felt it, and one on the leader brought a later term. |
+//! | B3 | A healed member serves linearizable reads within the recovery deadline. |
+//! | B4 | While a quorum is left, a write is acknowledged within the recovery deadline of a fault; |
+//! |    | else within that of its healing. |
+//! | B5 | Every watcher was told something. |
+
+use super::Verdict;
+use crate::history::{Action, Fault, History, Step};
+use crate::limits;
+
+/// Checks B1 to B5.
+pub fn check(history: &History) -> Verdict {
+    let mut verdict = Verdict::new("bookkeeping");
+    check_variety(history, &mut verdict);
+    for fault in &history.faults {
+        check_effect(history, fault, &mut verdict);
+        check_recovery(history, fault, &mut verdict);
+    }
+    for watch in &history.watches {
+        verdict.checked += 1;
+        if watch.seen.iter().all(|seen| seen.events.is_empty()) {
+            verdict.fail("B5", Vec::new(), format!("watcher {} was told nothing", watch.name));
+        }
+    }
+    verdict
+}
+
+fn check_variety(history: &History, verdict: &mut Verdict) {
+    let acknowledged = || history.ops.iter().filter(|op| op.reply().is_some());
+    for state in &history.finals {
+        verdict.checked += 1;
+        if !acknowledged().any(|op| op.member == state.member) {
+            let text = format!("member {} acknowledged nothing", state.member);
+            verdict.fail("B1", Vec::new(), text);
+        }
+    }
+    for kind in ["put", "delete", "get", "list", "txn"] {
+        verdict.checked += 1;
+        if !acknowledged().any(|op| kind_of(&op.action) == kind) {
+            verdict.fail("B1", Vec::new(), format!("no {kind} was acknowledged"));
+        }
+    }
+}
+
+/// The kind of an action, as reports name it.
+pub fn kind_of(action: &Action) -> &'static str {
+    match action {
+        Action::Single { step: Step::Put { .. }, .. } => "put",
+        Action::Single { step: Step::Delete { .. }, .. } => "delete",
+        Action::Single { step: Step::Get { .. }, .. } => "get",
+        Action::Single { step: Step::List { .. }, .. } => "list",
+        Action::Txn { .. } => "txn",
+    }
+}
+
+fn check_effect(history: &History, fault: &Fault, verdict: &mut Verdict) {
+    verdict.checked += 1;
+    let on_leader = fault.leader_before.is_some_and(|leader| fault.members.contains(&leader));
+    if on_leader && fault.term_after <= fault.term_before {
+        verdict.fail(
+            "B2",
+            Vec::new(),
+            format!("{}: the term stayed {}: no new election", fault.name, fault.term_after),
+        );
+    }
+    let felt = history.ops.iter().any(|op| {
+        let failed = op.reply().is_none();
+        failed && op.invoked_ns <= fault.healed_ns && op.completed_ns >= fault.injected_ns
+    });
+    if !felt {
+        verdict.fail("B2", Vec::new(), format!("{}: no client felt it", fault.name));
+    }
+}
+
+fn check_recovery(history: &History, fault: &Fault, verdict: &mut Verdict) {
+    verdict.checked += 2;
+    let deadline_ms = u64::try_from(limits::RECOVERY_DEADLINE.as_millis()).unwrap_or(u64::MAX);
+    let name = &fault.name;
+    match fault.recovered_ns {
+        None => {
+            verdict.fail("B3", Vec::new(), format!("{name}: {:?} never came back", fault.members));
+        }
+        Some(recovered) => {
+            let took_ms = recovered.saturating_sub(fault.healed_ns) / 1_000_000;
+            if took_ms > deadline_ms {
+                let text = format!("{name}: {:?} took {took_ms} ms to come back", fault.members);
+                verdict.fail("B3", Vec::new(), text);
+            }
+        }
+    }
+    match write_gap_ms(history, fault) {
+        Some(gap_ms) if gap_ms <= deadline_ms => {}
+        gap => {
+            let text = format!("{name}: no write within {deadline_ms} ms, but {gap:?} ms");
+            verdict.fail("B4", Vec::new(), text);
+        }
+    }
+}
+
+/// Time from a fault (or from its healing, when it left no quorum) to the first acknowledgement of
+/// a write that was sent after it, in milliseconds; `None` when there was none.
+pub fn write_gap_ms(history: &History, fault: &Fault) -> Option<u64> {
+    let quorum_left = fault.members.len() * 2 < history.finals.len();
+    let since = if quorum_left { fault.injected_ns } else { fault.healed_ns };
+    history
+        .ops
+        .iter()
+        .filter(|op| op.invoked_ns >= since && op.write().is_some())
+        .map(|op| (op.completed_ns - since) / 1_000_000)
+        .min()
+}

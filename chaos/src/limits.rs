@@ -1,0 +1,57 @@
+//! Every limit of the harness in one table: nothing here waits, grows or retries without one.
+
+use std::time::Duration;
+
+/// Longest time one client operation may take before its outcome is recorded as unknown.
+pub const OPERATION_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Longest time to wait for a TCP connection to a member on this machine.
+pub const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Longest time from starting all members of a new cluster to serving a linearizable read on each.
+pub const BRING_UP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The promise: a member that was started again serves linearizable reads within this time, and
+/// the cluster acknowledges a write within this time of losing its leader.
+pub const RECOVERY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long the harness waits for a recovery before it gives the run up. Longer than the promise,
+/// so that a slow recovery is reported with its time and not as "never".
+pub const RECOVERY_GIVE_UP: Duration = Duration::from_secs(60);
+
+/// Pause between two looks at a condition that is awaited.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(25);
+
+/// Time for a watcher, at the end, to have been told everything.
+pub const WATCH_CATCH_UP_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Pause before a watcher opens its stream again on a member that refused it.
+pub const WATCH_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often a watcher asks for its progress when it was told to.
+pub const WATCH_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// A watcher whose stream is silent for this long opens another one, so that a stream on a paused
+/// or half-dead member does not end the observation.
+pub const WATCH_SILENCE: Duration = Duration::from_secs(5);
+
+/// Time for a member to end after SIGTERM before it gets SIGKILL.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Operations kept in one history; a client that would record more stops.
+pub const HISTORY_OPERATIONS_MAX: usize = 2_000_000;
+
+/// Violations a checker lists; it counts all of them.
+pub const VIOLATIONS_LISTED_MAX: usize = 20;
+
+/// Streams the load generator keeps open on one connection. Servers commonly allow at least 100.
+pub const BENCH_STREAMS_PER_CONNECTION_MAX: usize = 10_000;
+
+/// Largest message the load generator accepts, in bytes.
+pub const BENCH_RESPONSE_BYTES_MAX: usize = 64 << 20;
+
+/// Longest latency the load generator's histogram can hold, in microseconds (10 minutes).
+pub const BENCH_LATENCY_US_MAX: u64 = 600_000_000;
+
+/// Longest time one operation of the load generator may take before it is counted as an error.
+pub const BENCH_OPERATION_DEADLINE: Duration = Duration::from_secs(30);

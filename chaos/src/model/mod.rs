@@ -1,0 +1,3 @@
+//! What the system should do, one operation after the other.
+
+pub mod kv;
