@@ -1,1 +1,32 @@
-//! .
+//! The Kubernetes API without I/O: schema, decoding, defaults, validation, patches, tables.
+//!
+//! Everything here takes values and returns values; clocks, sockets and random numbers are the
+//! caller's. The path of a write: [`decode::body`] → [`defaults::apply`] →
+//! [`strategy::prepare_for_create`] (or `_update`) → [`validate::create`] (or `update`) →
+//! [`Object::to_json`] into the store; the path of a read: stored bytes →
+//! [`header::with_resource_version`] → JSON as it is, [`protobuf::encode`] or [`table`].
+
+pub mod decode;
+pub mod defaults;
+pub mod discovery;
+pub mod field;
+pub mod header;
+pub mod kinds;
+pub mod limits;
+mod object;
+pub mod openapi;
+pub mod patch;
+pub mod protobuf;
+pub mod quantity;
+pub mod schema;
+pub mod selector;
+pub mod status;
+pub mod strategy;
+pub mod table;
+pub mod time;
+pub mod validate;
+
+pub use kinds::ResourceInfo;
+pub use object::{Object, OwnerReference};
+pub use schema::Schema;
+pub use status::Status;

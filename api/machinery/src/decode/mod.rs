@@ -1,0 +1,185 @@
+//! Request bodies to objects: JSON, YAML and protobuf, strict about unknown and duplicate fields.
+
+pub(crate) mod raw;
+pub(crate) mod walk;
+
+use serde_json::Value;
+
+use self::raw::Raw;
+use self::walk::Walk;
+use crate::kinds;
+use crate::schema::TypeId;
+use crate::{Object, Status, protobuf};
+
+/// How a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
+impl Encoding {
+    /// From a `Content-Type`, parameters ignored; an absent one is JSON.
+    #[must_use]
+    pub fn of_content_type(content_type: &str) -> Option<Self> {
+        match content_type.split(';').next().unwrap_or("").trim() {
+            "" | "application/json" => Some(Self::Json),
+            "application/yaml" => Some(Self::Yaml),
+            "application/vnd.kubernetes.protobuf" => Some(Self::Protobuf),
+            _ => None,
+        }
+    }
+}
+
+/// What is done about unknown and duplicate fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    Ignore,
+    #[default]
+    Warn,
+    Strict,
+}
+
+impl FieldValidation {
+    /// Reads the query parameter `fieldValidation`; an empty one is the default.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "" | "Warn" => Some(Self::Warn),
+            "Ignore" => Some(Self::Ignore),
+            "Strict" => Some(Self::Strict),
+            _ => None,
+        }
+    }
+}
+
+/// A decoded body.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    pub object: Object,
+    /// One `Warning: 299 - "…"` header each.
+    pub warnings: Vec<String>,
+}
+
+/// The kind that a body should have.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    pub api_version: &'a str,
+    pub kind: &'a str,
+}
+
+/// Decodes a body that should be of a kind: an object of a resource, `DeleteOptions`, `Scale`,
+/// `Binding` … The result always has `apiVersion` and `kind`.
+///
+/// # Errors
+/// 400 when the body does not parse, is of another kind, has a field of a wrong type, or (with
+/// `Strict`) unknown or duplicate fields.
+pub fn body(
+    bytes: &[u8],
+    encoding: Encoding,
+    expected: Expected<'_>,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let raw = match encoding {
+        Encoding::Json => parse_json(bytes)?,
+        Encoding::Yaml => parse_yaml(bytes)?,
+        Encoding::Protobuf => {
+            let object = protobuf::decode(bytes)?;
+            check_kind(object.api_version(), object.kind(), expected)?;
+            return Ok(Decoded { object, warnings: Vec::new() });
+        }
+    };
+    let api_version = raw.text_of("apiVersion").unwrap_or("").to_owned();
+    let kind = raw.text_of("kind").unwrap_or("").to_owned();
+    check_kind(&api_version, &kind, expected)?;
+    let type_id = kinds::type_of(expected.api_version, expected.kind).ok_or_else(|| {
+        Status::internal(&format!("no schema for {} {}", expected.api_version, expected.kind))
+    })?;
+    fit(raw, type_id, expected, validation)
+}
+
+/// Fits a tree (a patched object, say) to its type, as [`body`] does with a body.
+///
+/// # Errors
+/// 400 as for [`body`].
+pub fn value(
+    value: Value,
+    expected: Expected<'_>,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let type_id = kinds::type_of(expected.api_version, expected.kind).ok_or_else(|| {
+        Status::internal(&format!("no schema for {} {}", expected.api_version, expected.kind))
+    })?;
+    fit(value.into(), type_id, expected, validation)
+}
+
+fn fit(
+    raw: Raw,
+    type_id: TypeId,
+    expected: Expected<'_>,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let (_, version) = kinds::split_api_version(expected.api_version);
+    let refuse = |why: &str| {
+        let kind = expected.kind;
+        Status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
+        ))
+    };
+    let mut walk = Walk::new();
+    let map = walk.message(type_id, raw).map_err(|why| refuse(&why))?;
+    let mut object = Object(map);
+    object.set_api_version_and_kind(expected.api_version, expected.kind);
+    let errors = walk.strict_errors;
+    match validation {
+        FieldValidation::Strict if !errors.is_empty() => {
+            Err(refuse(&format!("strict decoding error: {}", errors.join(", "))))
+        }
+        FieldValidation::Warn => Ok(Decoded { object, warnings: errors }),
+        FieldValidation::Strict | FieldValidation::Ignore => {
+            Ok(Decoded { object, warnings: Vec::new() })
+        }
+    }
+}
+
+fn check_kind(api_version: &str, kind: &str, expected: Expected<'_>) -> Result<(), Status> {
+    // DeleteOptions travel under the group of the object, or under meta.k8s.io, or under v1.
+    let is_options = expected.kind.ends_with("Options");
+    if !kind.is_empty() && kind != expected.kind {
+        let (group, version) = kinds::split_api_version(expected.api_version);
+        return Err(Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): \
+             converting ({group}/{version}, Kind={kind}) to ({group}/{version}, Kind={}): unknown conversion",
+            expected.kind, expected.kind
+        )));
+    }
+    if !api_version.is_empty() && api_version != expected.api_version && !is_options {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({})",
+            expected.api_version
+        )));
+    }
+    Ok(())
+}
+
+fn parse_json(bytes: &[u8]) -> Result<Raw, Status> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Status::bad_request(format!(
+            "couldn't get version/kind; json parse error: {error}"
+        ))
+    })
+}
+
+/// Reads YAML (or JSON); what `application/apply-patch+yaml` bodies need too.
+///
+/// # Errors
+/// 400 when it does not parse.
+pub fn parse_yaml(bytes: &[u8]) -> Result<Raw, Status> {
+    let refuse = |why: &str| Status::bad_request(format!("error converting YAML to JSON: {why}"));
+    let text = std::str::from_utf8(bytes).map_err(|error| refuse(&error.to_string()))?;
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| refuse(&error.to_string()))
+}

@@ -1,0 +1,330 @@
+//! Fits a document to the schema: finds unknown and duplicate fields, checks types, and writes
+//! zero values as Go does, so that what is stored is what upstream would have stored.
+
+use std::collections::HashSet;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::raw::Raw;
+use crate::limits::{NESTING_DEPTH_MAX, STRICT_ERRORS_MAX};
+use crate::schema::{Field, Kind, Presence, Schema, Shape, Special, TypeId};
+use crate::{quantity, time};
+
+/// One pass over one document.
+pub struct Walk {
+    schema: &'static Schema,
+    path: Vec<String>,
+    /// `unknown field "…"`, `duplicate field "…"`, in document order.
+    pub strict_errors: Vec<String>,
+}
+
+/// A value of the wrong type; the text goes behind "cannot be handled as a …: ".
+pub type TypeError = String;
+
+impl Walk {
+    pub fn new() -> Self {
+        Self { schema: Schema::get(), path: Vec::new(), strict_errors: Vec::new() }
+    }
+
+    fn path(&self) -> String {
+        let mut out = String::new();
+        for part in &self.path {
+            if !out.is_empty() && !part.starts_with('[') {
+                out.push('.');
+            }
+            out.push_str(part);
+        }
+        out
+    }
+
+    fn strict(&mut self, what: &str, key: &str) {
+        if self.strict_errors.len() >= STRICT_ERRORS_MAX {
+            return;
+        }
+        self.path.push(key.to_owned());
+        let text = format!("{what} field \"{}\"", self.path());
+        self.path.pop();
+        if !self.strict_errors.contains(&text) {
+            self.strict_errors.push(text);
+        }
+    }
+
+    fn mismatch(&self, owner: TypeId, found: &str, wanted: &str) -> TypeError {
+        let path: Vec<_> =
+            self.path.iter().filter(|part| !part.starts_with('[')).map(String::as_str).collect();
+        let owner = self.schema.of(owner).short_name();
+        format!(
+            "json: cannot unmarshal {found} into Go struct field {owner}.{} of type {wanted}",
+            path.join(".")
+        )
+    }
+
+    /// An object of a type; `null` is an empty one.
+    pub fn message(&mut self, id: TypeId, raw: Raw) -> Result<Map<String, Value>, TypeError> {
+        let members = match raw {
+            Raw::Object(members) => members,
+            Raw::Null => Vec::new(),
+            other => {
+                let wanted = self.schema.of(id).go_name().to_owned();
+                return Err(self.mismatch(id, other.go_kind(), &wanted));
+            }
+        };
+        if self.path.len() > NESTING_DEPTH_MAX {
+            return Err("exceeded max depth".to_owned());
+        }
+        let mut out = Map::new();
+        let mut seen = HashSet::new();
+        for (key, value) in members {
+            if !seen.insert(key.clone()) {
+                self.strict("duplicate", &key);
+            }
+            let is_type_meta = self.schema.of(id).has_type_meta
+                && matches!(key.as_str(), "apiVersion" | "kind");
+            if let Some(field) = self.schema.field(id, &key) {
+                self.path.push(key.clone());
+                let value = self.field(id, field, value)?;
+                self.path.pop();
+                out.insert(key, value);
+            } else if is_type_meta {
+                match value {
+                    Raw::Text(text) => {
+                        out.insert(key, text.into());
+                    }
+                    Raw::Null => {}
+                    other => {
+                        self.path.push(key);
+                        return Err(self.mismatch(id, other.go_kind(), "string"));
+                    }
+                }
+            } else {
+                self.strict("unknown", &key);
+            }
+        }
+        finish(self.schema, id, &mut out);
+        Ok(out)
+    }
+
+    fn field(&mut self, owner: TypeId, field: &Field, raw: Raw) -> Result<Value, TypeError> {
+        if raw == Raw::Null {
+            return Ok(Value::Null);
+        }
+        match (field.shape, raw) {
+            (Shape::One, raw) => self.one(owner, field.kind, raw),
+            (Shape::List, Raw::List(items)) => {
+                let mut out = Vec::with_capacity(items.len());
+                for (index, item) in items.into_iter().enumerate() {
+                    let last = self.path.len();
+                    self.path.push(format!("[{index}]"));
+                    out.push(self.item(owner, field.kind, item)?);
+                    self.path.truncate(last);
+                }
+                Ok(Value::Array(out))
+            }
+            (Shape::Map, Raw::Object(members)) => {
+                let mut out = Map::new();
+                for (key, value) in members {
+                    if out.contains_key(&key) {
+                        self.strict("duplicate", &key);
+                    }
+                    self.path.push(key.clone());
+                    let value = self.item(owner, field.kind, value)?;
+                    self.path.pop();
+                    out.insert(key, value);
+                }
+                Ok(Value::Object(out))
+            }
+            (shape, other) => {
+                let wanted = self.go_type(shape, field.kind);
+                Err(self.mismatch(owner, other.go_kind(), &wanted))
+            }
+        }
+    }
+
+    /// A member of a list or map: null is the zero value there.
+    fn item(&mut self, owner: TypeId, kind: Kind, raw: Raw) -> Result<Value, TypeError> {
+        if raw != Raw::Null {
+            return self.one(owner, kind, raw);
+        }
+        Ok(match kind {
+            Kind::String | Kind::Bytes => "".into(),
+            Kind::Int32 | Kind::Int64 | Kind::Double => 0.into(),
+            Kind::Bool => false.into(),
+            Kind::Message(id) => match self.schema.of(id).special {
+                Special::None => Value::Object(self.message(id, Raw::Null)?),
+                Special::Quantity => "0".into(),
+                Special::Items => json!([]),
+                _ => Value::Null,
+            },
+        })
+    }
+
+    fn one(&mut self, owner: TypeId, kind: Kind, raw: Raw) -> Result<Value, TypeError> {
+        let found = raw.go_kind();
+        let value = match (kind, raw) {
+            (Kind::String, Raw::Text(text)) => Some(text.into()),
+            (Kind::Bytes, Raw::Text(text)) => Some(canonical_base64(&text)?.into()),
+            (Kind::Bool, Raw::Bool(flag)) => Some(flag.into()),
+            (Kind::Int32, Raw::Number(number)) => {
+                let value = number.as_i64().filter(|n| i32::try_from(*n).is_ok());
+                let wrong = format!("number {number}");
+                Some(value.ok_or_else(|| self.mismatch(owner, &wrong, "int32"))?.into())
+            }
+            (Kind::Int64, Raw::Number(number)) => {
+                let wrong = format!("number {number}");
+                let value = number.as_i64().ok_or_else(|| self.mismatch(owner, &wrong, "int64"));
+                Some(value?.into())
+            }
+            (Kind::Double, Raw::Number(number)) => Some(Value::Number(number)),
+            (Kind::Message(id), raw) => return self.special(owner, id, raw),
+            _ => None,
+        };
+        value.ok_or_else(|| self.mismatch(owner, found, &self.go_type(Shape::One, kind)))
+    }
+
+    fn special(&mut self, owner: TypeId, id: TypeId, raw: Raw) -> Result<Value, TypeError> {
+        let found = raw.go_kind();
+        match (self.schema.of(id).special, raw) {
+            (Special::None, raw) => Ok(Value::Object(self.message(id, raw)?)),
+            (Special::Quantity, Raw::Text(text)) => {
+                quantity::canonical(&text).map(Into::into).map_err(|error| error.to_string())
+            }
+            (Special::Quantity, Raw::Number(number)) => quantity::canonical(&number.to_string())
+                .map(Into::into)
+                .map_err(|error| error.to_string()),
+            (Special::IntOrString, Raw::Number(number)) => {
+                let value = number.as_i64().filter(|n| i32::try_from(*n).is_ok());
+                value.map(Into::into).ok_or_else(|| {
+                    format!("json: cannot unmarshal number {number} into Go value of type int32")
+                })
+            }
+            (Special::IntOrString | Special::Duration, Raw::Text(text)) => Ok(text.into()),
+            (Special::Time, Raw::Text(text)) => canonical_time(&text, time::seconds),
+            (Special::MicroTime, Raw::Text(text)) => canonical_time(&text, time::micros),
+            (Special::AnyJson | Special::RawExtension, raw) => Ok(raw.into_value()),
+            (Special::Items, Raw::List(items)) => {
+                items.into_iter().map(|item| self.one(owner, Kind::String, item)).collect()
+            }
+            _ => {
+                let wanted = self.schema.of(id).go_name();
+                Err(self.mismatch(owner, found, wanted))
+            }
+        }
+    }
+
+    fn go_type(&self, shape: Shape, kind: Kind) -> String {
+        let one = match kind {
+            Kind::String => "string",
+            Kind::Int32 => "int32",
+            Kind::Int64 => "int64",
+            Kind::Bool => "bool",
+            Kind::Bytes => "[]uint8",
+            Kind::Double => "float64",
+            Kind::Message(id) => self.schema.of(id).go_name(),
+        };
+        match shape {
+            Shape::One => one.to_owned(),
+            Shape::List => format!("[]{one}"),
+            Shape::Map => format!("map[string]{one}"),
+        }
+    }
+}
+
+fn canonical_base64(text: &str) -> Result<String, TypeError> {
+    // Go ignores line breaks inside base64.
+    let dense: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+    let bytes = STANDARD.decode(&dense).map_err(|error| {
+        let at = match error {
+            base64::DecodeError::InvalidByte(at, _)
+            | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+            base64::DecodeError::InvalidLength(length) => length / 4 * 4,
+            base64::DecodeError::InvalidPadding => dense.len(),
+        };
+        format!("illegal base64 data at input byte {at}")
+    })?;
+    Ok(STANDARD.encode(bytes))
+}
+
+fn canonical_time(text: &str, write: fn(jiff::Timestamp) -> String) -> Result<Value, TypeError> {
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    let time = time::parse(text).ok_or_else(|| {
+        format!("parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text:?}")
+    })?;
+    Ok(write(time).into())
+}
+
+/// Drops and adds zero values as Go's JSON does for the type.
+pub fn finish(schema: &Schema, id: TypeId, map: &mut Map<String, Value>) {
+    for field in &schema.of(id).fields {
+        if field.is_inline() {
+            if let Kind::Message(inner) = field.kind {
+                finish(schema, inner, map);
+            }
+            continue;
+        }
+        let zero = map.get(&field.json).is_none_or(|value| is_zero(value, field));
+        match field.presence {
+            Presence::Pointer => {
+                if map.get(&field.json).is_some_and(Value::is_null) {
+                    map.remove(&field.json);
+                }
+            }
+            Presence::DropZero | Presence::DropEmpty => {
+                if zero {
+                    map.remove(&field.json);
+                }
+            }
+            Presence::KeepZero => {
+                if zero {
+                    map.insert(field.json.clone(), zero_of(field.kind));
+                }
+            }
+            Presence::Struct => {
+                if map.get(&field.json).is_none_or(Value::is_null) {
+                    map.insert(field.json.clone(), empty_struct(schema, field));
+                }
+            }
+            Presence::NullTime | Presence::NullEmpty => {
+                map.entry(field.json.clone()).or_insert(Value::Null);
+            }
+        }
+    }
+}
+
+fn is_zero(value: &Value, field: &Field) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(flag) => !flag,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty() && field.shape == Shape::Map,
+    }
+}
+
+fn zero_of(kind: Kind) -> Value {
+    match kind {
+        Kind::String | Kind::Bytes => "".into(),
+        Kind::Int32 | Kind::Int64 | Kind::Double => 0.into(),
+        Kind::Bool => false.into(),
+        Kind::Message(_) => Value::Null,
+    }
+}
+
+fn empty_struct(schema: &Schema, field: &Field) -> Value {
+    let Kind::Message(id) = field.kind else { return Value::Null };
+    match schema.of(id).special {
+        Special::None => {
+            let mut map = Map::new();
+            finish(schema, id, &mut map);
+            Value::Object(map)
+        }
+        Special::Quantity => "0".into(),
+        Special::IntOrString => 0.into(),
+        Special::Items => json!([]),
+        _ => Value::Null,
+    }
+}

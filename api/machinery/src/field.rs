@@ -1,0 +1,192 @@
+//! Field errors: what is wrong, where, and in upstream's words.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// Where in an object: `spec.containers[0].name`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Path(String);
+
+impl Path {
+    #[must_use]
+    pub fn new(start: &str) -> Self {
+        Self(start.to_owned())
+    }
+
+    /// A field below.
+    #[must_use]
+    pub fn child(&self, name: &str) -> Self {
+        if self.0.is_empty() {
+            return Self::new(name);
+        }
+        Self(format!("{}.{name}", self.0))
+    }
+
+    /// An item of a list.
+    #[must_use]
+    pub fn index(&self, index: usize) -> Self {
+        Self(format!("{}[{index}]", self.0))
+    }
+
+    /// An entry of a map.
+    #[must_use]
+    pub fn key(&self, key: &str) -> Self {
+        Self(format!("{}[{key}]", self.0))
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What kind of wrong a field is. The names are the causes' reasons on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    NotFound,
+    Required,
+    Duplicate,
+    Invalid,
+    NotSupported,
+    Forbidden,
+    TooLong,
+    TooMany,
+    Internal,
+    TypeInvalid,
+}
+
+impl ErrorKind {
+    /// The cause's `reason`.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NotFound => "FieldValueNotFound",
+            Self::Required => "FieldValueRequired",
+            Self::Duplicate => "FieldValueDuplicate",
+            Self::Invalid => "FieldValueInvalid",
+            Self::NotSupported => "FieldValueNotSupported",
+            Self::Forbidden => "FieldValueForbidden",
+            Self::TooLong => "FieldValueTooLong",
+            Self::TooMany => "FieldValueTooMany",
+            Self::Internal => "InternalError",
+            Self::TypeInvalid => "FieldValueTypeInvalid",
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::NotFound => "Not found",
+            Self::Required => "Required value",
+            Self::Duplicate => "Duplicate value",
+            Self::Invalid | Self::TypeInvalid => "Invalid value",
+            Self::NotSupported => "Unsupported value",
+            Self::Forbidden => "Forbidden",
+            Self::TooLong => "Too long",
+            Self::TooMany => "Too many",
+            Self::Internal => "Internal error",
+        }
+    }
+}
+
+/// One field that is wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Error {
+    pub kind: ErrorKind,
+    pub field: String,
+    /// The value as it is shown; `None` when it is not shown.
+    pub value: Option<Value>,
+    pub detail: String,
+}
+
+impl Error {
+    fn new(kind: ErrorKind, path: &Path, value: Option<Value>, detail: String) -> Self {
+        Self { kind, field: path.0.clone(), value, detail }
+    }
+
+    pub fn required(path: &Path, detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Required, path, None, detail.into())
+    }
+
+    pub fn invalid(path: &Path, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, path, Some(value.into()), detail.into())
+    }
+
+    pub fn forbidden(path: &Path, detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Forbidden, path, None, detail.into())
+    }
+
+    pub fn duplicate(path: &Path, value: impl Into<Value>) -> Self {
+        Self::new(ErrorKind::Duplicate, path, Some(value.into()), String::new())
+    }
+
+    pub fn not_found(path: &Path, value: impl Into<Value>) -> Self {
+        Self::new(ErrorKind::NotFound, path, Some(value.into()), String::new())
+    }
+
+    /// The supported values are shown sorted, as upstream does.
+    pub fn not_supported(path: &Path, value: impl Into<Value>, supported: &[&str]) -> Self {
+        let mut sorted = supported.to_vec();
+        sorted.sort_unstable();
+        let quoted: Vec<_> = sorted.iter().map(|value| format!("{value:?}")).collect();
+        let detail = format!("supported values: {}", quoted.join(", "));
+        Self::new(ErrorKind::NotSupported, path, Some(value.into()), detail)
+    }
+
+    /// `max` in bytes.
+    pub fn too_long(path: &Path, max: usize) -> Self {
+        let detail = format!("may not be more than {max} bytes");
+        Self::new(ErrorKind::TooLong, path, None, detail)
+    }
+
+    pub fn too_many(path: &Path, actual: usize, max: usize) -> Self {
+        let detail = format!("must have at most {max} items");
+        Self::new(ErrorKind::TooMany, path, Some(actual.into()), detail)
+    }
+
+    /// The message without the field.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let mut text = self.kind.text().to_owned();
+        if let Some(value) = &self.value {
+            text.push_str(": ");
+            text.push_str(&value.to_string());
+        }
+        if !self.detail.is_empty() {
+            text.push_str(": ");
+            text.push_str(&self.detail);
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.body())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_read_as_upstreams() {
+        let name = Path::new("spec").child("containers").index(0).child("name");
+        for (error, text) in [
+            (Error::required(&name, ""), "spec.containers[0].name: Required value"),
+            (Error::duplicate(&name, "a"), "spec.containers[0].name: Duplicate value: \"a\""),
+            (
+                Error::invalid(&Path::new("spec.replicas"), -1, "must be greater than or equal to 0"),
+                "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+            ),
+            (
+                Error::not_supported(&Path::new("spec.type"), "x", &["B", "A"]),
+                "spec.type: Unsupported value: \"x\": supported values: \"A\", \"B\"",
+            ),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+}

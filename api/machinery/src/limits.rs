@@ -1,0 +1,18 @@
+//! Every limit of this crate in one table.
+
+/// A request body, in bytes (upstream's 3 MiB).
+pub const REQUEST_BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Operations in one JSON patch.
+pub const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
+/// Bytes that the `copy` operations of one JSON patch may add.
+pub const JSON_PATCH_COPY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Depth of nesting in a body: deeper ones are refused instead of using up the stack.
+pub const NESTING_DEPTH_MAX: usize = 128;
+/// Unknown and duplicate fields that one decode reports by name.
+pub const STRICT_ERRORS_MAX: usize = 100;
+/// Characters of a generated name before its random suffix.
+pub const GENERATED_NAME_BASE_MAX: usize = 58;
+/// Total bytes of all annotations of one object.
+pub const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
+/// Total bytes of the values of one ConfigMap or Secret.
+pub const DATA_BYTES_MAX: usize = 1024 * 1024;

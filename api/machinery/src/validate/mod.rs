@@ -1,0 +1,198 @@
+//! Whether an object may be stored: upstream's rules, field paths and texts.
+
+mod core;
+mod meta;
+pub mod names;
+mod pod;
+mod workload;
+
+use serde_json::Value;
+
+use crate::field::{Error, Path};
+use crate::{Object, ResourceInfo};
+
+/// Checks a new object, defaults applied. An empty list means that it is fine.
+#[must_use]
+pub fn create(info: &ResourceInfo, object: &Object) -> Vec<Error> {
+    let mut errors = meta::create(info, object);
+    match (info.group, info.kind) {
+        ("", "Pod") => {
+            let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
+            pod::spec(spec, &Path::new("spec"), &mut errors);
+        }
+        ("", "ConfigMap") => core::config_map(object, &mut errors),
+        ("", "Secret") => core::secret(object, &mut errors),
+        ("", "Service") => core::service(object, &mut errors),
+        ("", "Node") => core::node(object, &mut errors),
+        ("", "Event") => core::event(object, &mut errors),
+        ("apps", "Deployment") => workload::deployment(object, &mut errors),
+        ("apps", "ReplicaSet") => workload::replica_set(object, &mut errors),
+        ("coordination.k8s.io", "Lease") => core::lease(object, &mut errors),
+        _ => {}
+    }
+    errors
+}
+
+/// Checks an update of the main resource.
+#[must_use]
+pub fn update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Error> {
+    let mut errors = meta::update(info, new, old);
+    match (info.group, info.kind) {
+        ("", "Pod") => pod::update(new, old, &mut errors),
+        ("", "ConfigMap") => {
+            core::config_map(new, &mut errors);
+            core::immutable_data(new, old, &["data", "binaryData"], &mut errors);
+        }
+        ("", "Secret") => {
+            core::secret(new, &mut errors);
+            core::unchanged(new, old, &["type"], &mut errors);
+            core::immutable_data(new, old, &["data"], &mut errors);
+        }
+        ("", "Service") => {
+            core::service(new, &mut errors);
+            core::service_update(new, old, &mut errors);
+        }
+        ("", "Node") => core::node_update(new, old, &mut errors),
+        ("", "Event") => core::event(new, &mut errors),
+        ("apps", "Deployment") => {
+            workload::deployment(new, &mut errors);
+            core::unchanged(new, old, &["spec", "selector"], &mut errors);
+        }
+        ("apps", "ReplicaSet") => {
+            workload::replica_set(new, &mut errors);
+            core::unchanged(new, old, &["spec", "selector"], &mut errors);
+        }
+        ("coordination.k8s.io", "Lease") => core::lease(new, &mut errors),
+        _ => {}
+    }
+    errors
+}
+
+/// Checks an update through the subresource `status`.
+#[must_use]
+pub fn status_update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Error> {
+    let mut errors = meta::update(info, new, old);
+    if matches!(info.kind, "Deployment" | "ReplicaSet") {
+        workload::status(new, &mut errors);
+    }
+    errors
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or("")
+}
+
+fn items<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Each problem becomes an "Invalid value".
+fn invalid_each(path: &Path, value: &str, problems: Vec<String>, errors: &mut Vec<Error>) {
+    errors.extend(problems.into_iter().map(|why| Error::invalid(path, value, why)));
+}
+
+/// A text that must be one of a few; `required` says what an empty one is.
+fn one_of(path: &Path, value: &str, allowed: &[&str], required: bool, errors: &mut Vec<Error>) {
+    if value.is_empty() && required {
+        errors.push(Error::required(path, ""));
+    } else if !allowed.contains(&value) && !value.is_empty() {
+        errors.push(Error::not_supported(path, value, allowed));
+    }
+}
+
+const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
+
+fn not_negative(path: &Path, value: &Value, errors: &mut Vec<Error>) {
+    if let Some(number) = value.as_i64().filter(|number| *number < 0) {
+        errors.push(Error::invalid(path, number, NOT_NEGATIVE));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::kinds;
+
+    fn errors_of(value: Value) -> Vec<String> {
+        let info = kinds::find_kind(
+            value["apiVersion"].as_str().unwrap(),
+            value["kind"].as_str().unwrap(),
+        )
+        .unwrap();
+        let mut object = Object::from_value(value).unwrap();
+        object.set_namespace("default");
+        crate::defaults::apply(info, &mut object);
+        create(info, &object).iter().map(ToString::to_string).collect()
+    }
+
+    fn deployment(spec: Value) -> Value {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": spec})
+    }
+
+    #[test]
+    fn common_mistakes_are_told_in_upstreams_words() {
+        let container = json!({"name": "c", "image": "i"});
+        let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}});
+        for (object, want) in [
+            (
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": []}}),
+                vec!["spec.containers: Required value"],
+            ),
+            (
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+                    "spec": {"restartPolicy": "Sometimes", "containers": [{"name": "", "image": "i"}, {"name": "b"}]}}),
+                vec![
+                    "spec.containers[0].name: Required value",
+                    "spec.containers[1].image: Required value",
+                    "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+                ],
+            ),
+            (
+                deployment(json!({"replicas": -1, "selector": {"matchLabels": {"a": "b"}}, "template": template})),
+                vec!["spec.replicas: Invalid value: -1: must be greater than or equal to 0"],
+            ),
+            (
+                deployment(json!({"selector": {"matchLabels": {"a": "x"}}, "template": template})),
+                vec!["spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`"],
+            ),
+            (
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a/b": ""}}),
+                vec!["data[a/b]: Invalid value: \"a/b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"],
+            ),
+        ] {
+            assert_eq!(errors_of(object), want);
+        }
+    }
+
+    #[test]
+    fn good_objects_pass() {
+        let container = json!({"name": "c", "image": "i", "ports": [{"containerPort": 80}],
+            "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}});
+        let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}});
+        for object in [
+            deployment(json!({"selector": {"matchLabels": {"a": "b"}}, "template": template})),
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"},
+                "spec": {"ports": [{"port": 80}], "selector": {"a": "b"}}}),
+        ] {
+            assert_eq!(errors_of(object), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn only_a_few_fields_of_a_pod_may_change() {
+        let info = kinds::find("", "v1", "pods").unwrap();
+        let old = Object::from_value(json!({"metadata": {"name": "p", "resourceVersion": "1"},
+            "spec": {"containers": [{"name": "c", "image": "i"}], "nodeName": "n"}}))
+        .unwrap();
+        let mut image = old.clone();
+        image.set(&["spec", "containers"], json!([{"name": "c", "image": "j"}]));
+        assert_eq!(update(info, &image, &old), vec![]);
+        let mut moved = old.clone();
+        moved.set(&["spec", "nodeName"], "other".into());
+        let refused = update(info, &moved, &old);
+        assert_eq!(refused.len(), 1);
+        assert!(refused[0].to_string().starts_with("spec: Forbidden: pod updates may not change fields other than"));
+    }
+}

@@ -1,0 +1,156 @@
+//! Name rules and their texts, word for word as upstream says them.
+
+const LABEL_1123: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const SUBDOMAIN_1123: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+const QUALIFIED: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+const CONFIG_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+
+fn too_long(max: usize) -> String {
+    format!("must be no more than {max} bytes")
+}
+
+fn is_lower(c: u8) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit()
+}
+
+fn is_label(value: &str) -> bool {
+    let bytes = value.as_bytes();
+    bytes.first().is_some_and(|c| is_lower(*c))
+        && bytes.last().is_some_and(|c| is_lower(*c))
+        && bytes.iter().all(|c| is_lower(*c) || *c == b'-')
+}
+
+fn is_qualified(value: &str) -> bool {
+    let bytes = value.as_bytes();
+    bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.iter().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'))
+}
+
+fn check(value: &str, max: usize, fits: bool, text: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    if value.len() > max {
+        problems.push(too_long(max));
+    }
+    if !fits {
+        problems.push(text.to_owned());
+    }
+    problems
+}
+
+/// RFC 1123 label, 63 bytes.
+#[must_use]
+pub fn label_1123(value: &str) -> Vec<String> {
+    check(value, 63, is_label(value), LABEL_1123)
+}
+
+/// RFC 1123 subdomain, 253 bytes.
+#[must_use]
+pub fn subdomain_1123(value: &str) -> Vec<String> {
+    check(value, 253, value.split('.').all(is_label), SUBDOMAIN_1123)
+}
+
+/// RFC 1035 label, 63 bytes.
+#[must_use]
+pub fn label_1035(value: &str) -> Vec<String> {
+    let starts = value.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
+    check(value, 63, starts && is_label(value), LABEL_1035)
+}
+
+/// A label or annotation key: `[prefix/]name`.
+#[must_use]
+pub fn qualified_name(value: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    let parts: Vec<&str> = value.split('/').collect();
+    let name = match parts.as_slice() {
+        [name] => *name,
+        [prefix, name] => {
+            if prefix.is_empty() {
+                problems.push("prefix part must be non-empty".to_owned());
+            } else {
+                let found = subdomain_1123(prefix);
+                problems.extend(found.into_iter().map(|text| format!("prefix part {text}")));
+            }
+            *name
+        }
+        _ => {
+            return vec![format!(
+                "a qualified name {} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
+                QUALIFIED
+            )];
+        }
+    };
+    if name.is_empty() {
+        problems.push("name part must be non-empty".to_owned());
+    } else if name.len() > 63 {
+        problems.push(format!("name part {}", too_long(63)));
+    }
+    if !is_qualified(name) {
+        problems.push(format!("name part {QUALIFIED}"));
+    }
+    problems
+}
+
+/// A label's value: empty or 63 bytes.
+#[must_use]
+pub fn label_value(value: &str) -> Vec<String> {
+    check(value, 63, value.is_empty() || is_qualified(value), LABEL_VALUE)
+}
+
+/// A key of a ConfigMap or Secret.
+#[must_use]
+pub fn config_key(value: &str) -> Vec<String> {
+    let fits = !value.is_empty()
+        && value.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'));
+    let mut problems = check(value, 253, fits, CONFIG_KEY);
+    if value == "." {
+        problems.push("must not be '.'".to_owned());
+    } else if value == ".." {
+        problems.push("must not be '..'".to_owned());
+    } else if value.starts_with("..") {
+        problems.push("must not start with '..'".to_owned());
+    }
+    problems
+}
+
+/// The name of a port: an IANA service name, 15 bytes.
+#[must_use]
+pub fn port_name(value: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    if value.len() > 15 {
+        problems.push(too_long(15));
+    }
+    if !value.bytes().all(|c| is_lower(c) || c == b'-') {
+        problems.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
+    }
+    if !value.bytes().any(|c| c.is_ascii_lowercase()) {
+        problems.push("must contain at least one letter (a-z)".to_owned());
+    }
+    if value.contains("--") {
+        problems.push("must not contain consecutive hyphens".to_owned());
+    }
+    if value.starts_with('-') || value.ends_with('-') {
+        problems.push("must not begin or end with a hyphen".to_owned());
+    }
+    problems
+}
+
+/// The name of an environment variable (relaxed rule: printable ASCII but `=`).
+#[must_use]
+pub fn env_name(value: &str) -> Vec<String> {
+    if !value.is_empty() && value.bytes().all(|c| (0x20..0x7f).contains(&c) && c != b'=') {
+        return Vec::new();
+    }
+    vec!["a valid environment variable name must consist only of printable ASCII characters other than '='".to_owned()]
+}
+
+/// A port number.
+#[must_use]
+pub fn is_port(value: i64) -> bool {
+    (1..=65_535).contains(&value)
+}
+
+/// What upstream says about a bad port number.
+pub const PORT: &str = "must be between 1 and 65535, inclusive";
