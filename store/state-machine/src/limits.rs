@@ -1,0 +1,10 @@
+//! Every bound of the state machine, with its reason.
+
+/// Longest time to live of a lease in seconds, as in etcd.
+pub const LEASE_TTL_MAX: i64 = 9_000_000_000;
+
+/// Keys in one chunk of the index before it is split: small enough that an insertion moves little.
+pub(crate) const INDEX_CHUNK_KEYS_MAX: usize = 256;
+
+/// Operations of one branch of a transaction when the server sets no other limit, as in etcd.
+pub const TXN_OPS_MAX: usize = 128;
