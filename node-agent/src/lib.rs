@@ -1,1 +1,23 @@
-//! .
+//! What runs on every node: registers it, runs its pods through a container runtime, reports.
+//!
+//! The decision is [`plan`](crate) with `status`: values in, values out. Workers carry it out.
+
+mod agent;
+mod config;
+pub mod containerd;
+mod labels;
+mod limits;
+mod node;
+mod plan;
+mod pod;
+mod quantity;
+mod restart;
+mod runtime;
+mod serve;
+mod spec;
+mod status;
+mod view;
+mod volume;
+
+pub use agent::{run, stop_all_pods};
+pub use config::{Config, ConfigError, Flags};

@@ -1,0 +1,207 @@
+//! The agent's flags, named as the kubelet's, and what they amount to once checked.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::spec::resources::CgroupDriver;
+
+/// Command-line flags of the node agent.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Flags {
+    /// Kubeconfig of the API; without it only static pods run.
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Name of the node; the machine's host name by default.
+    #[arg(long, alias = "node-name")]
+    pub hostname_override: Option<String>,
+    /// Address of the node, as others reach it.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub node_ip: IpAddr,
+    /// Folder of pods and volumes.
+    #[arg(long, default_value = "/var/lib/kubelet")]
+    pub root_dir: PathBuf,
+    /// Socket of the container runtime.
+    #[arg(long, alias = "cri-endpoint", default_value = "unix:///run/containerd/containerd.sock")]
+    pub container_runtime_endpoint: String,
+    /// What runs the containers: `containerd` (any CRI runtime) or `fake` (only pretends).
+    #[arg(long, default_value = "containerd", value_parser = ["containerd", "fake"])]
+    pub runtime: String,
+    /// Folder of manifests of static pods.
+    #[arg(long)]
+    pub pod_manifest_path: Option<PathBuf>,
+    /// How cgroups are laid out.
+    #[arg(long, default_value = "cgroupfs", value_parser = ["cgroupfs", "systemd"])]
+    pub cgroup_driver: String,
+    /// Addresses of pods on this node.
+    #[arg(long)]
+    pub pod_cidr: Option<String>,
+    /// Address to serve on.
+    #[arg(long, default_value = "0.0.0.0")]
+    pub address: IpAddr,
+    /// Port to serve on.
+    #[arg(long, default_value_t = 10250)]
+    pub port: u16,
+    /// Port of the plain health check on the loopback address; 0 turns it off.
+    #[arg(long, default_value_t = 10248)]
+    pub healthz_port: u16,
+    /// Certificate of the server.
+    #[arg(long, requires = "tls_private_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Key of the server.
+    #[arg(long, requires = "tls_cert_file")]
+    pub tls_private_key_file: Option<PathBuf>,
+    /// Authority of clients that may ask the server.
+    #[arg(long)]
+    pub client_ca_file: Option<PathBuf>,
+    /// Most pods on this node.
+    #[arg(long, default_value_t = 110)]
+    pub max_pods: u32,
+    /// Labels of the node when it is registered: `key=value,…`.
+    #[arg(long, value_delimiter = ',')]
+    pub node_labels: Vec<String>,
+    /// Taints of the node when it is registered: `key=value:Effect,…`.
+    #[arg(long, value_delimiter = ',')]
+    pub register_with_taints: Vec<String>,
+    /// Seconds between looks at the node's own status.
+    #[arg(long, default_value = "10s")]
+    pub node_status_update_frequency: String,
+    /// Image of the sandbox (the runtime has its own setting; shown for symmetry with the kubelet).
+    #[arg(long, default_value = "orlop.local/pause:1")]
+    pub pod_infra_container_image: String,
+    /// Folder of container logs.
+    #[arg(long, default_value = "/var/log/pods")]
+    pub log_dir: PathBuf,
+    /// Addresses of the cluster's DNS.
+    #[arg(long, value_delimiter = ',')]
+    pub cluster_dns: Vec<String>,
+    /// Domain of the cluster's services.
+    #[arg(long, default_value = "cluster.local")]
+    pub cluster_domain: String,
+}
+
+/// Why the flags cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("--{flag}: {why}")]
+pub struct ConfigError {
+    flag: &'static str,
+    why: String,
+}
+
+/// Checked settings of one agent.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub(crate) kubeconfig: Option<PathBuf>,
+    pub(crate) node_name: String,
+    pub(crate) node_ip: String,
+    pub(crate) root: PathBuf,
+    pub(crate) log_dir: PathBuf,
+    pub(crate) socket: PathBuf,
+    pub(crate) is_fake: bool,
+    pub(crate) manifests: Option<PathBuf>,
+    pub(crate) driver: CgroupDriver,
+    pub(crate) pod_cidr: Option<String>,
+    pub(crate) listen: SocketAddr,
+    pub(crate) port: u16,
+    pub(crate) healthz_port: u16,
+    pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    pub(crate) client_ca: Option<PathBuf>,
+    pub(crate) max_pods: u32,
+    pub(crate) node_labels: BTreeMap<String, String>,
+    pub(crate) taints: Vec<Value>,
+    pub(crate) status_period: Duration,
+    pub(crate) cluster_dns: Vec<String>,
+    pub(crate) cluster_domain: String,
+}
+
+impl Flags {
+    /// Checks the flags.
+    ///
+    /// # Errors
+    /// Names the flag that is wrong and why.
+    pub fn into_config(self) -> Result<Config, ConfigError> {
+        let refuse = |flag, why: &str| ConfigError { flag, why: why.to_owned() };
+        if self.kubeconfig.is_none() && self.pod_manifest_path.is_none() {
+            return Err(refuse("kubeconfig", "needed, unless --pod-manifest-path is given"));
+        }
+        if !self.root_dir.is_absolute() {
+            return Err(refuse("root-dir", "must be an absolute path"));
+        }
+        if !self.log_dir.is_absolute() {
+            return Err(refuse("log-dir", "must be an absolute path"));
+        }
+        let socket = self
+            .container_runtime_endpoint
+            .strip_prefix("unix://")
+            .unwrap_or(&self.container_runtime_endpoint);
+        if !socket.starts_with('/') {
+            return Err(refuse(
+                "container-runtime-endpoint",
+                "must be unix:// and an absolute path",
+            ));
+        }
+        let is_fake = self.runtime == "fake";
+        if is_fake && self.pod_cidr.as_deref().and_then(crate::runtime::Fake::new).is_none() {
+            return Err(refuse(
+                "pod-cidr",
+                "the fake runtime needs an IPv4 range such as 10.244.1.0/24",
+            ));
+        }
+        let mut node_labels = BTreeMap::new();
+        for pair in &self.node_labels {
+            let (key, value) =
+                pair.split_once('=').ok_or_else(|| refuse("node-labels", "must be key=value"))?;
+            node_labels.insert(key.to_owned(), value.to_owned());
+        }
+        let mut taints = Vec::new();
+        for text in &self.register_with_taints {
+            let (key, effect) = text
+                .split_once(':')
+                .ok_or_else(|| refuse("register-with-taints", "must be key=value:Effect"))?;
+            let (key, value) = key.split_once('=').unwrap_or((key, ""));
+            taints.push(json!({"key": key, "value": value, "effect": effect}));
+        }
+        let seconds =
+            self.node_status_update_frequency.trim_end_matches('s').parse().ok().filter(|s| *s > 0);
+        let seconds = seconds.ok_or_else(|| {
+            refuse("node-status-update-frequency", "must be seconds, such as 10s")
+        })?;
+        let node_name = match self.hostname_override {
+            Some(name) => name,
+            None => nix::unistd::gethostname()
+                .ok()
+                .and_then(|n| n.into_string().ok())
+                .ok_or_else(|| refuse("hostname-override", "the machine has no name; give one"))?,
+        };
+        Ok(Config {
+            kubeconfig: self.kubeconfig,
+            node_name: node_name.to_lowercase(),
+            node_ip: self.node_ip.to_string(),
+            root: self.root_dir,
+            log_dir: self.log_dir,
+            socket: socket.into(),
+            is_fake,
+            manifests: self.pod_manifest_path,
+            driver: if self.cgroup_driver == "systemd" {
+                CgroupDriver::Systemd
+            } else {
+                CgroupDriver::Cgroupfs
+            },
+            pod_cidr: self.pod_cidr,
+            listen: SocketAddr::new(self.address, self.port),
+            port: self.port,
+            healthz_port: self.healthz_port,
+            tls: self.tls_cert_file.zip(self.tls_private_key_file),
+            client_ca: self.client_ca_file,
+            max_pods: self.max_pods,
+            node_labels,
+            taints,
+            status_period: Duration::from_secs(seconds),
+            cluster_dns: self.cluster_dns,
+            cluster_domain: self.cluster_domain,
+        })
+    }
+}

@@ -1,0 +1,292 @@
+//! What the agent reads from and writes to the API about pods: status, events, sources, deletion.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Event, EventSource, ObjectReference, Pod, PodStatus, Secret,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use crate::limits::{API_CALL, EVENT_MEMORY, EVENT_QUEUE};
+use crate::spec::SpecError;
+use crate::spec::env::Sources;
+
+/// The API as one node's pods use it. `None` inside: this agent stands alone.
+#[derive(Clone)]
+pub(crate) struct PodApi {
+    client: Option<kube::Client>,
+    events: mpsc::Sender<(Arc<Pod>, &'static str, &'static str, String)>,
+}
+
+/// What became of a write.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    Yes,
+    /// The pod is not there any more, or another one has its name.
+    Gone,
+    /// Nobody answered, or the answer was no: try again.
+    No,
+}
+
+impl PodApi {
+    /// Starts the writer of events; it ends when the last handle is dropped.
+    pub(crate) fn start(client: Option<kube::Client>, node: &str) -> Self {
+        let (events, queue) = mpsc::channel(EVENT_QUEUE);
+        tokio::spawn(write_events(client.clone(), node.to_owned(), queue));
+        Self { client, events }
+    }
+
+    /// Queues an event about a pod; a full queue drops it.
+    pub(crate) fn event(
+        &self,
+        pod: &Arc<Pod>,
+        warning: bool,
+        reason: &'static str,
+        message: String,
+    ) {
+        let kind = if warning { "Warning" } else { "Normal" };
+        debug!(pod = pod.metadata.name, reason, message);
+        if self.events.try_send((pod.clone(), kind, reason, message)).is_err() {
+            warn!(reason, "an event was dropped: the queue is full");
+        }
+    }
+
+    fn pods(&self, pod: &Pod) -> Option<Api<Pod>> {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+        Some(Api::namespaced(self.client.clone()?, namespace))
+    }
+
+    /// Writes a status that differs from `old`; `uid` is that of the object in the API.
+    pub(crate) async fn write_status(
+        &self,
+        pod: &Pod,
+        uid: &str,
+        old: &PodStatus,
+        new: &PodStatus,
+    ) -> Written {
+        let Some(api) = self.pods(pod) else { return Written::Yes };
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let body = json!({"metadata": {"uid": uid}, "status": status_patch(old, new)});
+        let (params, patch) = (PatchParams::default(), Patch::Strategic(&body));
+        let call = api.patch_status(name, &params, &patch);
+        match tokio::time::timeout(API_CALL, call).await {
+            Ok(Ok(_)) => Written::Yes,
+            Ok(Err(kube::Error::Api(status))) if [404, 409].contains(&status.code) => Written::Gone,
+            Ok(Err(error)) => {
+                warn!(name, %error, "cannot write the status of a pod");
+                Written::No
+            }
+            Err(_) => Written::No,
+        }
+    }
+
+    /// Ends the deletion of a pod that has stopped.
+    pub(crate) async fn delete(&self, pod: &Pod, uid: &str) -> Written {
+        let Some(api) = self.pods(pod) else { return Written::Yes };
+        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        let params = DeleteParams::default().grace_period(0).preconditions(preconditions);
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        match tokio::time::timeout(API_CALL, api.delete(name, &params)).await {
+            Ok(Ok(_)) => Written::Yes,
+            Ok(Err(kube::Error::Api(status))) if [404, 409].contains(&status.code) => Written::Gone,
+            Ok(Err(_)) | Err(_) => Written::No,
+        }
+    }
+
+    /// Fetches every configMap and secret that the pod names. What is absent stays absent.
+    pub(crate) async fn sources(&self, pod: &Pod) -> Result<Sources, SpecError> {
+        let mut sources = Sources::default();
+        let Some(client) = self.client.clone() else { return Ok(sources) };
+        let value = serde_json::to_value(&pod.spec).unwrap_or_default();
+        let (mut maps, mut secrets) = (Vec::new(), Vec::new());
+        references(&value, &mut maps, &mut secrets);
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+        let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+        for name in maps {
+            if let Some(map) = fetch(&api, &name).await? {
+                sources.config_maps.insert(name, map);
+            }
+        }
+        let api: Api<Secret> = Api::namespaced(client, namespace);
+        for name in secrets {
+            if let Some(secret) = fetch(&api, &name).await? {
+                sources.secrets.insert(name, secret);
+            }
+        }
+        Ok(sources)
+    }
+
+    /// Tokens of the pod's service account, by (volume, path). An API without the request has none.
+    pub(crate) async fn tokens(&self, pod: &Pod) -> BTreeMap<(String, String), String> {
+        let mut out = BTreeMap::new();
+        let (Some(client), Some(spec)) = (self.client.clone(), &pod.spec) else { return out };
+        let account = spec.service_account_name.as_deref().unwrap_or("default");
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+        for volume in spec.volumes.iter().flatten() {
+            let projected = volume.projected.iter().flat_map(|p| p.sources.iter().flatten());
+            for wanted in projected.filter_map(|p| p.service_account_token.as_ref()) {
+                let audiences: Vec<&String> = wanted.audience.iter().collect();
+                let body = json!({
+                    "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+                    "spec": {"audiences": audiences, "expirationSeconds": wanted.expiration_seconds,
+                        "boundObjectRef": {"kind": "Pod", "apiVersion": "v1",
+                            "name": pod.metadata.name, "uid": pod.metadata.uid}}});
+                let path =
+                    format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
+                let Ok(request) = http::Request::post(path)
+                    .header("content-type", "application/json")
+                    .body(body.to_string().into_bytes())
+                else {
+                    continue;
+                };
+                match tokio::time::timeout(API_CALL, client.request::<Value>(request)).await {
+                    Ok(Ok(answer)) => {
+                        let token = answer["status"]["token"].as_str().unwrap_or_default();
+                        out.insert((volume.name.clone(), wanted.path.clone()), token.to_owned());
+                    }
+                    Ok(Err(error)) => warn!(%error, account, "no service account token"),
+                    Err(_) => warn!(account, "no service account token in time"),
+                }
+            }
+        }
+        out
+    }
+}
+
+async fn fetch<K>(api: &Api<K>, name: &str) -> Result<Option<K>, SpecError>
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    match tokio::time::timeout(API_CALL, api.get_opt(name)).await {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(error)) => Err(SpecError::Config(format!("cannot read {name:?}: {error}"))),
+        Err(_) => Err(SpecError::Config(format!("cannot read {name:?} in time"))),
+    }
+}
+
+/// Names of configMaps and secrets anywhere in a pod's spec.
+fn references(value: &Value, maps: &mut Vec<String>, secrets: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, inner) in fields {
+                let name = inner.get("name").or_else(|| inner.get("secretName"));
+                if let Some(name) = name.and_then(Value::as_str) {
+                    match key.as_str() {
+                        "configMap" | "configMapRef" | "configMapKeyRef" => {
+                            maps.push(name.to_owned())
+                        }
+                        "secret" | "secretRef" | "secretKeyRef" => secrets.push(name.to_owned()),
+                        _ => {}
+                    }
+                }
+                references(inner, maps, secrets);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, maps, secrets)),
+        _ => {}
+    }
+}
+
+/// A strategic merge patch from one status to another: what went away is said to be null.
+fn status_patch(old: &PodStatus, new: &PodStatus) -> Value {
+    let old = serde_json::to_value(old).unwrap_or_default();
+    let mut patch = serde_json::to_value(new).unwrap_or_default();
+    for condition in patch["conditions"].as_array_mut().into_iter().flatten() {
+        for field in ["reason", "message", "lastProbeTime"] {
+            if condition.get(field).is_none() {
+                condition[field] = Value::Null;
+            }
+        }
+    }
+    for (field, key) in [("podIPs", "ip"), ("hostIPs", "ip")] {
+        // These lists merge by key: addresses that went away have to be named.
+        let stay = patch[field].clone();
+        for gone in old[field].as_array().into_iter().flatten() {
+            if !stay.as_array().is_some_and(|list| list.contains(gone))
+                && let Some(list) = patch[field].as_array_mut()
+            {
+                list.push(json!({"$patch": "delete", key: gone[key]}));
+            }
+        }
+    }
+    for field in ["reason", "message", "initContainerStatuses"] {
+        if old.get(field).is_some() && patch.get(field).is_none() {
+            patch[field] = Value::Null;
+        }
+    }
+    patch
+}
+
+/// Writes events one by one; a repeat raises the count of the first.
+async fn write_events(
+    client: Option<kube::Client>,
+    node: String,
+    mut queue: mpsc::Receiver<(Arc<Pod>, &'static str, &'static str, String)>,
+) {
+    let mut known: HashMap<String, (String, i32)> = HashMap::new();
+    while let Some((pod, kind, reason, message)) = queue.recv().await {
+        let Some(client) = client.clone() else { continue };
+        let meta = &pod.metadata;
+        let namespace = meta.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let api: Api<Event> = Api::namespaced(client, &namespace);
+        let uid = meta.uid.clone().unwrap_or_default();
+        let key = format!("{uid} {reason} {message}");
+        let now = Time(Timestamp::now());
+        if let Some((name, count)) = known.get_mut(&key) {
+            *count += 1;
+            let patch = json!({"count": *count, "lastTimestamp": now});
+            let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+            if let Ok(Ok(_)) =
+                tokio::time::timeout(API_CALL, api.patch(name, &params, &patch)).await
+            {
+                continue;
+            }
+        }
+        if known.len() >= EVENT_MEMORY {
+            known.clear();
+        }
+        let pod_name = meta.name.clone().unwrap_or_default();
+        let name = format!("{pod_name}.{:x}", Timestamp::now().as_nanosecond());
+        let event = Event {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                namespace: Some(namespace.clone()),
+                ..Default::default()
+            },
+            involved_object: ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Pod".to_owned()),
+                name: Some(pod_name),
+                namespace: Some(namespace),
+                uid: Some(uid),
+                ..Default::default()
+            },
+            type_: Some(kind.to_owned()),
+            reason: Some(reason.to_owned()),
+            message: Some(message),
+            count: Some(1),
+            first_timestamp: Some(now.clone()),
+            last_timestamp: Some(now),
+            source: Some(EventSource {
+                component: Some("kubelet".to_owned()),
+                host: Some(node.clone()),
+            }),
+            reporting_component: Some("kubelet".to_owned()),
+            reporting_instance: Some(node.clone()),
+            ..Default::default()
+        };
+        match tokio::time::timeout(API_CALL, api.create(&PostParams::default(), &event)).await {
+            Ok(Ok(_)) => {
+                known.insert(key, (name, 1));
+            }
+            Ok(Err(error)) => debug!(%error, reason, "an event was not taken"),
+            Err(_) => debug!(reason, "an event was not taken in time"),
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Probes: the agent's questions to running containers, and what the answers add up to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, Probe};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::limits::{PROBE_BODY_BYTES_MAX, PROBE_RETRIES};
+use crate::plan::Health;
+use crate::runtime::Runtime;
+
+/// What a probe is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Purpose {
+    Startup,
+    Liveness,
+    Readiness,
+}
+
+/// The verdicts about one run of a container.
+#[derive(Debug, Clone, Copy)]
+struct Verdicts {
+    is_started: bool,
+    is_ready: bool,
+    must_die: Option<&'static str>,
+}
+
+/// The probes of one pod; dropping it ends them.
+pub(crate) struct Prober {
+    runtime: Arc<dyn Runtime>,
+    news: Arc<Notify>,
+    verdicts: Arc<Mutex<HashMap<String, Verdicts>>>,
+    tasks: HashMap<String, Vec<tokio::task::JoinHandle<()>>>,
+    complaints: Arc<Mutex<Vec<String>>>,
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        self.tasks.values().flatten().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+impl Prober {
+    pub(crate) fn new(runtime: Arc<dyn Runtime>, news: Arc<Notify>) -> Self {
+        Self {
+            runtime,
+            news,
+            verdicts: Arc::default(),
+            tasks: HashMap::new(),
+            complaints: Arc::default(),
+        }
+    }
+
+    /// Failures since the last call, as messages of events.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        std::mem::take(&mut self.complaints.lock())
+    }
+
+    /// What is known about a run (by container id) of a container.
+    pub(crate) fn health(&self, container: &Container, id: &str) -> Health {
+        if self.runtime.is_simulated() {
+            return Health::FINE;
+        }
+        match self.verdicts.lock().get(id) {
+            Some(v) => {
+                Health { is_started: v.is_started, is_ready: v.is_ready, must_die: v.must_die }
+            }
+            None => Health {
+                is_started: container.startup_probe.is_none(),
+                is_ready: container.readiness_probe.is_none(),
+                must_die: None,
+            },
+        }
+    }
+
+    /// Starts the probes of new runs and ends those of runs that are gone.
+    pub(crate) fn attend(&mut self, running: &[(&Container, String)], ip: Option<&str>) {
+        if self.runtime.is_simulated() {
+            return;
+        }
+        let gone: Vec<String> = self
+            .tasks
+            .keys()
+            .filter(|id| !running.iter().any(|(_, running)| running == *id))
+            .cloned()
+            .collect();
+        for id in gone {
+            self.tasks.remove(&id).into_iter().flatten().for_each(|task| task.abort());
+            self.verdicts.lock().remove(&id);
+        }
+        for (container, id) in running {
+            if self.tasks.contains_key(id) {
+                continue;
+            }
+            let kinds = [
+                (Purpose::Startup, &container.startup_probe),
+                (Purpose::Liveness, &container.liveness_probe),
+                (Purpose::Readiness, &container.readiness_probe),
+            ];
+            let first = Verdicts {
+                is_started: container.startup_probe.is_none(),
+                is_ready: container.readiness_probe.is_none(),
+                must_die: None,
+            };
+            self.verdicts.lock().insert(id.clone(), first);
+            let mut tasks = Vec::new();
+            for (purpose, probe) in kinds {
+                let Some(probe) = probe.clone() else { continue };
+                let question = Question {
+                    runtime: self.runtime.clone(),
+                    id: id.clone(),
+                    ip: ip.unwrap_or("127.0.0.1").to_owned(),
+                    container: (*container).clone(),
+                    probe,
+                };
+                let watch = Watch {
+                    purpose,
+                    verdicts: self.verdicts.clone(),
+                    news: self.news.clone(),
+                    complaints: self.complaints.clone(),
+                };
+                tasks.push(tokio::spawn(watch.run(question)));
+            }
+            self.tasks.insert(id.clone(), tasks);
+        }
+    }
+}
+
+/// One probe of one run.
+struct Watch {
+    purpose: Purpose,
+    verdicts: Arc<Mutex<HashMap<String, Verdicts>>>,
+    news: Arc<Notify>,
+    complaints: Arc<Mutex<Vec<String>>>,
+}
+
+fn seconds(value: Option<i32>, default: u64) -> Duration {
+    let given = value.and_then(|v| u64::try_from(v).ok()).filter(|v| *v > 0);
+    Duration::from_secs(given.unwrap_or(default))
+}
+
+impl Watch {
+    async fn run(self, question: Question) {
+        let probe = &question.probe;
+        let initial = u64::try_from(probe.initial_delay_seconds.unwrap_or(0)).unwrap_or(0);
+        tokio::time::sleep(Duration::from_secs(initial)).await;
+        let mut tick = tokio::time::interval(seconds(probe.period_seconds, 10));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut streak, mut last) = (0, None);
+        loop {
+            tick.tick().await;
+            let started = self.verdicts.lock().get(&question.id).is_some_and(|v| v.is_started);
+            match self.purpose {
+                Purpose::Startup if started => return,
+                Purpose::Liveness | Purpose::Readiness if !started => continue,
+                Purpose::Startup | Purpose::Liveness | Purpose::Readiness => {}
+            }
+            let Some(answer) = question.ask().await else { continue };
+            let good = answer.is_ok();
+            streak = if last == Some(good) { streak + 1 } else { 1 };
+            last = Some(good);
+            if let Err(why) = answer {
+                self.complaints.lock().push(format!("{:?} probe failed: {why}", self.purpose));
+                self.news.notify_one();
+            }
+            let needed = if good {
+                probe.success_threshold.unwrap_or(1)
+            } else {
+                probe.failure_threshold.unwrap_or(3)
+            };
+            if streak >= needed.max(1) {
+                self.conclude(&question.id, good);
+            }
+        }
+    }
+
+    fn conclude(&self, id: &str, good: bool) {
+        let mut all = self.verdicts.lock();
+        let Some(verdicts) = all.get_mut(id) else { return };
+        let before = (verdicts.is_started, verdicts.is_ready, verdicts.must_die);
+        match (self.purpose, good) {
+            (Purpose::Startup, true) => verdicts.is_started = true,
+            (Purpose::Startup, false) => verdicts.must_die = Some("failed startup probe"),
+            (Purpose::Liveness, true) => {}
+            (Purpose::Liveness, false) => verdicts.must_die = Some("failed liveness probe"),
+            (Purpose::Readiness, good) => verdicts.is_ready = good,
+        }
+        if before != (verdicts.is_started, verdicts.is_ready, verdicts.must_die) {
+            self.news.notify_one();
+        }
+    }
+}
+
+/// What to ask and whom.
+struct Question {
+    runtime: Arc<dyn Runtime>,
+    id: String,
+    ip: String,
+    container: Container,
+    probe: Probe,
+}
+
+impl Question {
+    /// `None`: nobody can tell.
+    async fn ask(&self) -> Option<Result<(), String>> {
+        let limit = seconds(self.probe.timeout_seconds, 1);
+        if let Some(exec) = &self.probe.exec {
+            let command = exec.command.clone().unwrap_or_default();
+            for _ in 0..PROBE_RETRIES {
+                match self.runtime.exec(&self.id, command.clone(), limit).await {
+                    Ok(done) if done.exit_code == 0 => return Some(Ok(())),
+                    Ok(done) => {
+                        let end = done.output.len().min(PROBE_BODY_BYTES_MAX);
+                        return Some(
+                            Err(String::from_utf8_lossy(&done.output[..end]).into_owned()),
+                        );
+                    }
+                    Err(crate::runtime::RuntimeError::Deadline(_)) => {
+                        return Some(Err(format!("command timed out after {limit:?}")));
+                    }
+                    Err(_) => {}
+                }
+            }
+            return None;
+        }
+        let asked = async {
+            if let Some(http) = &self.probe.http_get {
+                let host = http.host.as_deref().filter(|h| !h.is_empty()).unwrap_or(&self.ip);
+                let port = self.port(&http.port)?;
+                if http.scheme.as_deref() == Some("HTTPS") {
+                    return Err("HTTPS probes are not supported yet".to_owned());
+                }
+                let headers = http.http_headers.iter().flatten();
+                let extra: String =
+                    headers.map(|h| format!("{}: {}\r\n", h.name, h.value)).collect();
+                http_get(host, port, http.path.as_deref().unwrap_or("/"), &extra).await
+            } else if let Some(tcp) = &self.probe.tcp_socket {
+                let host = tcp.host.as_deref().filter(|h| !h.is_empty()).unwrap_or(&self.ip);
+                let port = self.port(&tcp.port)?;
+                TcpStream::connect((host, port)).await.map(drop).map_err(|e| e.to_string())
+            } else {
+                Err("gRPC probes are not supported yet".to_owned())
+            }
+        };
+        Some(
+            tokio::time::timeout(limit, asked)
+                .await
+                .unwrap_or_else(|_| Err(format!("timeout after {limit:?}"))),
+        )
+    }
+
+    fn port(&self, port: &IntOrString) -> Result<u16, String> {
+        let number = match port {
+            IntOrString::Int(number) => Some(*number),
+            IntOrString::String(name) => self
+                .container
+                .ports
+                .iter()
+                .flatten()
+                .find(|p| p.name.as_ref() == Some(name))
+                .map(|p| p.container_port)
+                .or_else(|| name.parse().ok()),
+        };
+        number.and_then(|n| u16::try_from(n).ok()).ok_or_else(|| format!("no port {port:?}"))
+    }
+}
+
+/// A plain GET; every status from 200 to 399 is a success.
+pub(crate) async fn http_get(host: &str, port: u16, path: &str, extra: &str) -> Result<(), String> {
+    let mut stream = TcpStream::connect((host, port)).await.map_err(|e| e.to_string())?;
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let host = if extra.to_ascii_lowercase().contains("host:") {
+        String::new()
+    } else {
+        format!("Host: {host}:{port}\r\n")
+    };
+    let request = format!(
+        "GET {path} HTTP/1.1\r\n{host}User-Agent: kube-probe/1.36\r\nAccept: */*\r\n{extra}Connection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.map_err(|e| e.to_string())?;
+    let mut head = Vec::new();
+    let mut reader = stream.take(PROBE_BODY_BYTES_MAX as u64);
+    while !head.contains(&b'\n') {
+        let mut part = [0; 512];
+        match reader.read(&mut part).await.map_err(|e| e.to_string())? {
+            0 => break,
+            n => head.extend_from_slice(&part[..n]),
+        }
+    }
+    let line = String::from_utf8_lossy(&head);
+    let code: u16 = line.split(' ').nth(1).and_then(|c| c.get(..3)?.parse().ok()).unwrap_or(0);
+    if (200..400).contains(&code) {
+        Ok(())
+    } else {
+        Err(format!("HTTP probe failed with statuscode: {code}"))
+    }
+}

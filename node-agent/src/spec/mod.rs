@@ -1,0 +1,23 @@
+//! A pod of the API turned into what the runtime is asked to make.
+
+pub(crate) mod env;
+pub(crate) mod make;
+pub(crate) mod resources;
+
+/// Why a pod cannot be turned into containers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SpecError {
+    /// A configMap or secret that it needs, or a key in it, is not there (yet).
+    #[error("{0}")]
+    Config(String),
+    /// It asks for what this agent cannot do.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl SpecError {
+    /// The object is not there.
+    pub(crate) fn missing(kind: &str, name: &str) -> Self {
+        Self::Config(format!("{kind} {name:?} not found"))
+    }
+}
