@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-/// Longest time one client operation may take before its outcome is recorded as unknown.
-pub const OPERATION_DEADLINE: Duration = Duration::from_secs(3);
+/// Longest time one client operation may take before its outcome is recorded as unknown. Longer
+/// than a pause holds: what a paused leader had in its sockets it answers when it wakes up, and
+/// exactly those answers can be stale.
+pub const OPERATION_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Longest time to wait for a TCP connection to a member on this machine.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
@@ -33,7 +35,7 @@ pub const WATCH_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A watcher whose stream is silent for this long opens another one, so that a stream on a paused
 /// or half-dead member does not end the observation.
-pub const WATCH_SILENCE: Duration = Duration::from_secs(5);
+pub const WATCH_SILENCE: Duration = Duration::from_secs(2);
 
 /// Time for a member to end after SIGTERM before it gets SIGKILL.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(5);

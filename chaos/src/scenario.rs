@@ -99,6 +99,10 @@ pub struct Flags {
     /// too early)
     #[arg(long)]
     pub watch_progress: bool,
+    /// Plant a bug: send linearizable reads as serializable ones. The checkers must object, or
+    /// they are asleep
+    #[arg(long)]
+    pub plant_stale_reads: bool,
     /// Where history, verdicts and data go when a promise was broken; a temporary folder otherwise
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
@@ -124,6 +128,7 @@ impl Flags {
             seed: None,
             duration: 0,
             watch_progress: false,
+            plant_stale_reads: false,
             output: None,
             keep: false,
         }
@@ -213,7 +218,13 @@ async fn record(flags: &Flags, seed: u64, cluster: &mut Cluster) -> anyhow::Resu
     let base_revision = cluster.status(0).await?.revision;
     ensure!(base_revision == 1, "an empty store is at revision 1, not {base_revision}");
     let observers = Observers::start(&urls, base_revision + 1, flags.watch_progress, &recorder)?;
-    let settings = Settings { clients: flags.clients, keys: flags.keys, rate: flags.rate, seed };
+    let settings = Settings {
+        clients: flags.clients,
+        keys: flags.keys,
+        rate: flags.rate,
+        seed,
+        plant_stale_reads: flags.plant_stale_reads,
+    };
     let clients = Clients::start(&urls, settings, &recorder)?;
 
     let mut faults = Vec::new();

@@ -69,8 +69,12 @@ fn check_effect(history: &History, fault: &Fault, verdict: &mut Verdict) {
         );
     }
     let felt = history.ops.iter().any(|op| {
-        let failed = op.reply().is_none();
-        failed && op.invoked_ns <= fault.healed_ns && op.completed_ns >= fault.injected_ns
+        // Failed, or waited for at least half of the fault (a paused member answers late).
+        let held_ns = fault.healed_ns - fault.injected_ns;
+        let waited = op.completed_ns - op.invoked_ns >= held_ns / 2;
+        (op.reply().is_none() || waited)
+            && op.invoked_ns <= fault.healed_ns
+            && op.completed_ns >= fault.injected_ns
     });
     if !felt {
         verdict.fail("B2", Vec::new(), format!("{}: no client felt it", fault.name));

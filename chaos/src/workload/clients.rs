@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Generator;
 use crate::client::MemberClient;
-use crate::history::{Outcome, Recorder};
+use crate::history::{Action, Outcome, Recorder, Step};
 
 /// How much the clients do.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,8 @@ pub struct Settings {
     pub rate: u32,
     /// Seed of all their choices.
     pub seed: u64,
+    /// Send linearizable reads as serializable ones: a planted bug, to see the checkers object.
+    pub plant_stale_reads: bool,
 }
 
 /// Running clients.
@@ -48,6 +50,10 @@ impl Clients {
                 process: client,
                 processes: Arc::clone(&processes),
                 interval: Duration::from_secs(1) / settings.rate.max(1),
+                // Every second client stays with one member: a member that hangs then cannot
+                // catch all clients, and the others go on writing.
+                home: (client % 2 == 1).then_some((client / 2) % urls.len()),
+                plant_stale_reads: settings.plant_stale_reads,
             };
             tasks.spawn(worker.run(stop.clone()));
         }
@@ -68,6 +74,8 @@ struct Worker {
     process: usize,
     processes: Arc<AtomicUsize>,
     interval: Duration,
+    home: Option<usize>,
+    plant_stale_reads: bool,
 }
 
 impl Worker {
@@ -80,16 +88,29 @@ impl Worker {
                 _ = pace.tick() => {}
             }
             let action = self.generator.action();
-            let member = self.generator.member(self.members.len());
+            let roaming = self.generator.member(self.members.len());
+            let member = self.home.unwrap_or(roaming);
             let Some(index) = self.recorder.invoke(self.process, member, action.clone()) else {
                 return;
             };
-            let outcome = self.members[member].execute(&action).await;
+            let sent = self.sent(&action);
+            let outcome = self.members[member].execute(&sent).await;
             self.generator.learn(&action, &outcome);
             if matches!(outcome, Outcome::Unknown(_)) {
                 self.process = self.processes.fetch_add(1, Ordering::Relaxed);
             }
             self.recorder.complete(index, outcome);
+        }
+    }
+
+    fn sent(&self, action: &Action) -> Action {
+        match action {
+            Action::Single { step: step @ (Step::Get { .. } | Step::List { .. }), .. }
+                if self.plant_stale_reads =>
+            {
+                Action::Single { step: step.clone(), serializable: true }
+            }
+            Action::Single { .. } | Action::Txn { .. } => action.clone(),
         }
     }
 }
