@@ -133,9 +133,7 @@ fn container(map: &mut Tree, host_network: bool) {
     set(map, "resources", json!({}));
     for port in items(map, "ports") {
         set(port, "protocol", "TCP".into());
-        if host_network
-            && let Some(number) = port.get("containerPort").cloned()
-        {
+        if host_network && let Some(number) = port.get("containerPort").cloned() {
             set_number(port, "hostPort", number.as_i64().unwrap_or(0));
         }
     }

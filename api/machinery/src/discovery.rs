@@ -39,7 +39,7 @@ pub fn api_versions(address: &str) -> Value {
 
 fn api_group_body(group: &str, version: &str) -> Value {
     let entry = json!({"groupVersion": group_version(group, version), "version": version});
-    json!({"name": group, "versions": [entry.clone()], "preferredVersion": entry})
+    json!({"name": group, "versions": [entry], "preferredVersion": entry})
 }
 
 /// `GET /apis`.

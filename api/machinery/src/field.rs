@@ -178,7 +178,11 @@ mod tests {
             (Error::required(&name, ""), "spec.containers[0].name: Required value"),
             (Error::duplicate(&name, "a"), "spec.containers[0].name: Duplicate value: \"a\""),
             (
-                Error::invalid(&Path::new("spec.replicas"), -1, "must be greater than or equal to 0"),
+                Error::invalid(
+                    &Path::new("spec.replicas"),
+                    -1,
+                    "must be greater than or equal to 0",
+                ),
                 "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
             ),
             (

@@ -192,12 +192,18 @@ mod tests {
     fn the_revision_is_put_in_without_reading_the_tree() {
         for (stored, served) in [
             (r#"{"metadata":{}}"#, r#"{"metadata":{"resourceVersion":"7"}}"#),
-            (r#"{"a":"\"metadata\":{","metadata":{"name":"x"}}"#,
-             r#"{"a":"\"metadata\":{","metadata":{"resourceVersion":"7","name":"x"}}"#),
-            (r#"{"metadata": {"resourceVersion":"1","name":"x"},"z":[{}]}"#,
-             r#"{"metadata": {"resourceVersion":"7","name":"x"},"z":[{}]}"#),
-            (r#"{"spec":{"metadata":{}},"metadata":{"name":"x","resourceVersion":""}}"#,
-             r#"{"spec":{"metadata":{}},"metadata":{"name":"x","resourceVersion":"7"}}"#),
+            (
+                r#"{"a":"\"metadata\":{","metadata":{"name":"x"}}"#,
+                r#"{"a":"\"metadata\":{","metadata":{"resourceVersion":"7","name":"x"}}"#,
+            ),
+            (
+                r#"{"metadata": {"resourceVersion":"1","name":"x"},"z":[{}]}"#,
+                r#"{"metadata": {"resourceVersion":"7","name":"x"},"z":[{}]}"#,
+            ),
+            (
+                r#"{"spec":{"metadata":{}},"metadata":{"name":"x","resourceVersion":""}}"#,
+                r#"{"spec":{"metadata":{}},"metadata":{"name":"x","resourceVersion":"7"}}"#,
+            ),
             ("[]", "[]"),
         ] {
             let got = with_resource_version(stored.as_bytes(), 7);

@@ -218,7 +218,7 @@ impl Object {
 
 /// The value at a path of object keys below a map.
 #[must_use]
-pub fn at<'a>(map: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Value> {
+pub(crate) fn at<'a>(map: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
     let mut value = map.get(*first)?;
     for key in rest {

@@ -66,7 +66,8 @@ fn add_paths(info: &ResourceInfo, paths: &mut Map<String, Value>) {
     let scope = if info.namespaced { "/namespaces/{namespace}" } else { "" };
     let collection = format!("{base}{scope}/{}", info.plural);
     let kind = json!({"group": info.group, "version": info.version, "kind": info.kind});
-    let reference = json!({"$ref": format!("#/components/schemas/{}", definition_ref(info.type_id()))});
+    let reference =
+        json!({"$ref": format!("#/components/schemas/{}", definition_ref(info.type_id()))});
     let operation = |action: &str| {
         json!({
             "x-kubernetes-action": action,

@@ -180,9 +180,7 @@ impl<'a> Parser<'a> {
                 "in" => Operator::In(self.values(&key)?),
                 "notin" => Operator::NotIn(self.values(&key)?),
                 _ => {
-                    return Err(format!(
-                        "found '{found}', expected: in, notin, =, ==, !=, gt, lt"
-                    ));
+                    return Err(format!("found '{found}', expected: in, notin, =, ==, !=, gt, lt"));
                 }
             }
         };
@@ -271,11 +269,13 @@ impl Fields {
                 continue;
             }
             let (field, value, negated) = split_term(&term).ok_or_else(|| {
-                Status::bad_request(format!("invalid selector: '{text}'; can't understand '{term}'"))
+                Status::bad_request(format!(
+                    "invalid selector: '{text}'; can't understand '{term}'"
+                ))
             })?;
             let value = unescape(value).map_err(Status::bad_request)?;
-            let is_known =
-                matches!(field, "metadata.name" | "metadata.namespace") || supported.contains(&field);
+            let is_known = matches!(field, "metadata.name" | "metadata.namespace")
+                || supported.contains(&field);
             if !is_known {
                 return Err(Status::bad_request(format!("field label not supported: {field}")));
             }
@@ -340,8 +340,14 @@ fn unescape(value: &str) -> Result<String, String> {
         match c {
             '\\' => match chars.next() {
                 Some(next @ ('\\' | ',' | '=')) => out.push(next),
-                Some(next) => return Err(format!("invalid field selector: invalid escape sequence: \\{next}")),
-                None => return Err("invalid field selector: invalid escape sequence: \\".to_owned()),
+                Some(next) => {
+                    return Err(format!(
+                        "invalid field selector: invalid escape sequence: \\{next}"
+                    ));
+                }
+                None => {
+                    return Err("invalid field selector: invalid escape sequence: \\".to_owned());
+                }
             },
             ',' | '=' => {
                 return Err(format!("invalid field selector: unescaped character in value: {c}"));
@@ -358,7 +364,10 @@ mod tests {
 
     #[test]
     fn label_selectors_match_as_upstream() {
-        let labels = BTreeMap::from([("app".to_owned(), "web".to_owned()), ("n".to_owned(), "5".to_owned())]);
+        let labels = BTreeMap::from([
+            ("app".to_owned(), "web".to_owned()),
+            ("n".to_owned(), "5".to_owned()),
+        ]);
         for (text, matches) in [
             ("", true),
             ("app=web", true),

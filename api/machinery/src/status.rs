@@ -253,16 +253,19 @@ impl Status {
     /// The server could not answer in time; nothing says whether the write happened.
     #[must_use]
     pub fn timeout(message: &str, retry_after_seconds: u32) -> Self {
-        Self::new(504, "Timeout", format!("Timeout: {message}")).with_retry_after(retry_after_seconds)
+        Self::new(504, "Timeout", format!("Timeout: {message}"))
+            .with_retry_after(retry_after_seconds)
     }
 
     /// Asked to read at a revision that the server has not reached in time.
     #[must_use]
     pub fn too_large_resource_version(asked: u64, current: u64) -> Self {
         let message = format!("Too large resource version: {asked}, current: {current}");
-        Self::new(504, "Timeout", format!("Timeout: {message}"))
-            .with_retry_after(1)
-            .with_cause("ResourceVersionTooLarge", "Too large resource version", "")
+        Self::new(504, "Timeout", format!("Timeout: {message}")).with_retry_after(1).with_cause(
+            "ResourceVersionTooLarge",
+            "Too large resource version",
+            "",
+        )
     }
 
     #[must_use]
@@ -374,7 +377,11 @@ mod tests {
         let pods = Grouped::new("", "pods");
         for (status, code, message) in [
             (Status::not_found(&pods, "x"), 404, "pods \"x\" not found"),
-            (Status::already_exists(&deployments, "x"), 409, "deployments.apps \"x\" already exists"),
+            (
+                Status::already_exists(&deployments, "x"),
+                409,
+                "deployments.apps \"x\" already exists",
+            ),
             (
                 Status::invalid(
                     &Grouped::new("apps", "Deployment"),

@@ -272,14 +272,19 @@ mod tests {
             {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 30}}));
         assert_eq!(graceful_deletion(info, &going, None), Deletion::AlreadyGoing);
         assert_eq!(graceful_deletion(info, &going, Some(60)), Deletion::AlreadyGoing);
-        assert_eq!(graceful_deletion(info, &going, Some(5)), Deletion::Graceful { grace_seconds: 5 });
+        assert_eq!(
+            graceful_deletion(info, &going, Some(5)),
+            Deletion::Graceful { grace_seconds: 5 }
+        );
         assert_eq!(graceful_deletion(info, &going, Some(0)), Deletion::Now);
     }
 
     #[test]
     fn the_generation_counts_changes_of_the_spec_only() {
         let info = kinds::find("apps", "v1", "deployments").unwrap();
-        let old = pod(json!({"metadata": {"generation": 3}, "spec": {"replicas": 1}, "status": {"a": 1}}));
+        let old = pod(
+            json!({"metadata": {"generation": 3}, "spec": {"replicas": 1}, "status": {"a": 1}}),
+        );
         let mut new = pod(json!({"metadata": {"labels": {"x": "y"}}, "spec": {"replicas": 1}}));
         prepare_for_update(info, &mut new, &old);
         assert_eq!((new.generation(), new.at(&["status", "a"])), (3, Some(&json!(1))));

@@ -26,7 +26,11 @@ pub fn parse(text: &str) -> Option<Timestamp> {
 pub fn human_duration(seconds: i64) -> String {
     let (minute, hour, day, year) = (60, 3600, 86_400, 86_400 * 365);
     let two = |big: i64, big_unit: &str, small: i64, small_unit: &str| {
-        if small == 0 { format!("{big}{big_unit}") } else { format!("{big}{big_unit}{small}{small_unit}") }
+        if small == 0 {
+            format!("{big}{big_unit}")
+        } else {
+            format!("{big}{big_unit}{small}{small_unit}")
+        }
     };
     match seconds {
         s if s < -1 => "<invalid>".to_owned(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// A name without case and underscores: how `podIPs`, `pod_i_ps` and `pod_ips` are seen as one.
-pub fn folded(name: &str) -> String {
+pub(crate) fn folded(name: &str) -> String {
     name.chars().filter(|c| c.is_ascii_alphanumeric()).collect::<String>().to_ascii_lowercase()
 }
 
@@ -15,12 +15,12 @@ pub fn folded(name: &str) -> String {
 /// `p` kept when set (a Go pointer) · `z` dropped when zero · `k` always written · `s` a struct,
 /// always written · `t` a time, written as null when unset · `l` dropped when empty ·
 /// `n` a list or map written as null when unset.
-pub struct Presence(BTreeMap<String, BTreeMap<String, (String, char)>>);
+pub(crate) struct Presence(BTreeMap<String, BTreeMap<String, (String, char)>>);
 
 impl Presence {
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("reading {}", path.display()))?;
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         let mut types = BTreeMap::new();
         for line in text.lines() {
             let mut words = line.split(' ');
@@ -38,7 +38,7 @@ impl Presence {
     }
 
     /// Go's spelling of a message name: prost writes `HTTPGetAction` as `HttpGetAction`.
-    pub fn canonical<'a>(&'a self, message: &'a str) -> &'a str {
+    pub(crate) fn canonical<'a>(&'a self, message: &'a str) -> &'a str {
         if self.0.contains_key(message) {
             return message;
         }
@@ -46,20 +46,20 @@ impl Presence {
         self.0.keys().find(same).map_or(message, String::as_str)
     }
 
-    pub fn field(&self, message: &str, rust_name: &str) -> Option<&(String, char)> {
+    pub(crate) fn field(&self, message: &str, rust_name: &str) -> Option<&(String, char)> {
         self.0.get(message)?.get(&folded(rust_name))
     }
 
-    pub fn has(&self, message: &str) -> bool {
+    pub(crate) fn has(&self, message: &str) -> bool {
         self.0.contains_key(message)
     }
 }
 
 /// Per type: the JSON names that `k8s-openapi` reads.
-pub struct JsonNames(pub BTreeMap<String, BTreeSet<String>>);
+pub(crate) struct JsonNames(pub(crate) BTreeMap<String, BTreeSet<String>>);
 
 impl JsonNames {
-    pub fn read(src: &Path) -> Result<Self> {
+    pub(crate) fn read(src: &Path) -> Result<Self> {
         let mut out = BTreeMap::new();
         visit(src, &mut out)?;
         Ok(Self(out))

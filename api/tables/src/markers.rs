@@ -2,18 +2,18 @@
 
 /// What the markers of one field say.
 #[derive(Default)]
-pub struct Markers {
-    pub optional: bool,
-    pub list_type: Option<String>,
-    pub list_map_keys: Vec<String>,
-    pub map_type: Option<String>,
-    pub patch_strategy: Option<String>,
-    pub patch_merge_key: Option<String>,
-    pub default: Option<String>,
+pub(crate) struct Markers {
+    pub(crate) optional: bool,
+    pub(crate) list_type: Option<String>,
+    pub(crate) list_map_keys: Vec<String>,
+    pub(crate) map_type: Option<String>,
+    pub(crate) patch_strategy: Option<String>,
+    pub(crate) patch_merge_key: Option<String>,
+    pub(crate) default: Option<String>,
 }
 
 impl Markers {
-    pub fn parse(docs: &[String]) -> Self {
+    pub(crate) fn parse(docs: &[String]) -> Self {
         let mut markers = Self::default();
         for line in docs.iter().flat_map(|doc| doc.lines()) {
             let line = line.trim().replace('\\', "");

@@ -9,19 +9,19 @@ use syn::{Expr, Fields, Item, Lit, Meta};
 use crate::markers::Markers;
 
 /// One field of a message.
-pub struct Field {
+pub(crate) struct Field {
     /// The Rust name, without `r#`.
-    pub rust_name: String,
-    pub number: u32,
+    pub(crate) rust_name: String,
+    pub(crate) number: u32,
     /// `one`, `list` or `map`.
-    pub shape: &'static str,
+    pub(crate) shape: &'static str,
     /// A scalar's protobuf name, or a message's full name.
-    pub kind: String,
-    pub markers: Markers,
+    pub(crate) kind: String,
+    pub(crate) markers: Markers,
 }
 
 /// Full name (`api.core.v1.Pod`) to fields.
-pub type Messages = BTreeMap<String, Vec<Field>>;
+pub(crate) type Messages = BTreeMap<String, Vec<Field>>;
 
 /// The modules whose messages are wanted: generally available versions and what they use.
 fn is_wanted(module: &str) -> bool {
@@ -36,7 +36,7 @@ fn is_wanted(module: &str) -> bool {
 }
 
 /// Reads every wanted module below the crate's `src`.
-pub fn read_all(src: &Path) -> Result<Messages> {
+pub(crate) fn read_all(src: &Path) -> Result<Messages> {
     let mut messages = Messages::new();
     visit(src, &mut Vec::new(), &mut messages)?;
     Ok(messages)

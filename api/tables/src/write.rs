@@ -35,7 +35,11 @@ const SPECIAL: [&str; 24] = [
 ];
 
 /// The table and what the sources disagree about.
-pub fn table(messages: &Messages, presence: &Presence, openapi: &JsonNames) -> (String, Vec<String>) {
+pub(crate) fn table(
+    messages: &Messages,
+    presence: &Presence,
+    openapi: &JsonNames,
+) -> (String, Vec<String>) {
     let mut out = String::from(
         "# Written by `cargo run -p api-tables`; do not edit. Format: src/schema/load.rs.\n",
     );
@@ -65,7 +69,9 @@ pub fn table(messages: &Messages, presence: &Presence, openapi: &JsonNames) -> (
 }
 
 fn is_inline(field: &Field, presence: &Presence, messages: &Messages) -> bool {
-    field.shape == "one" && messages.contains_key(&field.kind) && presence.has(presence.canonical(&field.kind))
+    field.shape == "one"
+        && messages.contains_key(&field.kind)
+        && presence.has(presence.canonical(&field.kind))
 }
 
 fn write_field(out: &mut String, field: &Field, (json, letter): (&str, char), kind: &str) {

@@ -165,9 +165,7 @@ fn check_kind(api_version: &str, kind: &str, expected: Expected<'_>) -> Result<(
 
 fn parse_json(bytes: &[u8]) -> Result<Raw, Status> {
     serde_json::from_slice(bytes).map_err(|error| {
-        Status::bad_request(format!(
-            "couldn't get version/kind; json parse error: {error}"
-        ))
+        Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
     })
 }
 

@@ -13,7 +13,7 @@ use crate::schema::{Field, Kind, Presence, Schema, Shape, Special, TypeId};
 use crate::{quantity, time};
 
 /// One pass over one document.
-pub struct Walk {
+pub(crate) struct Walk {
     schema: &'static Schema,
     path: Vec<String>,
     /// `unknown field "…"`, `duplicate field "…"`, in document order.
@@ -21,10 +21,10 @@ pub struct Walk {
 }
 
 /// A value of the wrong type; the text goes behind "cannot be handled as a …: ".
-pub type TypeError = String;
+pub(crate) type TypeError = String;
 
 impl Walk {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { schema: Schema::get(), path: Vec::new(), strict_errors: Vec::new() }
     }
 
@@ -62,7 +62,11 @@ impl Walk {
     }
 
     /// An object of a type; `null` is an empty one.
-    pub fn message(&mut self, id: TypeId, raw: Raw) -> Result<Map<String, Value>, TypeError> {
+    pub(crate) fn message(
+        &mut self,
+        id: TypeId,
+        raw: Raw,
+    ) -> Result<Map<String, Value>, TypeError> {
         let members = match raw {
             Raw::Object(members) => members,
             Raw::Null => Vec::new(),
@@ -80,8 +84,8 @@ impl Walk {
             if !seen.insert(key.clone()) {
                 self.strict("duplicate", &key);
             }
-            let is_type_meta = self.schema.of(id).has_type_meta
-                && matches!(key.as_str(), "apiVersion" | "kind");
+            let is_type_meta =
+                self.schema.of(id).has_type_meta && matches!(key.as_str(), "apiVersion" | "kind");
             if let Some(field) = self.schema.field(id, &key) {
                 self.path.push(key.clone());
                 let value = self.field(id, field, value)?;
@@ -257,7 +261,7 @@ fn canonical_time(text: &str, write: fn(jiff::Timestamp) -> String) -> Result<Va
 }
 
 /// Drops and adds zero values as Go's JSON does for the type.
-pub fn finish(schema: &Schema, id: TypeId, map: &mut Map<String, Value>) {
+pub(crate) fn finish(schema: &Schema, id: TypeId, map: &mut Map<String, Value>) {
     for field in &schema.of(id).fields {
         if field.is_inline() {
             if let Kind::Message(inner) = field.kind {

@@ -116,7 +116,10 @@ mod tests {
     #[test]
     fn merge_patches_remove_with_null() {
         let target = json!({"a": {"b": 1, "c": 2}});
-        assert_eq!(merge_patch(&target, br#"{"a":{"b":null,"d":3}}"#).unwrap(), json!({"a": {"c": 2, "d": 3}}));
+        assert_eq!(
+            merge_patch(&target, br#"{"a":{"b":null,"d":3}}"#).unwrap(),
+            json!({"a": {"c": 2, "d": 3}})
+        );
         assert_eq!(merge_patch(&target, b"[]").unwrap_err().code, 400);
     }
 }

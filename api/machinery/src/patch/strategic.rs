@@ -227,7 +227,8 @@ mod tests {
 
     #[test]
     fn patches_merge_as_upstream() {
-        let containers = || json!({"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b"}]}});
+        let containers =
+            || json!({"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b"}]}});
         for (target, patch, want) in [
             (
                 containers(),

@@ -50,7 +50,10 @@ pub fn decode(bytes: &[u8]) -> Result<Object, Error> {
     let body = bytes.strip_prefix(&MAGIC).ok_or(Error::NoMagic)?;
     let envelope = read::envelope(body)?;
     let type_id = kinds::type_of(&envelope.api_version, &envelope.kind).ok_or_else(|| {
-        Error::UnknownKind { api_version: envelope.api_version.clone(), kind: envelope.kind.clone() }
+        Error::UnknownKind {
+            api_version: envelope.api_version.clone(),
+            kind: envelope.kind.clone(),
+        }
     })?;
     let mut object = Object(read::message(type_id, envelope.raw, 0)?);
     object.set_api_version_and_kind(&envelope.api_version, &envelope.kind);
@@ -109,9 +112,8 @@ pub fn encode_list(
     metadata: &Value,
     items: &[Vec<u8>],
 ) -> Result<Vec<u8>, Error> {
-    let meta_type = crate::Schema::get()
-        .find(crate::schema::LIST_META)
-        .expect("the table has ListMeta");
+    let meta_type =
+        crate::Schema::get().find(crate::schema::LIST_META).expect("the table has ListMeta");
     let mut raw = Vec::new();
     wire::put_bytes(1, &encode_message(meta_type, metadata)?, &mut raw);
     for item in items {
@@ -192,7 +194,7 @@ mod tests {
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
             "spec": {"replicas": 0, "selector": {"matchLabels": {"a": "b"}},
                 "strategy": {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 1}},
-                "template": {"spec": {"containers": []}}},
+                "template": {"spec": {"containers": [{"name": "c"}]}}},
         }));
     }
 
@@ -213,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_status_can_be_sent() {
-        let status = crate::Status::not_found(&crate::status::Grouped::new("", "pods"), "x");
+        let status = Status::not_found(&crate::status::Grouped::new("", "pods"), "x");
         let again = decode(&encode(&status.to_json()).unwrap()).unwrap();
         assert_eq!(again.into_value(), status.to_json());
     }

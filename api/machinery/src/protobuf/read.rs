@@ -11,13 +11,13 @@ use crate::limits::NESTING_DEPTH_MAX;
 use crate::schema::{Field, Kind, Schema, Shape, Special, TypeId};
 use crate::time;
 
-pub struct Envelope<'a> {
+pub(super) struct Envelope<'a> {
     pub api_version: String,
     pub kind: String,
     pub raw: &'a [u8],
 }
 
-pub fn envelope(bytes: &[u8]) -> Result<Envelope<'_>, Error> {
+pub(super) fn envelope(bytes: &[u8]) -> Result<Envelope<'_>, Error> {
     let mut out = Envelope { api_version: String::new(), kind: String::new(), raw: &[] };
     let mut reader = Reader::new(bytes);
     while let Some((number, wire)) = reader.field()? {
@@ -40,7 +40,7 @@ pub fn envelope(bytes: &[u8]) -> Result<Envelope<'_>, Error> {
 }
 
 /// Unknown fields are skipped, as upstream does.
-pub fn message(id: TypeId, bytes: &[u8], depth: usize) -> Result<Map<String, Value>, Error> {
+pub(super) fn message(id: TypeId, bytes: &[u8], depth: usize) -> Result<Map<String, Value>, Error> {
     let schema = Schema::get();
     let mut out = Map::new();
     fields(schema, id, bytes, depth, &mut out)?;
@@ -190,8 +190,8 @@ fn any_json(bytes: &[u8]) -> Result<Value, Error> {
 
 fn stamp(numbers: [i64; 4], write: fn(jiff::Timestamp) -> String) -> Result<Value, Error> {
     let nanos = i32::try_from(numbers[2]).unwrap_or(0);
-    let time = jiff::Timestamp::new(numbers[1], nanos)
-        .map_err(|error| Error::Value(error.to_string()))?;
+    let time =
+        jiff::Timestamp::new(numbers[1], nanos).map_err(|error| Error::Value(error.to_string()))?;
     Ok(write(time).into())
 }
 

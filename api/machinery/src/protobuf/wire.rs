@@ -2,7 +2,7 @@
 
 use super::Error;
 
-pub fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+pub(super) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -10,17 +10,17 @@ pub fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-pub fn put_number(field: u32, value: i64, out: &mut Vec<u8>) {
+pub(super) fn put_number(field: u32, value: i64, out: &mut Vec<u8>) {
     put_varint(u64::from(field) << 3, out);
     put_varint(value.cast_unsigned(), out);
 }
 
-pub fn put_double(field: u32, value: f64, out: &mut Vec<u8>) {
+pub(super) fn put_double(field: u32, value: f64, out: &mut Vec<u8>) {
     put_varint(u64::from(field) << 3 | 1, out);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-pub fn put_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn put_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
     put_varint(u64::from(field) << 3 | 2, out);
     put_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
@@ -28,7 +28,7 @@ pub fn put_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
 
 /// One value as it stands on the wire.
 #[derive(Clone, Copy, Debug)]
-pub enum Wire<'a> {
+pub(super) enum Wire<'a> {
     Varint(u64),
     Fixed64([u8; 8]),
     Bytes(&'a [u8]),
@@ -36,7 +36,7 @@ pub enum Wire<'a> {
 }
 
 impl Wire<'_> {
-    pub fn wire_type(self) -> u8 {
+    pub(super) fn wire_type(self) -> u8 {
         match self {
             Self::Varint(_) => 0,
             Self::Fixed64(_) => 1,
@@ -47,20 +47,20 @@ impl Wire<'_> {
 }
 
 /// Reads the fields of a message in order.
-pub struct Reader<'a> {
+pub(super) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(bytes: &'a [u8]) -> Self {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    pub fn varint(&mut self) -> Result<u64, Error> {
+    pub(super) fn varint(&mut self) -> Result<u64, Error> {
         let mut value = 0_u64;
         for shift in (0..70).step_by(7) {
             let (byte, rest) = self.rest.split_first().ok_or(Error::Truncated)?;
@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next field's number and value, or `None` at the end.
-    pub fn field(&mut self) -> Result<Option<(u32, Wire<'a>)>, Error> {
+    pub(super) fn field(&mut self) -> Result<Option<(u32, Wire<'a>)>, Error> {
         if self.is_empty() {
             return Ok(None);
         }

@@ -9,7 +9,11 @@ use super::{Error, encode};
 use crate::schema::{Field, Kind, Schema, Shape, Special, TypeId};
 use crate::time;
 
-pub fn message(id: TypeId, map: &Map<String, Value>, out: &mut Vec<u8>) -> Result<(), Error> {
+pub(super) fn message(
+    id: TypeId,
+    map: &Map<String, Value>,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
     let ty = Schema::get().of(id);
     for field in &ty.fields {
         if field.is_inline() {
@@ -121,7 +125,15 @@ fn nanos(text: &str) -> Option<i64> {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let number: f64 = rest[..end].parse().ok()?;
         let unit = &rest[end..];
-        let units = [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 6e10), ("h", 3.6e12)];
+        let units = [
+            ("ns", 1.0),
+            ("us", 1e3),
+            ("µs", 1e3),
+            ("ms", 1e6),
+            ("s", 1e9),
+            ("m", 6e10),
+            ("h", 3.6e12),
+        ];
         let (name, scale) = units.iter().find(|(name, _)| unit.starts_with(name))?;
         total += number * scale;
         rest = &unit[name.len()..];

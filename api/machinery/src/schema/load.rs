@@ -12,11 +12,8 @@ use super::{Type, TypeId};
 pub(super) fn parse(text: &str) -> Schema {
     let names: Vec<&str> =
         text.lines().filter(|line| !line.starts_with([' ', '#']) && !line.is_empty()).collect();
-    let by_name: HashMap<String, TypeId> = names
-        .iter()
-        .zip(0..)
-        .map(|(name, index)| ((*name).to_owned(), TypeId(index)))
-        .collect();
+    let by_name: HashMap<String, TypeId> =
+        names.iter().zip(0..).map(|(name, index)| ((*name).to_owned(), TypeId(index))).collect();
 
     let mut types: Vec<Type> = Vec::with_capacity(names.len());
     for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
@@ -64,10 +61,9 @@ fn has_type_meta(ty: &Type, metas: [TypeId; 2]) -> bool {
     let is_template = short.ends_with("TemplateSpec")
         || (short.ends_with("Template") && short != "PodTemplate")
             && !matches!(short, "ResourceClaimTemplate");
-    let has_metadata = ty
-        .fields
-        .iter()
-        .any(|field| field.json == "metadata" && metas.iter().any(|m| field.kind == Kind::Message(*m)));
+    let has_metadata = ty.fields.iter().any(|field| {
+        field.json == "metadata" && metas.iter().any(|m| field.kind == Kind::Message(*m))
+    });
     has_metadata && !is_template
 }
 

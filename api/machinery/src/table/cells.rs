@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::{Object, ResourceInfo, time};
 
-pub fn of(info: &ResourceInfo, object: &Object, now: Timestamp) -> Vec<Value> {
+pub(super) fn of(info: &ResourceInfo, object: &Object, now: Timestamp) -> Vec<Value> {
     let age = Value::from(time::age(object.creation_timestamp(), now));
     let name = Value::from(object.name());
     match (info.group, info.kind) {
@@ -196,7 +196,12 @@ fn event(object: &Object, name: Value, now: Timestamp) -> Vec<Value> {
     let count = object.at(&["count"]).and_then(Value::as_i64).unwrap_or(0);
     let series = object.at(&["series", "count"]).and_then(Value::as_i64);
     let first = first_of(&[&["firstTimestamp"], &["eventTime"]]);
-    let last = first_of(&[&["series", "lastObservedTime"], &["lastTimestamp"], &["firstTimestamp"], &["eventTime"]]);
+    let last = first_of(&[
+        &["series", "lastObservedTime"],
+        &["lastTimestamp"],
+        &["firstTimestamp"],
+        &["eventTime"],
+    ]);
     let target = |key: &str| object.text(&["involvedObject", key]);
     let kind = target("kind").to_lowercase();
     let mut source = first_of(&[&["source", "component"], &["reportingComponent"]]);

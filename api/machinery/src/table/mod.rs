@@ -148,12 +148,7 @@ pub fn cells(info: &ResourceInfo, object: &Object, now: Timestamp) -> Vec<Value>
 
 /// One row. The object is taken as it would be served (with `resourceVersion`).
 #[must_use]
-pub fn row(
-    info: &ResourceInfo,
-    object: &Object,
-    include: IncludeObject,
-    now: Timestamp,
-) -> Value {
+pub fn row(info: &ResourceInfo, object: &Object, include: IncludeObject, now: Timestamp) -> Value {
     let mut row = json!({"cells": cells(info, object, now)});
     match include {
         IncludeObject::None => row["object"] = Value::Null,
@@ -166,7 +161,12 @@ pub fn row(
 /// A whole table. `list_metadata` is the list's `metadata`; `with_columns` is false for the
 /// events of a watch after the first.
 #[must_use]
-pub fn table(info: &ResourceInfo, list_metadata: Value, rows: Vec<Value>, with_columns: bool) -> Value {
+pub fn table(
+    info: &ResourceInfo,
+    list_metadata: Value,
+    rows: Vec<Value>,
+    with_columns: bool,
+) -> Value {
     let definitions: Vec<Value> = if with_columns {
         columns(info).iter().map(column_definition).collect()
     } else {

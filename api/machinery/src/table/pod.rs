@@ -1,7 +1,7 @@
 //! The row of a pod: what its containers are doing, in one word.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{Object, time};
 
@@ -14,7 +14,7 @@ struct Summary {
     last_restart: Option<Timestamp>,
 }
 
-pub fn cells(pod: &Object, now: Timestamp) -> Vec<Value> {
+pub(super) fn cells(pod: &Object, now: Timestamp) -> Vec<Value> {
     let summary = summarize(pod);
     let restarts = match summary.last_restart {
         Some(at) if summary.restarts > 0 => {
@@ -100,9 +100,8 @@ fn summarize(pod: &Object) -> Summary {
         out.reason = "SchedulingGated".to_owned();
     }
     let (initializing, sidecars) = summarize_init(pod, &mut out);
-    let initialized = conditions
-        .iter()
-        .any(|one| one["type"] == "Initialized" && one["status"] == "True");
+    let initialized =
+        conditions.iter().any(|one| one["type"] == "Initialized" && one["status"] == "True");
     if !initializing || initialized {
         out.restarts = sidecars.restarts;
         out.last_restart = sidecars.last_restart;
@@ -183,6 +182,8 @@ fn summarize_main(pod: &Object, out: &mut Summary, conditions: &[Value]) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -199,25 +200,52 @@ mod tests {
         let running = json!({"running": {}});
         for (status, ready, word, restarts) in [
             (json!({"phase": "Pending"}), "0/2", "Pending", "0"),
-            (json!({"phase": "Pending", "initContainerStatuses": [
-                {"name": "i", "state": {"waiting": {"reason": "PodInitializing"}}}]}), "0/2", "Init:0/1", "0"),
-            (json!({"phase": "Pending", "initContainerStatuses": [
-                {"name": "i", "state": {"terminated": {"exitCode": 2}}}]}), "0/2", "Init:ExitCode:2", "0"),
-            (json!({"phase": "Running", "containerStatuses": [
+            (
+                json!({"phase": "Pending", "initContainerStatuses": [
+                {"name": "i", "state": {"waiting": {"reason": "PodInitializing"}}}]}),
+                "0/2",
+                "Init:0/1",
+                "0",
+            ),
+            (
+                json!({"phase": "Pending", "initContainerStatuses": [
+                {"name": "i", "state": {"terminated": {"exitCode": 2}}}]}),
+                "0/2",
+                "Init:ExitCode:2",
+                "0",
+            ),
+            (
+                json!({"phase": "Running", "containerStatuses": [
                 {"name": "a", "ready": true, "state": running, "restartCount": 0},
-                {"name": "b", "ready": true, "state": running, "restartCount": 0}]}), "2/2", "Running", "0"),
-            (json!({"phase": "Running", "containerStatuses": [
+                {"name": "b", "ready": true, "state": running, "restartCount": 0}]}),
+                "2/2",
+                "Running",
+                "0",
+            ),
+            (
+                json!({"phase": "Running", "containerStatuses": [
                 {"name": "a", "ready": true, "state": running, "restartCount": 0},
                 {"name": "b", "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
                     "lastState": {"terminated": {"finishedAt": "2026-01-01T00:59:00Z"}}}]}),
-                "1/2", "CrashLoopBackOff", "3 (60s ago)"),
+                "1/2",
+                "CrashLoopBackOff",
+                "3 (60s ago)",
+            ),
             (json!({"phase": "Failed", "reason": "Evicted"}), "0/2", "Evicted", "0"),
-            (json!({"phase": "Succeeded", "containerStatuses": [
+            (
+                json!({"phase": "Succeeded", "containerStatuses": [
                 {"name": "a", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]}),
-                "0/2", "Completed", "0"),
+                "0/2",
+                "Completed",
+                "0",
+            ),
         ] {
             let row = cells(&base(status.clone()), now);
-            assert_eq!((&row[1], &row[2], &row[3]), (&json!(ready), &json!(word), &json!(restarts)), "{status}");
+            assert_eq!(
+                (&row[1], &row[2], &row[3]),
+                (&json!(ready), &json!(word), &json!(restarts)),
+                "{status}"
+            );
         }
         let mut going = base(json!({"phase": "Running"}));
         going.set_deletion(Some(("2026-01-01T00:00:00Z", 30)));

@@ -12,7 +12,7 @@ use crate::field::{Error, Path};
 use crate::limits::DATA_BYTES_MAX;
 
 /// "field is immutable" when a path changed.
-pub fn unchanged(new: &Object, old: &Object, path: &[&str], errors: &mut Vec<Error>) {
+pub(super) fn unchanged(new: &Object, old: &Object, path: &[&str], errors: &mut Vec<Error>) {
     if new.at(path) != old.at(path) {
         let value = new.at(path).cloned().unwrap_or(Value::Null);
         errors.push(Error::invalid(&Path::new(&path.join(".")), value, "field is immutable"));
@@ -34,7 +34,7 @@ fn keys(object: &Object, field: &str, errors: &mut Vec<Error>) -> usize {
     total
 }
 
-pub fn config_map(object: &Object, errors: &mut Vec<Error>) {
+pub(super) fn config_map(object: &Object, errors: &mut Vec<Error>) {
     let total = keys(object, "data", errors) + keys(object, "binaryData", errors);
     let binary = object.at(&["binaryData"]).and_then(Value::as_object);
     for key in object.at(&["data"]).and_then(Value::as_object).into_iter().flat_map(|m| m.keys()) {
@@ -48,7 +48,7 @@ pub fn config_map(object: &Object, errors: &mut Vec<Error>) {
     }
 }
 
-pub fn secret(object: &Object, errors: &mut Vec<Error>) {
+pub(super) fn secret(object: &Object, errors: &mut Vec<Error>) {
     if keys(object, "data", errors) > DATA_BYTES_MAX {
         errors.push(Error::too_long(&Path::new("data"), DATA_BYTES_MAX));
     }
@@ -75,7 +75,7 @@ pub fn secret(object: &Object, errors: &mut Vec<Error>) {
 }
 
 /// Once `immutable` is true, it and the data stay.
-pub fn immutable_data(new: &Object, old: &Object, fields: &[&str], errors: &mut Vec<Error>) {
+pub(super) fn immutable_data(new: &Object, old: &Object, fields: &[&str], errors: &mut Vec<Error>) {
     if old.at(&["immutable"]) != Some(&Value::Bool(true)) {
         return;
     }
@@ -90,7 +90,7 @@ pub fn immutable_data(new: &Object, old: &Object, fields: &[&str], errors: &mut 
     }
 }
 
-pub fn service(object: &Object, errors: &mut Vec<Error>) {
+pub(super) fn service(object: &Object, errors: &mut Vec<Error>) {
     let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
     let path = Path::new("spec");
     let (kind, cluster_ip) = (text(spec, "type"), text(spec, "clusterIP"));
@@ -116,7 +116,13 @@ pub fn service(object: &Object, errors: &mut Vec<Error>) {
         seen_ports.push(key);
     }
     meta::labels(&spec["selector"], &path.child("selector"), errors);
-    one_of(&path.child("sessionAffinity"), text(spec, "sessionAffinity"), &["ClientIP", "None"], true, errors);
+    one_of(
+        &path.child("sessionAffinity"),
+        text(spec, "sessionAffinity"),
+        &["ClientIP", "None"],
+        true,
+        errors,
+    );
     one_of(
         &path.child("type"),
         kind,
@@ -171,7 +177,7 @@ fn service_port(port: &Value, path: &Path, needs_name: bool, errors: &mut Vec<Er
 }
 
 /// A cluster address stays while the type keeps one.
-pub fn service_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
+pub(super) fn service_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
     let (now, before) = (new.text(&["spec", "clusterIP"]), old.text(&["spec", "clusterIP"]));
     let leaves = new.text(&["spec", "type"]) == "ExternalName";
     if !before.is_empty() && now != before && !leaves {
@@ -180,7 +186,7 @@ pub fn service_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
     }
 }
 
-pub fn node(object: &Object, errors: &mut Vec<Error>) {
+pub(super) fn node(object: &Object, errors: &mut Vec<Error>) {
     let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
     for (index, taint) in items(spec, "taints").iter().enumerate() {
         let path = Path::new("spec").child("taints").index(index);
@@ -193,7 +199,7 @@ pub fn node(object: &Object, errors: &mut Vec<Error>) {
     }
 }
 
-pub fn node_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
+pub(super) fn node_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
     node(new, errors);
     for field in ["podCIDR", "providerID"] {
         let (now, before) = (new.text(&["spec", field]), old.text(&["spec", field]));
@@ -204,7 +210,7 @@ pub fn node_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
     }
 }
 
-pub fn event(object: &Object, errors: &mut Vec<Error>) {
+pub(super) fn event(object: &Object, errors: &mut Vec<Error>) {
     let involved = object.text(&["involvedObject", "namespace"]);
     let namespace = if involved.is_empty() { "default" } else { involved };
     if namespace != object.namespace() {
@@ -213,7 +219,7 @@ pub fn event(object: &Object, errors: &mut Vec<Error>) {
     }
 }
 
-pub fn lease(object: &Object, errors: &mut Vec<Error>) {
+pub(super) fn lease(object: &Object, errors: &mut Vec<Error>) {
     let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
     let path = Path::new("spec");
     if let Some(seconds) = spec["leaseDurationSeconds"].as_i64().filter(|s| *s <= 0) {

@@ -22,7 +22,7 @@ fn name_problems(rule: NameRule, name: &str, is_prefix: bool) -> Vec<String> {
     }
 }
 
-pub fn create(info: &ResourceInfo, object: &Object) -> Vec<Error> {
+pub(super) fn create(info: &ResourceInfo, object: &Object) -> Vec<Error> {
     let mut errors = Vec::new();
     let path = Path::new("metadata");
     let generate_name = object.generate_name();
@@ -47,7 +47,7 @@ pub fn create(info: &ResourceInfo, object: &Object) -> Vec<Error> {
 }
 
 /// Labels, annotations, owners, finalizers.
-pub fn common(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
+pub(super) fn common(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
     labels(&metadata["labels"], &path.child("labels"), errors);
     annotations(&metadata["annotations"], &path.child("annotations"), errors);
     let owners_path = path.child("ownerReferences");
@@ -56,7 +56,11 @@ pub fn common(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
         let path = owners_path.index(index);
         for key in ["apiVersion", "kind", "name", "uid"] {
             if text(owner, key).is_empty() {
-                let what = if key == "apiVersion" { "version must not be empty" } else { "must not be empty" };
+                let what = if key == "apiVersion" {
+                    "version must not be empty"
+                } else {
+                    "must not be empty"
+                };
                 errors.push(Error::invalid(&path.child(key), "", what));
             }
         }
@@ -65,7 +69,8 @@ pub fn common(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
         }
     }
     if controllers > 1 {
-        let why = "Only one reference can have Controller set to true. Found \"true\" in references";
+        let why =
+            "Only one reference can have Controller set to true. Found \"true\" in references";
         errors.push(Error::invalid(&owners_path, metadata["ownerReferences"].clone(), why));
     }
     for finalizer in super::items(metadata, "finalizers") {
@@ -80,7 +85,7 @@ pub fn common(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
     }
 }
 
-pub fn labels(labels: &Value, path: &Path, errors: &mut Vec<Error>) {
+pub(super) fn labels(labels: &Value, path: &Path, errors: &mut Vec<Error>) {
     for (key, value) in labels.as_object().into_iter().flatten() {
         invalid_each(path, key, names::qualified_name(key), errors);
         let value = value.as_str().unwrap_or("");
@@ -100,12 +105,11 @@ fn annotations(annotations: &Value, path: &Path, errors: &mut Vec<Error>) {
     }
 }
 
-pub fn update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Error> {
+pub(super) fn update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Error> {
     let mut errors = Vec::new();
     let path = Path::new("metadata");
     for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp"] {
-        let (now, before) =
-            (new.text(&["metadata", field]), old.text(&["metadata", field]));
+        let (now, before) = (new.text(&["metadata", field]), old.text(&["metadata", field]));
         if now != before {
             errors.push(Error::invalid(&path.child(field), now, "field is immutable"));
         }

@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn common_mistakes_are_told_in_upstreams_words() {
         let container = json!({"name": "c", "image": "i"});
-        let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}});
+        let template =
+            json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}});
         for (object, want) in [
             (
                 json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": []}}),
@@ -150,16 +151,22 @@ mod tests {
                 ],
             ),
             (
-                deployment(json!({"replicas": -1, "selector": {"matchLabels": {"a": "b"}}, "template": template})),
+                deployment(
+                    json!({"replicas": -1, "selector": {"matchLabels": {"a": "b"}}, "template": template}),
+                ),
                 vec!["spec.replicas: Invalid value: -1: must be greater than or equal to 0"],
             ),
             (
                 deployment(json!({"selector": {"matchLabels": {"a": "x"}}, "template": template})),
-                vec!["spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`"],
+                vec![
+                    "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`",
+                ],
             ),
             (
                 json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a/b": ""}}),
-                vec!["data[a/b]: Invalid value: \"a/b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"],
+                vec![
+                    "data[a/b]: Invalid value: \"a/b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
+                ],
             ),
         ] {
             assert_eq!(errors_of(object), want);
@@ -170,7 +177,8 @@ mod tests {
     fn good_objects_pass() {
         let container = json!({"name": "c", "image": "i", "ports": [{"containerPort": 80}],
             "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}});
-        let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}});
+        let template =
+            json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}});
         for object in [
             deployment(json!({"selector": {"matchLabels": {"a": "b"}}, "template": template})),
             json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"},
@@ -193,6 +201,10 @@ mod tests {
         moved.set(&["spec", "nodeName"], "other".into());
         let refused = update(info, &moved, &old);
         assert_eq!(refused.len(), 1);
-        assert!(refused[0].to_string().starts_with("spec: Forbidden: pod updates may not change fields other than"));
+        assert!(
+            refused[0]
+                .to_string()
+                .starts_with("spec: Forbidden: pod updates may not change fields other than")
+        );
     }
 }

@@ -123,7 +123,9 @@ pub fn port_name(value: &str) -> Vec<String> {
         problems.push(too_long(15));
     }
     if !value.bytes().all(|c| is_lower(c) || c == b'-') {
-        problems.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
+        problems.push(
+            "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned(),
+        );
     }
     if !value.bytes().any(|c| c.is_ascii_lowercase()) {
         problems.push("must contain at least one letter (a-z)".to_owned());

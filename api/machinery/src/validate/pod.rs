@@ -8,7 +8,7 @@ use crate::field::{Error, Path};
 use crate::quantity::Quantity;
 
 /// A pod's spec, or a template's.
-pub fn spec(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
+pub(super) fn spec(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
     let volumes = volumes(spec, path, errors);
     let mut seen = Vec::new();
     if items(spec, "containers").is_empty() {
@@ -75,8 +75,12 @@ fn volumes<'a>(spec: &'a Value, path: &Path, errors: &mut Vec<Error>) -> Vec<&'a
             }
         }
         seen.push(name);
-        let sources: Vec<_> =
-            volume.as_object().into_iter().flat_map(Map::keys).filter(|key| *key != "name").collect();
+        let sources: Vec<_> = volume
+            .as_object()
+            .into_iter()
+            .flat_map(Map::keys)
+            .filter(|key| *key != "name")
+            .collect();
         if sources.is_empty() {
             errors.push(Error::required(&path, "must specify a volume type"));
         }
@@ -84,7 +88,9 @@ fn volumes<'a>(spec: &'a Value, path: &Path, errors: &mut Vec<Error>) -> Vec<&'a
             let why = "may not specify more than 1 volume type";
             errors.push(Error::forbidden(&path.child(extra), why));
         }
-        for (source, field) in [("hostPath", "path"), ("secret", "secretName"), ("configMap", "name")] {
+        for (source, field) in
+            [("hostPath", "path"), ("secret", "secretName"), ("configMap", "name")]
+        {
             if volume[source].is_object() && text(&volume[source], field).is_empty() {
                 errors.push(Error::required(&path.child(source).child(field), ""));
             }
@@ -152,7 +158,13 @@ fn ports(one: &Value, path: &Path, errors: &mut Vec<Error>) {
         if host != 0 && !names::is_port(host) {
             errors.push(Error::invalid(&path.child("hostPort"), host, names::PORT));
         }
-        one_of(&path.child("protocol"), text(port, "protocol"), &["SCTP", "TCP", "UDP"], true, errors);
+        one_of(
+            &path.child("protocol"),
+            text(port, "protocol"),
+            &["SCTP", "TCP", "UDP"],
+            true,
+            errors,
+        );
     }
 }
 
@@ -208,7 +220,11 @@ fn environment(one: &Value, path: &Path, errors: &mut Vec<Error>) {
                 errors.push(Error::invalid(&path, "", why));
             }
             1 => {}
-            _ => errors.push(Error::invalid(&path, "", "may not have more than one field specified at a time")),
+            _ => errors.push(Error::invalid(
+                &path,
+                "",
+                "may not have more than one field specified at a time",
+            )),
         }
         for key in ["configMapKeyRef", "secretKeyRef"] {
             if source.get(key).is_some_and(|reference| text(reference, "key").is_empty()) {
@@ -247,9 +263,13 @@ fn probe(probe: &Value, path: &Path, errors: &mut Vec<Error>) {
         let why = "may not specify more than 1 handler type";
         errors.push(Error::forbidden(&path.child(extra), why));
     }
-    for field in
-        ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
-    {
+    for field in [
+        "initialDelaySeconds",
+        "timeoutSeconds",
+        "periodSeconds",
+        "successThreshold",
+        "failureThreshold",
+    ] {
         not_negative(&path.child(field), &probe[field], errors);
     }
     let threshold = probe["successThreshold"].as_i64().unwrap_or(1);
@@ -298,7 +318,11 @@ fn tolerations(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
         match operator {
             "" | "Equal" | "Exists" => {}
             other => {
-                errors.push(Error::not_supported(&path.child("operator"), other, &["Equal", "Exists"]));
+                errors.push(Error::not_supported(
+                    &path.child("operator"),
+                    other,
+                    &["Equal", "Exists"],
+                ));
             }
         }
         let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -309,7 +333,7 @@ fn tolerations(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
 const MUTABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 /// What may change in a pod that exists.
-pub fn update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
+pub(super) fn update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
     let (Some(now), Some(before)) = (new.at(&["spec"]), old.at(&["spec"])) else { return };
     let path = Path::new("spec");
     for list in ["containers", "initContainers"] {

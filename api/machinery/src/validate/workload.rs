@@ -7,7 +7,7 @@ use crate::Object;
 use crate::field::{Error, Path};
 use crate::selector::Labels;
 
-pub fn replica_set(object: &Object, errors: &mut Vec<Error>) {
+pub(super) fn replica_set(object: &Object, errors: &mut Vec<Error>) {
     let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
     let path = Path::new("spec");
     not_negative(&path.child("replicas"), &spec["replicas"], errors);
@@ -15,7 +15,7 @@ pub fn replica_set(object: &Object, errors: &mut Vec<Error>) {
     selector_and_template(spec, &path, errors);
 }
 
-pub fn deployment(object: &Object, errors: &mut Vec<Error>) {
+pub(super) fn deployment(object: &Object, errors: &mut Vec<Error>) {
     let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
     let path = Path::new("spec");
     not_negative(&path.child("replicas"), &spec["replicas"], errors);
@@ -88,8 +88,7 @@ fn selector_and_template(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
     }
     let (template, template_path) = (&spec["template"], path.child("template"));
     let labels = &template["metadata"]["labels"];
-    if errors.len() == before
-        && !Labels::from_object(selector).matches(|key| labels[key].as_str())
+    if errors.len() == before && !Labels::from_object(selector).matches(|key| labels[key].as_str())
     {
         let shown = if labels.is_null() { serde_json::json!({}) } else { labels.clone() };
         let why = "`selector` does not match template `labels`";
@@ -132,7 +131,7 @@ fn label_selector(selector: &Value, path: &Path, errors: &mut Vec<Error>) {
 }
 
 /// The counters of a status are not negative.
-pub fn status(object: &Object, errors: &mut Vec<Error>) {
+pub(super) fn status(object: &Object, errors: &mut Vec<Error>) {
     let status = object.at(&["status"]).unwrap_or(&Value::Null);
     for field in [
         "observedGeneration",
