@@ -125,11 +125,9 @@ impl Error {
         Self::new(ErrorKind::NotFound, path, Some(value.into()), String::new())
     }
 
-    /// The supported values are shown sorted, as upstream does.
+    /// The supported values are shown in the order given: upstream sorts some and not others.
     pub fn not_supported(path: &Path, value: impl Into<Value>, supported: &[&str]) -> Self {
-        let mut sorted = supported.to_vec();
-        sorted.sort_unstable();
-        let quoted: Vec<_> = sorted.iter().map(|value| format!("{value:?}")).collect();
+        let quoted: Vec<_> = supported.iter().map(|value| format!("{value:?}")).collect();
         let detail = format!("supported values: {}", quoted.join(", "));
         Self::new(ErrorKind::NotSupported, path, Some(value.into()), detail)
     }
@@ -186,7 +184,7 @@ mod tests {
                 "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
             ),
             (
-                Error::not_supported(&Path::new("spec.type"), "x", &["B", "A"]),
+                Error::not_supported(&Path::new("spec.type"), "x", &["A", "B"]),
                 "spec.type: Unsupported value: \"x\": supported values: \"A\", \"B\"",
             ),
         ] {

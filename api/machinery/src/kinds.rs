@@ -28,8 +28,6 @@ pub enum NameRule {
     Subdomain,
     /// RFC 1123 label.
     Label,
-    /// RFC 1035 label.
-    Label1035,
 }
 
 /// Everything about a kind that is not in its schema.
@@ -234,7 +232,7 @@ static KINDS: [ResourceInfo; 11] = [
         subresources: &[status("", "Service")],
         storage_prefix: "services/specs",
         selectable_fields: &["spec.clusterIP", "spec.type"],
-        name_rule: NameRule::Label1035,
+        name_rule: NameRule::Label,
         has_status: true,
         create_on_update: true,
         type_name: "api.core.v1.Service",

@@ -132,6 +132,9 @@ impl Walk {
                     if out.contains_key(&key) {
                         self.strict("duplicate", &key);
                     }
+                    if let Some(error) = self.map_mismatch(owner, field.kind, &value) {
+                        return Err(error);
+                    }
                     self.path.push(key.clone());
                     let value = self.item(owner, field.kind, value)?;
                     self.path.pop();
@@ -144,6 +147,12 @@ impl Walk {
                 Err(self.mismatch(owner, other.go_kind(), &wanted))
             }
         }
+    }
+
+    /// The path with a map's key left out, as Go's errors show it.
+    fn map_mismatch(&self, owner: TypeId, kind: Kind, raw: &Raw) -> Option<TypeError> {
+        let fits = !matches!((kind, raw), (Kind::String, other) if !matches!(other, Raw::Text(_) | Raw::Null));
+        (!fits).then(|| self.mismatch(owner, raw.go_kind(), "string"))
     }
 
     /// A member of a list or map: null is the zero value there.

@@ -18,7 +18,6 @@ fn name_problems(rule: NameRule, name: &str, is_prefix: bool) -> Vec<String> {
     match rule {
         NameRule::Subdomain => names::subdomain_1123(&masked),
         NameRule::Label => names::label_1123(&masked),
-        NameRule::Label1035 => names::label_1035(&masked),
     }
 }
 
@@ -73,9 +72,9 @@ pub(super) fn common(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
             "Only one reference can have Controller set to true. Found \"true\" in references";
         errors.push(Error::invalid(&owners_path, metadata["ownerReferences"].clone(), why));
     }
-    for finalizer in super::items(metadata, "finalizers") {
+    for (index, finalizer) in super::items(metadata, "finalizers").iter().enumerate() {
         let name = finalizer.as_str().unwrap_or("");
-        let path = path.child("finalizers");
+        let path = path.child("finalizers").index(index);
         invalid_each(&path, name, names::qualified_name(name), errors);
         let is_standard = matches!(name, "foregroundDeletion" | "orphan" | "kubernetes");
         if !name.contains('/') && !is_standard {
@@ -89,7 +88,7 @@ pub(super) fn labels(labels: &Value, path: &Path, errors: &mut Vec<Error>) {
     for (key, value) in labels.as_object().into_iter().flatten() {
         invalid_each(path, key, names::qualified_name(key), errors);
         let value = value.as_str().unwrap_or("");
-        invalid_each(&path.key(key), value, names::label_value(value), errors);
+        invalid_each(path, value, names::label_value(value), errors);
     }
 }
 

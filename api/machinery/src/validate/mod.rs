@@ -147,7 +147,7 @@ mod tests {
                 vec![
                     "spec.containers[0].name: Required value",
                     "spec.containers[1].image: Required value",
-                    "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+                    "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
                 ],
             ),
             (

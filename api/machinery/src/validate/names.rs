@@ -32,7 +32,7 @@ fn is_qualified(value: &str) -> bool {
 fn check(value: &str, max: usize, fits: bool, text: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if value.len() > max {
-        problems.push(too_long(max));
+        problems.push(format!("must be no more than {max} characters"));
     }
     if !fits {
         problems.push(text.to_owned());
@@ -77,7 +77,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
         }
         _ => {
             return vec![format!(
-                "a qualified name {} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
+                "a valid label key {} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
                 QUALIFIED
             )];
         }
@@ -96,7 +96,12 @@ pub fn qualified_name(value: &str) -> Vec<String> {
 /// A label's value: empty or 63 bytes.
 #[must_use]
 pub fn label_value(value: &str) -> Vec<String> {
-    check(value, 63, value.is_empty() || is_qualified(value), LABEL_VALUE)
+    let mut problems =
+        check(value, usize::MAX, value.is_empty() || is_qualified(value), LABEL_VALUE);
+    if value.len() > 63 {
+        problems.insert(0, too_long(63));
+    }
+    problems
 }
 
 /// A key of a ConfigMap or Secret.
@@ -120,7 +125,7 @@ pub fn config_key(value: &str) -> Vec<String> {
 pub fn port_name(value: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if value.len() > 15 {
-        problems.push(too_long(15));
+        problems.push("must be no more than 15 characters".to_owned());
     }
     if !value.bytes().all(|c| is_lower(c) || c == b'-') {
         problems.push(

@@ -26,9 +26,9 @@ pub(super) fn spec(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
         }
     }
     host_ports(spec, path, errors);
-    let policies = ["Always", "Never", "OnFailure"];
+    let policies = ["Always", "OnFailure", "Never"];
     one_of(&path.child("restartPolicy"), text(spec, "restartPolicy"), &policies, true, errors);
-    let policies = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
+    let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     one_of(&path.child("dnsPolicy"), text(spec, "dnsPolicy"), &policies, true, errors);
     let node_name = text(spec, "nodeName");
     if !node_name.is_empty() {
@@ -65,6 +65,7 @@ fn volumes<'a>(spec: &'a Value, path: &Path, errors: &mut Vec<Error>) -> Vec<&'a
     let mut seen = Vec::new();
     for (index, volume) in items(spec, "volumes").iter().enumerate() {
         let path = path.child("volumes").index(index);
+        let before = errors.len();
         let name = text(volume, "name");
         if name.is_empty() {
             errors.push(Error::required(&path.child("name"), ""));
@@ -74,7 +75,6 @@ fn volumes<'a>(spec: &'a Value, path: &Path, errors: &mut Vec<Error>) -> Vec<&'a
                 errors.push(Error::duplicate(&path.child("name"), name));
             }
         }
-        seen.push(name);
         let sources: Vec<_> = volume
             .as_object()
             .into_iter()
@@ -94,6 +94,10 @@ fn volumes<'a>(spec: &'a Value, path: &Path, errors: &mut Vec<Error>) -> Vec<&'a
             if volume[source].is_object() && text(&volume[source], field).is_empty() {
                 errors.push(Error::required(&path.child(source).child(field), ""));
             }
+        }
+        // A volume that is wrong in itself does not take its name.
+        if errors.len() == before {
+            seen.push(name);
         }
     }
     seen

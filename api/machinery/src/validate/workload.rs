@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{invalid_each, items, meta, names, not_negative, one_of, pod, text};
+use super::{invalid_each, items, meta, names, not_negative, pod, text};
 use crate::Object;
 use crate::field::{Error, Path};
 use crate::selector::Labels;
@@ -39,7 +39,11 @@ fn strategy(strategy: &Value, path: &Path, errors: &mut Vec<Error>) {
         let why = "may not be specified when strategy `type` is 'Recreate'";
         errors.push(Error::forbidden(&path.child("rollingUpdate"), why));
     }
-    one_of(&path.child("type"), kind, &["Recreate", "RollingUpdate"], true, errors);
+    if !matches!(kind, "Recreate" | "RollingUpdate") {
+        // Upstream shows the whole strategy here, by its Go field names.
+        let shown = serde_json::json!({"RollingUpdate": rolling, "Type": kind});
+        errors.push(Error::not_supported(path, shown, &["Recreate", "RollingUpdate"]));
+    }
     if kind != "RollingUpdate" || rolling.is_null() {
         return;
     }
@@ -88,9 +92,11 @@ fn selector_and_template(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
     }
     let (template, template_path) = (&spec["template"], path.child("template"));
     let labels = &template["metadata"]["labels"];
-    if errors.len() == before && !Labels::from_object(selector).matches(|key| labels[key].as_str())
-    {
-        let shown = if labels.is_null() { serde_json::json!({}) } else { labels.clone() };
+    // A missing selector matches nothing; one that is wrong in itself is not asked.
+    let is_wrong = errors.len() > before;
+    let matches = Labels::from_object(selector).matches(|key| labels[key].as_str());
+    if selector.is_null() || !is_wrong && !matches {
+        let shown = labels.clone();
         let why = "`selector` does not match template `labels`";
         let path = template_path.child("metadata").child("labels");
         errors.push(Error::invalid(&path, shown, why));
