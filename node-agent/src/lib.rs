@@ -9,6 +9,8 @@ mod labels;
 mod limits;
 mod node;
 mod plan;
+#[cfg(test)]
+mod plan_test;
 mod pod;
 mod quantity;
 mod restart;
