@@ -1,59 +1,55 @@
-# Every line of work with Orlop: `make help` lists them.
+# Everything that a person or CI runs. `make help` lists it.
 
-SHELL := /bin/bash
+SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+# Targets call each other's tools: never two cargo runs at once, also under `make -j`.
+.NOTPARALLEL:
 
-# Outside the checkout, so that clones and CI share what is built.
-export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/orlop/target
+# Outside of the clone: builds survive `git clean`, and clones share them.
+export CARGO_TARGET_DIR ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/orlop/target
 
-# The tests' runner; cargo-nextest gives each test a process, where it is installed.
-NEXTEST := $(shell command -v cargo-nextest 2> /dev/null)
-TEST := $(if $(NEXTEST),nextest run --no-fail-fast,test --no-fail-fast)
+# RocksDB is compiled once for every profile; the script prints where it is.
+rocksdb := set -a; eval "$$(scripts/rocksdb.sh)"; set +a
+peers = peers="$$(scripts/peers.sh)"; export ORLOP_PEERS="$$peers" ORLOP_ETCD="$$peers/etcd" PATH="$$peers:$$PATH"
+orlop := $(CARGO_TARGET_DIR)/release/orlop
 
-# Sets the environment of every cargo call: one RocksDB for all of them.
-ROCKSDB = eval "$$(scripts/rocksdb.sh)"
-PEERS = eval "$$(scripts/peers.sh)"
+.PHONY: help up build test verify unit fix bench chaos clean
 
-.PHONY: help up build test verify fix bench chaos clean
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-help: ## lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-
-up: ## installs what is missing, builds, and starts a cluster (ARGS="--nodes 0" and so on)
-	@scripts/install.sh build
-	@scripts/install.sh run
+up: ## Install what is missing, build, and start a cluster: make up ARGS="--nodes 2"
+	@scripts/containers.sh
 	@$(MAKE) --no-print-directory build
-	@exec "$(CARGO_TARGET_DIR)/release/orlop" up $(ARGS)
+	exec $(orlop) up $(ARGS)
 
-build: ## builds the release binary
-	@$(ROCKSDB); cargo build --locked --release -p cli
-	@echo "built $(CARGO_TARGET_DIR)/release/orlop"
+build: ## Build the release binary
+	@scripts/build-tools.sh
+	@$(rocksdb); cargo build --release --locked -p cli
+	@echo "built $(orlop)"
 
-test: ## installs what is missing, then checks everything: what CI runs
-	@scripts/install.sh build
-	@scripts/install.sh run
-	@$(MAKE) --no-print-directory verify
+test: ## Install what is missing, then check everything: what CI runs
+	@scripts/containers.sh
+	@scripts/test.sh
 
-verify: ## format, lints, docs and every test; writes nothing
-	cargo fmt --all --check
-	@$(ROCKSDB); cargo clippy --locked --workspace --all-targets -- -D warnings
-	@$(ROCKSDB); RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
-	@$(ROCKSDB); $(PEERS); cargo build --locked -p cli && cargo $(TEST) --locked --workspace
+verify: ## What must hold of every commit; writes nothing: fmt, clippy, docs, tests
+	@scripts/test.sh
 
-fix: ## formats and applies what clippy can mend
+unit: ## Run some tests: make unit ARGS="-p cli"
+	@$(rocksdb); if cargo nextest --version >/dev/null 2>&1; \
+	  then cargo nextest run $(or $(ARGS),--workspace) --locked; \
+	  else cargo test $(or $(ARGS),--workspace) --locked; fi
+
+fix: ## Format, and apply what clippy can mend by itself
 	cargo fmt --all
-	@$(ROCKSDB); cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+	@$(rocksdb); cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
-bench: ## put throughput beside etcd, in one run (ARGS as of `orlop bench store compare`)
-	@scripts/install.sh build
-	@$(MAKE) --no-print-directory build
-	@$(PEERS); "$(CARGO_TARGET_DIR)/release/orlop" bench store compare $(ARGS)
+bench: build ## Put throughput of three members beside etcd's, in one run
+	@$(peers); $(orlop) bench store versus --etcd "$$ORLOP_ETCD" $(ARGS)
 
-chaos: ## kills the store's leader again and again under load (ARGS="--seed 7 --kills 20")
-	@scripts/install.sh build
-	@$(MAKE) --no-print-directory build
-	@"$(CARGO_TARGET_DIR)/release/orlop" chaos leader-kill $(ARGS)
+chaos: build ## Kill the store's leader under load, again and again: make chaos ARGS="--seed 7"
+	$(orlop) chaos leader-kill $(ARGS)
 
-clean: ## removes what was built (RocksDB and the peers stay in the cache)
+clean: ## Remove what cargo built here; caches of RocksDB and of test programs stay
 	cargo clean

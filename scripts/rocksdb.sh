@@ -1,55 +1,56 @@
 #!/usr/bin/env bash
-# One build of RocksDB for every profile and checkout: compiled once, kept in the user's cache folder.
+# One build of RocksDB serves every profile and every clone.
 #
-# Prints the two lines that point the rocksdb crate at it, for `eval`; talk goes to standard error.
-# Where the archive comes from, in this order: the cache; an archive left beside the checkout
-# (../shared/cache); a compile of the pinned crate, about 15 minutes on two cores.
+# Prints two lines of environment for cargo:
+#     ROCKSDB_LIB_DIR=...   ROCKSDB_STATIC=1
+#
+# The archive is kept in the user's cache folder, named after the version that Cargo.lock pins. When
+# it is not there it comes from a prebuilt archive beside the clone if one fits, else it is compiled
+# once from the pinned crate (about 15 minutes on two cores).
 set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/common.sh
+. scripts/common.sh
 
-top=$(cd "$(dirname "$0")/.." && pwd)
-say() { printf 'rocksdb: %s\n' "$*" >&2; }
+# `librocksdb-sys` is versioned BINDINGS+ROCKSDB.
+version=$(awk '/^name = "librocksdb-sys"$/ { getline; gsub(/"/, "", $3); print $3; exit }' Cargo.lock)
+[ -n "$version" ] || die "Cargo.lock names no librocksdb-sys"
+rocksdb=${version#*+}
+triple=$(rustc -vV | sed -n 's/^host: //p')
+[ -n "$triple" ] || die "rustc does not say for what it builds"
 
-# The lock file says "0.17.0+11.8.1"-like versions: the part after the plus is RocksDB's own.
-crate=$(awk '/^name = "librocksdb-sys"$/ { getline; gsub(/version = |"/, ""); print }' "$top/Cargo.lock")
-version=${crate#*+}
-if [ -z "$version" ]; then
-  say "Cargo.lock does not name librocksdb-sys"
-  exit 1
-fi
-target=$(rustc -vV | sed -n 's/^host: //p')
-name="librocksdb-$version-lz4-$target"
-home=${ORLOP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/orlop}
-dir="$home/$name"
-archive="$dir/librocksdb.a"
+folder="$orlop_cache/rocksdb-$rocksdb-lz4-$triple"
+archive="$folder/librocksdb.a"
 
-build() {
-  local scratch out
-  scratch="$home/$name-build"
-  say "compiling RocksDB $version once (about 15 minutes on two cores); later builds reuse it"
-  env -u ROCKSDB_LIB_DIR -u ROCKSDB_STATIC CARGO_TARGET_DIR="$scratch" \
-    cargo build --locked --release --manifest-path "$top/Cargo.toml" -p librocksdb-sys >&2
-  out=$(find "$scratch/release/build" -path '*/librocksdb-sys-*/out/librocksdb.a' | head -n 1)
-  if [ -z "$out" ]; then
-    say "the build left no librocksdb.a under $scratch"
-    exit 1
-  fi
-  cp "$out" "$archive.new"
-  rm -rf "$scratch"
+take_prebuilt() {
+    # Named LIBRARY-VERSION-FEATURES-PLATFORM, without the vendor in the platform.
+    local prebuilt="../shared/cache/librocksdb-$rocksdb-lz4-${triple/-unknown-/-}.a.xz"
+    [ -r "$prebuilt" ] && have xz || return 1
+    say "RocksDB $rocksdb: taking the prebuilt archive beside this clone"
+    xz -dc "$prebuilt" >"$archive.$$"
 }
 
-mkdir -p "$dir"
-# Two builds at once would only slow each other down: the second waits and finds the archive.
-exec 9> "$dir/lock"
-flock 9
-if [ ! -s "$archive" ]; then
-  # Kept archives are named by the short target: x86_64-linux-gnu for x86_64-unknown-linux-gnu.
-  kept="$top/../shared/cache/librocksdb-$version-lz4-${target/-unknown/}.a.xz"
-  if [ -r "$kept" ] && command -v xz > /dev/null; then
-    say "unpacking the archive kept beside the checkout"
-    xz -dc "$kept" > "$archive.new"
-  else
-    build
-  fi
-  mv "$archive.new" "$archive"
-fi
-printf 'export ROCKSDB_LIB_DIR=%q\nexport ROCKSDB_STATIC=1\n' "$dir"
+compile() {
+    local target="$orlop_cache/rocksdb-build" built
+    say "RocksDB $rocksdb: compiling it once, for every profile (about 15 minutes on two cores)"
+    # With its own target folder, so that it is never thrown away with other builds.
+    env -u ROCKSDB_LIB_DIR -u ROCKSDB_STATIC CARGO_TARGET_DIR="$target" \
+        cargo build --release --locked -p librocksdb-sys >&2
+    built=$(find "$target/release/build" -path '*librocksdb-sys-*/out/librocksdb.a' -printf '%T@ %p\n' |
+        sort -rn | head -n 1 | cut -d' ' -f2-)
+    [ -n "$built" ] || die "the build of librocksdb-sys left no librocksdb.a"
+    cp "$built" "$archive.$$"
+}
+
+provide() {
+    # Somebody may have made it while this waited for the lock.
+    [ -s "$archive" ] && return 0
+    mkdir -p "$folder"
+    take_prebuilt || compile
+    # A whole archive or none: a build that is cut short must not leave half of one.
+    mv "$archive.$$" "$archive"
+    rm -rf "$orlop_cache/rocksdb-build"
+}
+
+[ -s "$archive" ] || with_lock rocksdb provide
+printf 'ROCKSDB_LIB_DIR=%s\nROCKSDB_STATIC=1\n' "$folder"

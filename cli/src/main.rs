@@ -1,2 +1,145 @@
-//! The one binary.
-fn main() {}
+//! The one binary `orlop`: parses arguments and calls one function.
+
+mod completion;
+mod image;
+mod limits;
+mod part;
+mod status;
+mod up;
+mod version;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  orlop up                          three hosts and one node in ./.orlop
+  orlop up --nodes 0 --dir /srv/c   a control plane alone, somewhere else
+  orlop status                      what runs, from another terminal
+  orlop host kill host-2 --hold     lose a whole host, and see that nothing is lost with it
+  orlop down                        stop it; `orlop up` resumes
+
+Each part can be started by hand too, with the flags of its upstream twin:
+  orlop store --help    orlop apiserver --help    orlop node --help";
+
+/// An etcd-equivalent store and a Kubernetes control plane in one binary
+#[derive(Debug, Parser)]
+#[command(name = "orlop", version, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true, infer_subcommands = false)]
+struct Arguments {
+    /// How much the log says: error, warn, info, debug, trace; given before the command. RUST_LOG
+    /// wins
+    // Not for all commands to share: the store has etcd's own flag of this name.
+    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    log_level: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a cluster on this machine and keep it running
+    ///
+    /// Each host is a store member, an API server, a controller manager and a scheduler: separate
+    /// processes on a loopback address of their own. Ctrl-C stops all of them in order; the same
+    /// command resumes with all data.
+    Up(Box<up::Flags>),
+    /// Show what a running cluster is doing
+    Status(status::StatusFlags),
+    /// Stop a running cluster, in order
+    Down(status::DownFlags),
+    /// Lose a control-plane host of a running cluster, and bring it back
+    #[command(subcommand)]
+    Host(status::HostCommand),
+    /// Give container images to the nodes, while there is no registry
+    #[command(subcommand)]
+    Image(image::ImageCommand),
+    /// Run a node agent, with the kubelet's flags where it has them
+    Node(Box<node_agent::Flags>),
+    /// Measure a store, ours or any other that speaks etcd's v3 API
+    Bench(Box<chaos::bench::Flags>),
+    /// Break a cluster on purpose and check that every promise was kept
+    Chaos(Box<chaos::Flags>),
+    /// Print this binary's version and the levels of the wires that it speaks
+    Version {
+        /// Print JSON
+        #[arg(short, long, value_parser = ["json"], value_name = "FORMAT")]
+        output: Option<String>,
+    },
+    /// Print a completion script for a shell
+    ///
+    /// For bash: `orlop completion bash > /etc/bash_completion.d/orlop`.
+    Completion(completion::Flags),
+    /// Become another program that ends with the supervisor
+    #[command(hide = true)]
+    Exec {
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            // One line, whatever the causes below it say.
+            let line = format!("{error:#}").replace('\n', " ");
+            // Without a standard error there is nobody to tell; the exit code still says it.
+            drop(writeln!(std::io::stderr(), "error: {line}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    up::process::end_with_supervisor()?;
+    let parts_log = arguments.log_level.as_str();
+    match arguments.command {
+        Command::Up(flags) => {
+            // The screen says what matters; its own log is for when something is odd.
+            part::set_up_logs(if parts_log == "info" { "warn" } else { parts_log })?;
+            part::block_on(up::run(*flags))?;
+        }
+        Command::Status(flags) => return part::block_on(status::status(flags)),
+        Command::Down(flags) => part::block_on(status::down(flags))?,
+        Command::Host(command) => part::block_on(status::host(command))?,
+        Command::Image(command) => part::block_on(image::run(command))?,
+        Command::Node(flags) => {
+            part::set_up_logs(parts_log)?;
+            let config = flags.into_config()?;
+            part::run(|stop| node_agent::run(config, stop))?;
+        }
+        Command::Bench(flags) => {
+            part::set_up_logs("warn")?;
+            part::run(|stop| chaos::bench::run(*flags, stop))?;
+        }
+        Command::Chaos(flags) => {
+            part::set_up_logs("warn")?;
+            part::run(|stop| chaos::run(*flags, stop))?;
+        }
+        Command::Version { output } => print_version(output.is_some())?,
+        Command::Completion(flags) => completion::print(&flags)?,
+        Command::Exec { command } => return Err(up::process::become_program(&command)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_version(json: bool) -> anyhow::Result<()> {
+    let version = version::Version::of_this_binary();
+    let text = if json { serde_json::to_string_pretty(&version)? } else { version.for_people() };
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(())
+}
+
+/// The folder of a cluster, for commands that talk to a running one.
+#[derive(Debug, Clone, clap::Args)]
+struct Dir {
+    /// The cluster's folder, as given to `orlop up`
+    #[arg(long, default_value = ".orlop", value_name = "FOLDER")]
+    dir: PathBuf,
+}

@@ -1,0 +1,27 @@
+//! Puts the git commit that this binary is built from into `ORLOP_GIT_COMMIT`.
+
+use std::path::Path;
+use std::process::Command;
+
+fn main() {
+    // A rebuild is needed when HEAD moves; without these lines cargo would ask for one on every
+    // change of any file in the package.
+    for path in ["../.git/HEAD", "../.git/logs/HEAD"] {
+        if Path::new(path).exists() {
+            println!("cargo:rerun-if-changed={path}");
+        }
+    }
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=ORLOP_GIT_COMMIT");
+
+    let given = std::env::var("ORLOP_GIT_COMMIT").ok().filter(|commit| !commit.is_empty());
+    let commit = given.or_else(commit_of_this_tree).unwrap_or_else(|| "unknown".to_owned());
+    println!("cargo:rustc-env=ORLOP_GIT_COMMIT={commit}");
+}
+
+/// A source archive has no repository, and a machine may have no git: neither stops the build.
+fn commit_of_this_tree() -> Option<String> {
+    let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
+    let commit = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !commit.is_empty()).then_some(commit)
+}

@@ -1,0 +1,57 @@
+//! Every limit of this process in one table.
+
+use std::time::Duration;
+
+/// Node agents that one `orlop up` runs; their addresses are .21 to .70.
+pub(crate) const NODES_MAX: u16 = 50;
+/// What the kernel lets a socket's path be, with the byte at its end.
+pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 108;
+/// Room for the longest socket name that is made under a folder.
+pub(crate) const SOCKET_NAME_BYTES_MAX: usize = 20;
+
+/// A log file above this is moved aside when its part is started.
+pub(crate) const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How much of a log's end is read to say why a part died.
+pub(crate) const LOG_TAIL_BYTES: u64 = 16 * 1024;
+
+/// A part that died is started again after this, then after twice as long each time.
+pub(crate) const RESTART_DELAY_FIRST: Duration = Duration::from_millis(500);
+pub(crate) const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
+/// A part that was up for this long starts with the first delay again.
+pub(crate) const RESTART_RESET_AFTER: Duration = Duration::from_secs(60);
+/// Deaths of a part before the cluster is up that are no longer called a slow start.
+pub(crate) const START_DEATHS_MAX: u32 = 4;
+
+/// How long one step of the start may take.
+pub(crate) const STEP_DEADLINE: Duration = Duration::from_secs(90);
+/// How often a condition is looked at while a step waits for it.
+pub(crate) const READY_POLL: Duration = Duration::from_millis(100);
+/// One question to a health endpoint.
+pub(crate) const PROBE_DEADLINE: Duration = Duration::from_millis(1500);
+
+/// The whole stop, pods included.
+pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// What containers get to end by themselves, of that: asked to, then made to.
+pub(crate) const STOP_PODS_GRACE_SECONDS: i64 = 2;
+pub(crate) const STOP_PODS_DEADLINE: Duration = Duration::from_secs(4);
+/// What any one part gets between SIGTERM and SIGKILL, of that.
+pub(crate) const STOP_PART_DEADLINE: Duration = Duration::from_millis(1500);
+
+/// How often the load balancer looks at each API server.
+pub(crate) const BALANCER_PROBE_PERIOD: Duration = Duration::from_secs(1);
+/// One look of the load balancer. With the period it bounds how long a hung host is still used.
+pub(crate) const BALANCER_PROBE_DEADLINE: Duration = Duration::from_secs(1);
+/// A connection to an API server on this machine is there at once, or there is none.
+pub(crate) const BALANCER_CONNECT_DEADLINE: Duration = Duration::from_millis(500);
+/// Connections through the load balancer at a time; more wait to be accepted.
+pub(crate) const BALANCER_CONNECTIONS_MAX: usize = 4096;
+
+/// A request on the control socket, and one answer.
+pub(crate) const CONTROL_BYTES_MAX: u64 = 1024 * 1024;
+pub(crate) const CONTROL_CONNECTIONS_MAX: usize = 16;
+pub(crate) const CONTROL_DEADLINE: Duration = Duration::from_secs(5);
+/// Bytes of an answer of a part that this command reads.
+pub(crate) const HTTP_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Ports of a supervisor that was killed are free again this soon.
+pub(crate) const LEFTOVER_PORTS_DEADLINE: Duration = Duration::from_secs(5);

@@ -1,0 +1,57 @@
+//! Runs one part in this process: the runtime, the signals and the log set-up they all share.
+
+use std::future::Future;
+use std::io::IsTerminal as _;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Log lines go to standard error; `RUST_LOG` wins over `--log-level`.
+pub(crate) fn set_up_logs(level: &str) -> anyhow::Result<()> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(filter) if !filter.is_empty() => filter,
+        _ => level.to_owned(),
+    };
+    let filter = EnvFilter::try_new(&filter).with_context(|| {
+        format!("{filter:?} is not a log level: use error, warn, info, debug or trace")
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("cannot set up logs: {error}"))
+}
+
+/// Runs `work` on a runtime with a thread per core.
+pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?
+        .block_on(work)
+}
+
+/// Runs a part until it fails, or until SIGINT or SIGTERM and its own orderly stop after that.
+pub(crate) fn run<F>(start: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    block_on(async {
+        let shutdown = CancellationToken::new();
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch signals")?;
+        let mut terminate = signal(SignalKind::terminate()).context("cannot watch signals")?;
+        let fired = shutdown.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            tracing::info!("stopping");
+            fired.cancel();
+        });
+        start(shutdown).await
+    })
+}

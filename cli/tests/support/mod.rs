@@ -1,0 +1,249 @@
+//! A whole cluster of real processes of the built binary, for tests.
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+#![expect(clippy::panic, reason = "a failed helper is a failed test")]
+#![expect(clippy::print_stderr, reason = "a skipped test must say so")]
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The binary under test.
+pub(crate) fn orlop() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_orlop"));
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// Runs to the end; never longer than a minute.
+pub(crate) fn run(command: &mut Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("{command:?} did not end");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// A program of the test machine, or `None` after having said loudly what is skipped.
+pub(crate) fn peer(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("ORLOP_PEERS").map(PathBuf::from);
+    let found = folder.map(|folder| folder.join(name)).filter(|program| program.is_file());
+    if found.is_none() {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "{name} is missing, and CI must not skip: run through `make test`"
+        );
+        eprintln!("SKIPPED: no {name}; `make test` gets it (ORLOP_PEERS names its folder)");
+    }
+    found
+}
+
+/// A running `orlop up` in a folder of its own.
+pub(crate) struct Cluster {
+    folder: tempfile::TempDir,
+    flags: Vec<String>,
+    process: Option<Child>,
+    kubectl: PathBuf,
+}
+
+impl Cluster {
+    /// Starts a cluster and waits until it says that it is ready. `site` keeps the addresses of
+    /// tests apart from each other's and from a user's own cluster.
+    pub(crate) fn start(site: u8, kubectl: PathBuf, flags: &[&str]) -> Self {
+        let mut own = vec![format!("--host-prefix=127.77.{site}.")];
+        own.push(format!("--api-port={}", free_port()));
+        own.push(format!("--store-client-port={}", 12379 + u16::from(site) * 10));
+        own.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        // Short: sockets of containerd are below it.
+        let folder = tempfile::Builder::new().prefix("orlop-").tempdir_in("/tmp").unwrap();
+        let mut cluster = Self { folder, flags: own, process: None, kubectl };
+        cluster.up();
+        cluster
+    }
+
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.folder.path().join("c")
+    }
+
+    /// `orlop up` with the same flags as before.
+    pub(crate) fn up(&mut self) {
+        let screen = self.folder.path().join("screen");
+        let out = File::create(&screen).unwrap();
+        let errors = out.try_clone().unwrap();
+        let process = orlop()
+            .arg("up")
+            .arg("--json")
+            .arg("--dir")
+            .arg(self.dir())
+            .args(&self.flags)
+            .stdout(out)
+            .stderr(errors)
+            .spawn()
+            .unwrap();
+        self.process = Some(process);
+        self.eventually("the cluster is ready", Duration::from_secs(150), |cluster| {
+            let said = std::fs::read_to_string(&screen).unwrap();
+            if let Some(status) = cluster.process.as_mut().unwrap().try_wait().unwrap() {
+                panic!("orlop up ended with {status}:\n{said}\n{}", cluster.logs());
+            }
+            said.lines().any(|line| line.contains("\"event\":\"ready\""))
+        });
+    }
+
+    /// `orlop down`; answers how long it took.
+    pub(crate) fn down(&mut self) -> Duration {
+        let began = Instant::now();
+        let output = self.orlop(&["down"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let took = began.elapsed();
+        let ended = self.process.take().unwrap().wait().unwrap();
+        assert!(ended.success(), "orlop up ended with {ended}");
+        took
+    }
+
+    /// SIGKILL for the supervisor alone.
+    pub(crate) fn kill_supervisor(&mut self) {
+        let mut process = self.process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// `orlop COMMAND... --dir`.
+    pub(crate) fn orlop(&self, arguments: &[&str]) -> Output {
+        run(orlop().args(arguments).arg("--dir").arg(self.dir()))
+    }
+
+    /// `orlop status --json`.
+    pub(crate) fn status(&self) -> Value {
+        let output = self.orlop(&["status", "--json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        serde_json::from_str(&text).unwrap_or_else(|error| {
+            panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr))
+        })
+    }
+
+    /// The host of the store's leader.
+    pub(crate) fn leader(&self) -> Option<String> {
+        let status = self.status();
+        let leader = status["store"].as_array()?.iter().find(|member| member["leader"] == true)?;
+        leader["host"].as_str().map(str::to_owned)
+    }
+
+    pub(crate) fn try_kubectl(&self, arguments: &[&str]) -> Output {
+        let kubeconfig = self.dir().join("kubeconfig");
+        run(Command::new(&self.kubectl)
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .args(arguments)
+            // Its caches are not to leave traces in a home.
+            .env("HOME", self.folder.path())
+            .stdin(Stdio::null()))
+    }
+
+    /// kubectl that must work; answers what it printed.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
+        let output = self.try_kubectl(arguments);
+        assert!(
+            output.status.success(),
+            "kubectl {arguments:?}: {}\n{}",
+            String::from_utf8_lossy(&output.stderr),
+            self.logs()
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Waits for a condition that kubectl's output must meet.
+    pub(crate) fn kubectl_until(
+        &mut self,
+        what: &str,
+        arguments: &[&str],
+        mut met: impl FnMut(&str) -> bool,
+    ) {
+        self.eventually(what, Duration::from_secs(90), |cluster| {
+            let output = cluster.try_kubectl(arguments);
+            output.status.success() && met(&String::from_utf8_lossy(&output.stdout))
+        });
+    }
+
+    pub(crate) fn eventually(
+        &mut self,
+        what: &str,
+        within: Duration,
+        mut met: impl FnMut(&mut Self) -> bool,
+    ) {
+        let deadline = Instant::now() + within;
+        while !met(self) {
+            assert!(Instant::now() < deadline, "not in time: {what}\n{}", self.logs());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The ends of all logs, for a test that fails.
+    fn logs(&self) -> String {
+        let mut text = String::new();
+        for entry in std::fs::read_dir(self.dir().join("logs")).into_iter().flatten().flatten() {
+            let all = std::fs::read_to_string(entry.path()).unwrap_or_default();
+            let lines: Vec<&str> = all.lines().collect();
+            let end = &lines[lines.len().saturating_sub(8)..];
+            text.push_str(&format!("--- {}\n{}\n", entry.path().display(), end.join("\n")));
+        }
+        text
+    }
+
+    /// Processes that were started for this cluster's folder and live.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        let dir = self.dir().display().to_string();
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            if entry.file_name().to_string_lossy().parse::<u32>().is_err() {
+                continue;
+            }
+            let read = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&read).replace('\0', " ");
+            if line.contains(&dir) {
+                found.push(format!("{}: {line}", entry.file_name().display()));
+            }
+        }
+        found
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(process.id()).unwrap());
+        // Best effort: the test has its verdict already.
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while matches!(process.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = process.kill();
+        let _ = process.wait();
+    }
+}
+
+/// A port of 127.0.0.1 that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Every file below a folder.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        match entry.file_type().unwrap().is_dir() {
+            true => found.extend(files(&entry.path())),
+            false => found.push(entry.path()),
+        }
+    }
+    found
+}

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Makes sure that what real containers need is there: containerd, runc, the CNI plugins, and a
+# static busybox for the image that the tour runs. Without them everything else still works, on the
+# fake runtime: so this never fails, it says what is missing.
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+if [ "$(uname -s)" != Linux ]; then
+    say "containers need Linux: pods will only be acted out (fake runtime)"
+    exit 0
+fi
+
+missing=()
+PATH=$PATH:/usr/sbin:/sbin
+have containerd || missing+=(containerd)
+have runc || missing+=(runc)
+[ -x /opt/cni/bin/bridge ] || [ -x /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
+# The plugins set up address translation with one of these.
+have iptables || missing+=(iptables)
+static_busybox() {
+    local program
+    for program in /bin/busybox /usr/bin/busybox /bin/busybox-static; do
+        [ -x "$program" ] && ! ldd "$program" >/dev/null 2>&1 && return 0
+    done
+    return 1
+}
+static_busybox || missing+=(busybox-static)
+
+[ ${#missing[@]} -eq 0 ] && exit 0
+install "real containers" "${missing[@]}" ||
+    say "going on without: pods will only be acted out (fake runtime)"
