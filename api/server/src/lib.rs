@@ -1,1 +1,33 @@
-//! .
+//! Orlop's API server: what kube-apiserver is to Kubernetes, on an etcd v3 store.
+//!
+//! Read [`pipeline`](crate) first: a request goes down its filters once and comes back up once.
+//! Below it, `routes` finds the handler, `registry` decides what a write makes of an object,
+//! `storage` moves bytes by compare-and-swap, and `watch_cache` answers lists and watches.
+
+mod admission;
+mod authn;
+mod authz;
+mod body;
+mod bootstrap;
+mod cluster_ip;
+mod config;
+mod discovery;
+mod encoding;
+mod handlers;
+mod kubelet;
+mod limits;
+mod metrics;
+mod pipeline;
+mod registry;
+mod request;
+mod routes;
+mod server;
+mod state;
+mod storage;
+mod tls;
+mod watch_cache;
+
+pub use authz::Mode;
+pub use cluster_ip::ServiceRange;
+pub use config::{Config, ConfigError, Flags, Identity, KubeletConfig, StoreConfig, TokenUser};
+pub use server::{Running, run, start};

@@ -1,0 +1,86 @@
+//! Request bodies in, response bodies out.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use api_machinery::Status;
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+
+use crate::limits::{REQUEST_BODY_BYTES_MAX, STREAM_CHUNKS_MAX};
+
+/// A response body.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// All of it; `None` once it was sent.
+    Full(Option<Bytes>),
+    /// Chunks as they come; the stream ends when the sender is dropped.
+    Stream(mpsc::Receiver<Bytes>),
+    /// What another server sends.
+    Proxied(Incoming),
+}
+
+impl Body {
+    /// A body of these bytes.
+    pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
+        Self::Full(Some(bytes.into()))
+    }
+
+    /// A bounded stream and its sender.
+    pub(crate) fn stream() -> (mpsc::Sender<Bytes>, Self) {
+        let (sender, receiver) = mpsc::channel(STREAM_CHUNKS_MAX);
+        (sender, Self::Stream(receiver))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Full(bytes) => Poll::Ready(
+                bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes))),
+            ),
+            Self::Stream(chunks) => {
+                chunks.poll_recv(context).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
+            }
+            Self::Proxied(incoming) => Pin::new(incoming).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Stream(_) => false,
+            Self::Proxied(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Stream(_) => SizeHint::default(),
+            Self::Proxied(incoming) => incoming.size_hint(),
+        }
+    }
+}
+
+/// Reads a whole request body; 413 when it is too large.
+pub(crate) async fn collect(body: Incoming) -> Result<Bytes, Status> {
+    match Limited::new(body, REQUEST_BODY_BYTES_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Status::too_large(REQUEST_BODY_BYTES_MAX))
+        }
+        Err(error) => Err(Status::bad_request(format!("reading the request body: {error}"))),
+    }
+}

@@ -1,0 +1,336 @@
+//! Addresses and node ports of Services, taken by compare-and-swap in the store.
+//!
+//! An address is taken by creating its IPAddress object, as upstream does, so that no two servers
+//! can take the same one. Node ports are a bitmap under upstream's key.
+
+use std::net::Ipv4Addr;
+
+use api_machinery::field::{Error, Path};
+use api_machinery::kinds::ResourceInfo;
+use api_machinery::{Object, Status};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use rand::Rng;
+use serde_json::{Value, json};
+
+use crate::limits::UPDATE_TRIES_MAX;
+use crate::storage::{Outcome, Storage, Write};
+
+/// Random addresses tried before the range is searched from its start.
+const RANDOM_TRIES: usize = 32;
+
+/// An IPv4 range for Services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServiceRange {
+    network: u32,
+    prefix: u8,
+}
+
+impl ServiceRange {
+    /// Reads `10.96.0.0/16`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not an IPv4 range such as 10.96.0.0/16");
+        let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
+        let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
+        let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
+        if !(8..=30).contains(&prefix) {
+            return Err(format!("{text:?}: the prefix must be from 8 to 30"));
+        }
+        let mask = u32::MAX << (32 - prefix);
+        Ok(Self { network: u32::from(address) & mask, prefix })
+    }
+
+    /// Addresses that can be given out: without network and broadcast.
+    fn size(self) -> u32 {
+        (1 << (32 - self.prefix)) - 2
+    }
+
+    fn nth(self, index: u32) -> Ipv4Addr {
+        Ipv4Addr::from(self.network + 1 + index)
+    }
+
+    /// The address of Service `kubernetes`.
+    pub fn first(self) -> Ipv4Addr {
+        self.nth(0)
+    }
+
+    fn contains(self, address: Ipv4Addr) -> bool {
+        let address = u32::from(address);
+        address > self.network && address <= self.network + self.size()
+    }
+}
+
+fn address_key(storage: &Storage, address: Ipv4Addr) -> String {
+    storage.raw_key(&format!("ipaddresses/{address}"))
+}
+
+/// Takes one address; false when somebody has it.
+async fn take(storage: &Storage, address: Ipv4Addr, service: &Object) -> Result<bool, Status> {
+    let now = api_machinery::time::seconds(jiff::Timestamp::now());
+    let object = json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "IPAddress",
+        "metadata": {
+            "name": address.to_string(),
+            "uid": uuid::Uuid::new_v4().to_string(),
+            "creationTimestamp": now,
+            "labels": {
+                "ipaddress.kubernetes.io/ip-family": "IPv4",
+                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+            },
+        },
+        "spec": {"parentRef": {
+            "group": "", "resource": "services",
+            "namespace": service.namespace(), "name": service.name(),
+        }},
+    });
+    let write = Write::Put { value: Bytes::from(object.to_string()), lease: 0 };
+    match storage.commit(&address_key(storage, address), 0, write).await? {
+        Outcome::Done(_) => Ok(true),
+        Outcome::Conflict(_) => Ok(false),
+    }
+}
+
+/// Gives an address back; one that is not taken is fine.
+async fn release(storage: &Storage, address: Ipv4Addr) -> Result<(), Status> {
+    let key = address_key(storage, address);
+    let Some(found) = storage.get_raw(&key).await? else { return Ok(()) };
+    storage.commit(&key, found.revision, Write::Delete).await.map(|_| ())
+}
+
+/// Fills in what the server allocates for a new Service. On a later failure the caller calls
+/// [`release_all`].
+pub(crate) async fn allocate(
+    storage: &Storage,
+    range: ServiceRange,
+    node_ports: (u16, u16),
+    info: &ResourceInfo,
+    service: &mut Object,
+) -> Result<(), Status> {
+    if service.text(&["spec", "type"]) == "ExternalName" {
+        return Ok(());
+    }
+    let asked = service.text(&["spec", "clusterIP"]).to_owned();
+    let ip = match asked.as_str() {
+        "None" => "None".to_owned(),
+        "" => any(storage, range, service).await?.to_string(),
+        text => exact(storage, range, info, service, text).await?,
+    };
+    service.set(&["spec", "clusterIP"], ip.clone().into());
+    service.set(&["spec", "clusterIPs"], json!([ip]));
+    if service.at(&["spec", "ipFamilies"]).is_none() {
+        service.set(&["spec", "ipFamilies"], json!(["IPv4"]));
+    }
+    if service.text(&["spec", "ipFamilyPolicy"]).is_empty() {
+        service.set(&["spec", "ipFamilyPolicy"], "SingleStack".into());
+    }
+    if matches!(service.text(&["spec", "type"]), "NodePort" | "LoadBalancer") {
+        if let Err(error) = ports(storage, node_ports, info, service).await {
+            release_all(storage, service, node_ports).await;
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+async fn any(storage: &Storage, range: ServiceRange, service: &Object) -> Result<Ipv4Addr, Status> {
+    for _ in 0..RANDOM_TRIES {
+        // The first sixteenth is left to those who ask for an address by name, as upstream does.
+        let low = (range.size() / 16).clamp(1, 256).min(range.size() - 1);
+        let index = rand::rng().random_range(low..range.size());
+        if take(storage, range.nth(index), service).await? {
+            return Ok(range.nth(index));
+        }
+    }
+    for index in 1..range.size() {
+        if take(storage, range.nth(index), service).await? {
+            return Ok(range.nth(index));
+        }
+    }
+    Err(Status::internal("failed to allocate a serviceIP: range is full"))
+}
+
+async fn exact(
+    storage: &Storage,
+    range: ServiceRange,
+    info: &ResourceInfo,
+    service: &Object,
+    text: &str,
+) -> Result<String, Status> {
+    let refuse = |why: &str| {
+        let detail = format!("failed to allocate IP {text}: {why}");
+        let error = Error::invalid(&Path::new("spec").child("clusterIPs"), json!([text]), detail);
+        Status::invalid(&info.group_kind(), service.name(), &[error])
+    };
+    let address: Ipv4Addr = text.parse().map_err(|_| refuse("invalid IP address"))?;
+    if !range.contains(address) {
+        return Err(refuse("the provided IP is not in the valid range"));
+    }
+    if take(storage, address, service).await? {
+        Ok(text.to_owned())
+    } else {
+        Err(refuse("provided IP is already allocated"))
+    }
+}
+
+/// Gives back everything of a Service that is gone. Failures are logged: the address is lost
+/// until somebody deletes its IPAddress.
+pub(crate) async fn release_all(storage: &Storage, service: &Object, node_ports: (u16, u16)) {
+    if let Ok(address) = service.text(&["spec", "clusterIP"]).parse() {
+        if let Err(error) = release(storage, address).await {
+            tracing::warn!(%address, %error, "service address not given back");
+        }
+    }
+    let used = port_list(service);
+    if !used.is_empty() {
+        let freed = change_ports(storage, node_ports, |taken| {
+            taken.retain(|port| !used.contains(port));
+            Ok(())
+        });
+        if let Err(error) = freed.await {
+            tracing::warn!(ports = ?used, %error, "node ports not given back");
+        }
+    }
+}
+
+fn port_list(service: &Object) -> Vec<u16> {
+    let ports = service.at(&["spec", "ports"]).and_then(Value::as_array);
+    ports
+        .into_iter()
+        .flatten()
+        .filter_map(|port| u16::try_from(port["nodePort"].as_u64()?).ok())
+        .filter(|port| *port > 0)
+        .collect()
+}
+
+/// Gives every port of a Service a node port.
+async fn ports(
+    storage: &Storage,
+    range: (u16, u16),
+    info: &ResourceInfo,
+    service: &mut Object,
+) -> Result<(), Status> {
+    let Some(Value::Array(listed)) = service.at(&["spec", "ports"]).cloned() else {
+        return Ok(());
+    };
+    let name = service.name().to_owned();
+    let refuse = |index: usize, port: u16, why: &str| {
+        let path = Path::new("spec").child("ports").index(index).child("nodePort");
+        let error = Error::invalid(&path, u64::from(port), why);
+        Status::invalid(&info.group_kind(), &name, &[error])
+    };
+    let filled = change_ports(storage, range, |taken| {
+        let mut filled = listed.clone();
+        for (index, port) in filled.iter_mut().enumerate() {
+            let asked = port["nodePort"].as_u64().and_then(|port| u16::try_from(port).ok());
+            let chosen = match asked.filter(|port| *port > 0) {
+                Some(port) if port < range.0 || port > range.1 => {
+                    let why = format!(
+                        "provided port is not in the valid range. The range of valid ports is {}-{}",
+                        range.0, range.1
+                    );
+                    return Err(refuse(index, port, &why));
+                }
+                Some(port) if taken.contains(&port) => {
+                    return Err(refuse(index, port, "provided port is already allocated"));
+                }
+                Some(port) => port,
+                None => free_port(range, taken)
+                    .ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full"))?,
+            };
+            taken.push(chosen);
+            port["nodePort"] = chosen.into();
+        }
+        Ok(filled)
+    })
+    .await?;
+    service.set(&["spec", "ports"], Value::Array(filled));
+    Ok(())
+}
+
+fn free_port(range: (u16, u16), taken: &[u16]) -> Option<u16> {
+    let start = rand::rng().random_range(range.0..=range.1);
+    (start..=range.1).chain(range.0..start).find(|port| !taken.contains(port))
+}
+
+/// Changes the set of taken ports by compare-and-swap.
+async fn change_ports<T>(
+    storage: &Storage,
+    range: (u16, u16),
+    change: impl Fn(&mut Vec<u16>) -> Result<T, Status>,
+) -> Result<T, Status> {
+    let key = storage.raw_key("ranges/servicenodeports");
+    for _ in 0..UPDATE_TRIES_MAX {
+        let found = storage.get_raw(&key).await?;
+        let document: Value = found
+            .as_ref()
+            .and_then(|found| serde_json::from_slice(&found.value).ok())
+            .unwrap_or_default();
+        let mut taken = read_bitmap(range.0, document["data"].as_str().unwrap_or_default());
+        let result = change(&mut taken)?;
+        let next = json!({
+            "kind": "RangeAllocation",
+            "apiVersion": "v1",
+            "metadata": {},
+            "range": format!("{}-{}", range.0, range.1),
+            "data": write_bitmap(range.0, &taken),
+        });
+        let write = Write::Put { value: Bytes::from(next.to_string()), lease: 0 };
+        let expected = found.map_or(0, |found| found.revision);
+        if let Outcome::Done(_) = storage.commit(&key, expected, write).await? {
+            return Ok(result);
+        }
+    }
+    Err(Status::internal("too many servers allocate node ports at once"))
+}
+
+/// Upstream's bitmap: a big-endian number whose bit N is port FIRST + N.
+fn read_bitmap(first: u16, data: &str) -> Vec<u16> {
+    let bytes = STANDARD.decode(data).unwrap_or_default();
+    let mut ports = Vec::new();
+    for (index, byte) in bytes.iter().rev().enumerate() {
+        for bit in 0..8 {
+            if byte & (1 << bit) != 0 {
+                if let Ok(offset) = u16::try_from(index * 8 + bit) {
+                    ports.push(first.saturating_add(offset));
+                }
+            }
+        }
+    }
+    ports
+}
+
+fn write_bitmap(first: u16, ports: &[u16]) -> String {
+    let size = ports.iter().map(|port| usize::from(port - first) / 8 + 1).max().unwrap_or(0);
+    let mut bytes = vec![0_u8; size];
+    for port in ports {
+        let offset = usize::from(port - first);
+        bytes[size - 1 - offset / 8] |= 1 << (offset % 8);
+    }
+    STANDARD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn range_gives_the_first_address_to_kubernetes() {
+        let range = ServiceRange::parse("10.96.0.0/16").unwrap();
+        assert_eq!(range.first(), Ipv4Addr::new(10, 96, 0, 1));
+        assert!(range.contains(Ipv4Addr::new(10, 96, 255, 254)));
+        assert!(!range.contains(Ipv4Addr::new(10, 96, 255, 255)));
+        assert!(!range.contains(Ipv4Addr::new(10, 96, 0, 0)));
+        assert!(ServiceRange::parse("10.96.0.0").is_err());
+        assert!(ServiceRange::parse("10.96.0.0/31").is_err());
+    }
+
+    #[test]
+    fn bitmap_round_trips() {
+        let ports = vec![30000, 30007, 30008, 32767];
+        assert_eq!(read_bitmap(30000, &write_bitmap(30000, &ports)), ports);
+        assert_eq!(write_bitmap(30000, &[]), "");
+        assert_eq!(STANDARD.decode(write_bitmap(30000, &[30009])).unwrap(), [2, 0]);
+    }
+}

@@ -1,0 +1,367 @@
+//! The command line as kube-apiserver names it, and the checked configuration made of it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use crate::authz::Mode;
+use crate::cluster_ip::ServiceRange;
+
+/// Flags of the API server, with the names and meaning of kube-apiserver.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Flags {
+    /// Store members to connect to (scheme://ip:port), comma separated.
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub etcd_servers: Vec<String>,
+    /// CA that signed the store's serving certificates.
+    #[arg(long)]
+    pub etcd_cafile: Option<PathBuf>,
+    /// Client certificate for the store.
+    #[arg(long)]
+    pub etcd_certfile: Option<PathBuf>,
+    /// Key of the client certificate for the store.
+    #[arg(long)]
+    pub etcd_keyfile: Option<PathBuf>,
+    /// Prefix of all keys in the store.
+    #[arg(long, default_value = "/registry")]
+    pub etcd_prefix: String,
+    /// Port that HTTPS is served on; 0 takes a free one.
+    #[arg(long, default_value_t = 6443)]
+    pub secure_port: u16,
+    /// Address to listen on.
+    #[arg(long, default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+    /// Address that the cluster reaches this server at (endpoint of Service `kubernetes`).
+    #[arg(long)]
+    pub advertise_address: Option<IpAddr>,
+    /// CA of client certificates: CN is the user, O the groups.
+    #[arg(long)]
+    pub client_ca_file: Option<PathBuf>,
+    /// Serving certificate chain, PEM.
+    #[arg(long)]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Key of the serving certificate, PEM.
+    #[arg(long)]
+    pub tls_private_key_file: Option<PathBuf>,
+    /// CSV file of bearer tokens: token,user,uid,"group1,group2".
+    #[arg(long)]
+    pub token_auth_file: Option<PathBuf>,
+    /// Client certificate for node agents.
+    #[arg(long)]
+    pub kubelet_client_certificate: Option<PathBuf>,
+    /// Key of the client certificate for node agents.
+    #[arg(long)]
+    pub kubelet_client_key: Option<PathBuf>,
+    /// CA that signed the node agents' serving certificates.
+    #[arg(long)]
+    pub kubelet_certificate_authority: Option<PathBuf>,
+    /// Addresses for Services; the first belongs to Service `kubernetes`.
+    #[arg(long, default_value = "10.96.0.0/16")]
+    pub service_cluster_ip_range: String,
+    /// Ports for Services of type NodePort.
+    #[arg(long, default_value = "30000-32767")]
+    pub service_node_port_range: String,
+    /// AlwaysAllow or RBAC; RBAC knows only the group system:masters so far.
+    #[arg(long, value_delimiter = ',', default_value = "AlwaysAllow")]
+    pub authorization_mode: Vec<String>,
+    /// Requests that only read and may run at once; 0 is no limit.
+    #[arg(long, default_value_t = 400)]
+    pub max_requests_inflight: usize,
+    /// Requests that write and may run at once; 0 is no limit.
+    #[arg(long, default_value_t = 200)]
+    pub max_mutating_requests_inflight: usize,
+    /// Issuer of service account tokens; tokens are not issued yet.
+    #[arg(long)]
+    pub service_account_issuer: Vec<String>,
+    /// Keys that verify service account tokens; tokens are not accepted yet.
+    #[arg(long)]
+    pub service_account_key_file: Vec<PathBuf>,
+    /// Key that signs service account tokens; tokens are not issued yet.
+    #[arg(long)]
+    pub service_account_signing_key_file: Option<PathBuf>,
+    /// Requests without credentials are user system:anonymous instead of being refused.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
+          default_missing_value = "true", require_equals = true)]
+    pub anonymous_auth: bool,
+}
+
+/// Why the command line cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A flag is missing.
+    #[error("--{0} must be given")]
+    Missing(&'static str),
+    /// A flag has a value that cannot be.
+    #[error("--{flag}: {why}")]
+    Invalid {
+        /// The flag without its dashes.
+        flag: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file that a flag names cannot be read.
+    #[error("--{flag}: cannot read {path}: {source}")]
+    File {
+        /// The flag without its dashes.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A certificate with its key, both PEM.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Certificate chain.
+    pub certificate: Vec<u8>,
+    /// Private key.
+    pub key: Vec<u8>,
+}
+
+/// What the store is reached with.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// Members, each `scheme://host:port`.
+    pub endpoints: Vec<String>,
+    /// CA of the members' certificates, PEM.
+    pub ca: Option<Vec<u8>>,
+    /// Our client certificate.
+    pub identity: Option<Identity>,
+    /// Prefix of all keys, with a leading and no trailing slash.
+    pub prefix: String,
+}
+
+/// What node agents are reached with.
+#[derive(Debug, Clone, Default)]
+pub struct KubeletConfig {
+    /// Our client certificate.
+    pub identity: Option<Identity>,
+    /// CA of the agents' serving certificates, PEM; without it they are not verified (as upstream).
+    pub ca: Option<Vec<u8>>,
+}
+
+/// A user of the token file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenUser {
+    /// User name.
+    pub name: String,
+    /// User id, may be empty.
+    pub uid: String,
+    /// Groups.
+    pub groups: Vec<String>,
+}
+
+/// Checked configuration: what [`crate::run`] takes.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The store.
+    pub store: StoreConfig,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Address written into the endpoints of Service `kubernetes`.
+    pub advertise: IpAddr,
+    /// Serving certificate.
+    pub serving: Identity,
+    /// CA of client certificates, PEM.
+    pub client_ca: Option<Vec<u8>>,
+    /// Bearer tokens.
+    pub tokens: HashMap<String, TokenUser>,
+    /// Node agents.
+    pub kubelet: KubeletConfig,
+    /// Service addresses.
+    pub service_range: ServiceRange,
+    /// First and last node port.
+    pub node_ports: (u16, u16),
+    /// Who may do what.
+    pub authorization: Mode,
+    /// Reading requests at once; 0 is no limit.
+    pub readonly_inflight_max: usize,
+    /// Writing requests at once; 0 is no limit.
+    pub mutating_inflight_max: usize,
+    /// Whether requests without credentials are let in as system:anonymous.
+    pub anonymous: bool,
+}
+
+impl Flags {
+    /// Checks every flag and reads every file it names.
+    pub fn into_config(self) -> Result<Config, ConfigError> {
+        if self.etcd_servers.iter().all(|server| server.trim().is_empty()) {
+            return Err(ConfigError::Missing("etcd-servers"));
+        }
+        let serving = identity(
+            ("tls-cert-file", self.tls_cert_file.as_deref()),
+            ("tls-private-key-file", self.tls_private_key_file.as_deref()),
+        )?
+        .ok_or(ConfigError::Missing("tls-cert-file"))?;
+        let store = StoreConfig {
+            endpoints: self.etcd_servers.iter().map(|server| server.trim().to_owned()).collect(),
+            ca: optional("etcd-cafile", self.etcd_cafile.as_deref())?,
+            identity: identity(
+                ("etcd-certfile", self.etcd_certfile.as_deref()),
+                ("etcd-keyfile", self.etcd_keyfile.as_deref()),
+            )?,
+            prefix: format!("/{}", self.etcd_prefix.trim_matches('/')),
+        };
+        let kubelet = KubeletConfig {
+            identity: identity(
+                ("kubelet-client-certificate", self.kubelet_client_certificate.as_deref()),
+                ("kubelet-client-key", self.kubelet_client_key.as_deref()),
+            )?,
+            ca: optional(
+                "kubelet-certificate-authority",
+                self.kubelet_certificate_authority.as_deref(),
+            )?,
+        };
+        for path in
+            self.service_account_key_file.iter().chain(&self.service_account_signing_key_file)
+        {
+            read("service-account-key-file", path)?;
+        }
+        let tokens = match self.token_auth_file.as_deref() {
+            Some(path) => parse_tokens(&read("token-auth-file", path)?)?,
+            None => HashMap::new(),
+        };
+        let advertise = match (self.advertise_address, self.bind_address) {
+            (Some(address), _) => address,
+            (None, bind) if !bind.is_unspecified() => bind,
+            (None, _) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        Ok(Config {
+            store,
+            listen: SocketAddr::new(self.bind_address, self.secure_port),
+            advertise,
+            serving,
+            client_ca: optional("client-ca-file", self.client_ca_file.as_deref())?,
+            tokens,
+            kubelet,
+            service_range: ServiceRange::parse(&self.service_cluster_ip_range)
+                .map_err(|why| invalid("service-cluster-ip-range", why))?,
+            node_ports: parse_ports(&self.service_node_port_range)?,
+            authorization: parse_modes(&self.authorization_mode)?,
+            readonly_inflight_max: self.max_requests_inflight,
+            mutating_inflight_max: self.max_mutating_requests_inflight,
+            anonymous: self.anonymous_auth,
+        })
+    }
+}
+
+fn invalid(flag: &'static str, why: impl Into<String>) -> ConfigError {
+    ConfigError::Invalid { flag, why: why.into() }
+}
+
+fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {
+    fs::read(path).map_err(|source| ConfigError::File { flag, path: path.to_owned(), source })
+}
+
+fn optional(flag: &'static str, path: Option<&Path>) -> Result<Option<Vec<u8>>, ConfigError> {
+    path.map(|path| read(flag, path)).transpose()
+}
+
+fn identity(
+    certificate: (&'static str, Option<&Path>),
+    key: (&'static str, Option<&Path>),
+) -> Result<Option<Identity>, ConfigError> {
+    match (certificate.1, key.1) {
+        (None, None) => Ok(None),
+        (Some(certificate_path), Some(key_path)) => Ok(Some(Identity {
+            certificate: read(certificate.0, certificate_path)?,
+            key: read(key.0, key_path)?,
+        })),
+        (Some(_), None) => Err(ConfigError::Missing(key.0)),
+        (None, Some(_)) => Err(ConfigError::Missing(certificate.0)),
+    }
+}
+
+fn parse_ports(text: &str) -> Result<(u16, u16), ConfigError> {
+    let ports = text
+        .split_once('-')
+        .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)))
+        .filter(|(first, last)| *first > 0 && first <= last);
+    ports.ok_or_else(|| invalid("service-node-port-range", format!("{text:?} is not FIRST-LAST")))
+}
+
+fn parse_modes(modes: &[String]) -> Result<Mode, ConfigError> {
+    let mut result = None;
+    for mode in modes {
+        match mode.as_str() {
+            "AlwaysAllow" => result = Some(Mode::AlwaysAllow),
+            // Node authorization is part of RBAC's stand-in: nodes are system:masters for now.
+            "RBAC" => result = result.or(Some(Mode::MastersOnly)),
+            "Node" => {}
+            other => {
+                let why = format!("{other:?} is not supported: use AlwaysAllow or RBAC");
+                return Err(invalid("authorization-mode", why));
+            }
+        }
+    }
+    result.ok_or_else(|| invalid("authorization-mode", "names neither AlwaysAllow nor RBAC"))
+}
+
+/// Lines of `token,user,uid,"group1,group2"`; the groups may be missing.
+fn parse_tokens(text: &[u8]) -> Result<HashMap<String, TokenUser>, ConfigError> {
+    let text = std::str::from_utf8(text)
+        .map_err(|_| invalid("token-auth-file", "the file is not UTF-8"))?;
+    let mut tokens = HashMap::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let fields = csv_fields(line);
+        let [token, name, uid, rest @ ..] = fields.as_slice() else {
+            let why = format!("line {} has fewer than three columns", index + 1);
+            return Err(invalid("token-auth-file", why));
+        };
+        if token.is_empty() {
+            return Err(invalid("token-auth-file", format!("line {} has no token", index + 1)));
+        }
+        let groups = rest.first().map(|groups| {
+            groups.split(',').map(str::trim).filter(|group| !group.is_empty()).map(str::to_owned)
+        });
+        let user = TokenUser {
+            name: name.clone(),
+            uid: uid.clone(),
+            groups: groups.into_iter().flatten().collect(),
+        };
+        tokens.insert(token.clone(), user);
+    }
+    Ok(tokens)
+}
+
+fn csv_fields(line: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    for letter in line.chars() {
+        match letter {
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            other => fields.last_mut().expect("there is always one field").push(other),
+        }
+    }
+    fields.iter().map(|field| field.trim().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_file_reads_quoted_groups() {
+        let tokens =
+            parse_tokens(b"abc,ann,7,\"system:masters, dev\"\n\n# x\ndef,bob,8\n").unwrap();
+        assert_eq!(tokens["abc"].groups, ["system:masters", "dev"]);
+        assert_eq!(tokens["def"].name, "bob");
+        assert!(tokens["def"].groups.is_empty());
+        assert!(parse_tokens(b"only,two").is_err());
+    }
+
+    #[test]
+    fn modes_other_than_known_are_refused() {
+        assert_eq!(parse_modes(&["Node".into(), "RBAC".into()]).unwrap(), Mode::MastersOnly);
+        assert!(parse_modes(&["ABAC".into()]).is_err());
+        assert!(parse_modes(&["Node".into()]).is_err());
+    }
+}

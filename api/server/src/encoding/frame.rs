@@ -1,0 +1,132 @@
+//! Frames of a watch: a line of JSON, or a length and a protobuf message.
+
+use api_machinery::table::{self, IncludeObject};
+use api_machinery::{Object, ResourceInfo, Status, protobuf};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::negotiate::{Accepted, Media, Transform};
+use crate::watch_cache::{Change, Event, Version};
+
+/// Writes the frames of one watch.
+#[derive(Debug)]
+pub(crate) struct Framer {
+    info: &'static ResourceInfo,
+    accepted: Accepted,
+    /// Column definitions come with the first event of a Table watch only.
+    with_columns: bool,
+}
+
+impl Framer {
+    pub(crate) fn new(info: &'static ResourceInfo, accepted: Accepted) -> Self {
+        Self { info, accepted, with_columns: true }
+    }
+
+    /// The Content-Type of the stream.
+    pub(crate) fn content_type(&self) -> &'static str {
+        match self.accepted.media {
+            Media::Protobuf => protobuf::WATCH_MEDIA_TYPE,
+            Media::Json | Media::Yaml => "application/json",
+        }
+    }
+
+    /// A frame of an event, shared among all watchers of the same encoding.
+    pub(crate) fn event(&mut self, change: Change, event: &Event) -> Result<Bytes, Status> {
+        let version = event
+            .version(change)
+            .ok_or_else(|| Status::internal("an event without its object"))?
+            .clone();
+        let form = match (self.accepted.transform, self.accepted.media) {
+            (Transform::Table(_), _) => return self.version(change, &version),
+            (Transform::None, Media::Json | Media::Yaml) => 0,
+            (Transform::None, Media::Protobuf) => 1,
+            (Transform::Partial, Media::Json | Media::Yaml) => 2,
+            (Transform::Partial, Media::Protobuf) => 3,
+        };
+        event.encoded(form, change, || self.version(change, &version))
+    }
+
+    /// A frame of an object.
+    pub(crate) fn version(&mut self, change: Change, version: &Version) -> Result<Bytes, Status> {
+        match (self.accepted.transform, self.accepted.media) {
+            (Transform::None, Media::Json | Media::Yaml) => {
+                Ok(json_line(change.word(), &version.json))
+            }
+            (Transform::None, Media::Protobuf) => {
+                let message = version.message(self.info)?;
+                let object = protobuf::envelope(&self.info.api_version(), self.info.kind, &message);
+                Ok(protobuf::watch_frame(change.word(), &object).into())
+            }
+            (Transform::Partial, _) => {
+                let tree = table::partial_metadata(&version.object()?).into_value();
+                self.tree(change.word(), &tree)
+            }
+            (Transform::Table(include), _) => {
+                let object = version.object()?;
+                self.table(change.word(), &object, include)
+            }
+        }
+    }
+
+    /// A bookmark: nothing but a resourceVersion, and a mark when it ends the initial events.
+    pub(crate) fn bookmark(&mut self, revision: u64, ends_initial: bool) -> Result<Bytes, Status> {
+        let mut object = Object::default();
+        match self.accepted.transform {
+            Transform::Partial => {
+                object.set_api_version_and_kind("meta.k8s.io/v1", "PartialObjectMetadata");
+            }
+            Transform::None | Transform::Table(_) => {
+                object.set_api_version_and_kind(&self.info.api_version(), self.info.kind);
+            }
+        }
+        object.set_resource_version(revision);
+        // Upstream's typed metadata always writes it.
+        object.set(&["metadata", "creationTimestamp"], Value::Null);
+        if ends_initial {
+            object.set(&["metadata", "annotations"], json!({"k8s.io/initial-events-end": "true"}));
+        }
+        match self.accepted.transform {
+            Transform::Table(include) => self.table("BOOKMARK", &object, include),
+            Transform::None | Transform::Partial => self.tree("BOOKMARK", &object.into_value()),
+        }
+    }
+
+    /// The frame that ends a watch with an error.
+    pub(crate) fn error(&mut self, status: &Status) -> Result<Bytes, Status> {
+        self.tree("ERROR", &status.to_json())
+    }
+
+    fn table(
+        &mut self,
+        word: &str,
+        object: &Object,
+        include: IncludeObject,
+    ) -> Result<Bytes, Status> {
+        let row = table::row(self.info, object, include, jiff::Timestamp::now());
+        let meta = json!({"resourceVersion": object.resource_version()});
+        let tree = table::table(self.info, meta, vec![row], self.with_columns);
+        self.with_columns = false;
+        self.tree(word, &tree)
+    }
+
+    fn tree(&self, word: &str, tree: &Value) -> Result<Bytes, Status> {
+        match self.accepted.media {
+            Media::Protobuf => {
+                let object =
+                    protobuf::encode(tree).map_err(|error| Status::internal(&error.to_string()))?;
+                Ok(protobuf::watch_frame(word, &object).into())
+            }
+            Media::Json | Media::Yaml => Ok(json_line(word, tree.to_string().as_bytes())),
+        }
+    }
+}
+
+fn json_line(word: &str, object: &[u8]) -> Bytes {
+    let mut line = Vec::with_capacity(object.len() + 40);
+    line.extend_from_slice(b"{\"type\":\"");
+    line.extend_from_slice(word.as_bytes());
+    line.extend_from_slice(b"\",\"object\":");
+    line.extend_from_slice(object);
+    line.extend_from_slice(b"}\n");
+    line.into()
+}

@@ -1,0 +1,11 @@
+//! How answers are written: what the client accepts, objects, lists, tables, watch frames.
+
+mod frame;
+mod list;
+mod negotiate;
+mod reply;
+
+pub(crate) use frame::Framer;
+pub(crate) use list::{ListMeta, list};
+pub(crate) use negotiate::{Accepted, Offer, Transform, accepts_aggregated, negotiate};
+pub(crate) use reply::{compress, error, object, plain, value};

@@ -1,0 +1,15 @@
+//! POST: a new object.
+
+use api_machinery::Status;
+use http::Response;
+
+use super::Context;
+use crate::body::Body;
+use crate::registry;
+
+pub(crate) async fn create(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
+    let dry_run = context.dry_run()?;
+    let (object, warnings) = context.decode_own(body)?;
+    let created = registry::create(&context.server, context.kind, object, dry_run).await?;
+    context.reply(201, &created, &warnings)
+}

@@ -1,0 +1,28 @@
+//! GET of one object.
+
+use api_machinery::Status;
+use http::Response;
+
+use super::Context;
+use super::list::parse_revision;
+use crate::body::Body;
+
+pub(crate) async fn get(context: &Context) -> Result<Response<Body>, Status> {
+    let server = &context.server;
+    let (namespace, name) = (context.namespace(), &context.info.name);
+    let revision = parse_revision(context.query.get("resourceVersion").unwrap_or_default())?;
+    let object = match revision {
+        None => {
+            let found = server.storage.get(context.kind, namespace, name).await?;
+            found.ok_or_else(|| context.not_found())?.object
+        }
+        // Any version will do that is not older than asked.
+        Some(revision) => {
+            server.caches.wait_for(revision.max(1)).await?;
+            let key = server.storage.key(context.kind, namespace, name);
+            let found = server.caches.of(context.kind).get(&key);
+            found.ok_or_else(|| context.not_found())?.object()?
+        }
+    };
+    context.reply(200, &object, &[])
+}

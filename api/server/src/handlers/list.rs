@@ -1,0 +1,251 @@
+//! GET of a collection, with upstream's rules for resourceVersion, limit and continue.
+
+use std::sync::Arc;
+
+use api_machinery::Status;
+use api_machinery::field::{Error, Path};
+use api_machinery::selector::{Fields, Labels};
+use api_machinery::status::Grouped;
+use http::Response;
+use store_client::Error as StoreError;
+
+use super::Context;
+use crate::body::Body;
+use crate::encoding::{self, ListMeta};
+use crate::limits::STORE_PAGE_KEYS;
+use crate::storage::{self, continue_token};
+use crate::watch_cache::{Filter, Version};
+
+/// Where a list is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    /// The cache, when it has seen this revision; `None` takes what is there.
+    Cache { not_older_than: Option<u64> },
+    /// The cache, when it shows everything written before the request.
+    Fresh,
+    /// The store at one revision, from a key on.
+    Exact { revision: u64, start: String },
+    /// The store as it is, from a key on: the rest of a list whose revision is gone.
+    Rest { start: String },
+}
+
+/// Selectors of a list, a watch or a deletecollection.
+pub(super) fn filter(context: &Context) -> Result<Filter, Status> {
+    let labels = Labels::parse(context.query.get("labelSelector").unwrap_or_default())?;
+    let fields = Fields::parse(
+        context.query.get("fieldSelector").unwrap_or_default(),
+        context.kind.selectable_fields,
+    )?;
+    Ok(Filter { namespace: context.namespace().to_owned(), labels, fields })
+}
+
+/// A resourceVersion; `None` when it is not given.
+pub(super) fn parse_revision(text: &str) -> Result<Option<u64>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| {
+        let error = Error::invalid(
+            &Path::new("resourceVersion"),
+            text,
+            format!("strconv.ParseUint: parsing {text:?}: invalid syntax"),
+        );
+        invalid_options(&error)
+    })
+}
+
+/// 422 about the options of a list or watch.
+pub(super) fn invalid_options(error: &Error) -> Status {
+    Status::invalid(&Grouped::new("meta.k8s.io", "ListOptions"), "", std::slice::from_ref(error))
+}
+
+pub(crate) async fn list(context: &Context) -> Result<Response<Body>, Status> {
+    let filter = filter(context)?;
+    let (items, meta) = read(context, &filter).await?;
+    let (kind, accepted) = (context.kind, context.accepted);
+    if items.len() < 64 {
+        return encoding::list(kind, &meta, &items, &accepted);
+    }
+    // Writing many items takes a while: not on a thread that serves others.
+    tokio::task::spawn_blocking(move || encoding::list(kind, &meta, &items, &accepted))
+        .await
+        .map_err(|error| Status::internal(&error.to_string()))?
+}
+
+fn source(context: &Context, limit: u64, prefix: &str) -> Result<Source, Status> {
+    let query = &context.query;
+    let rule = query.get("resourceVersionMatch").unwrap_or_default();
+    let text = query.get("resourceVersion").unwrap_or_default();
+    let forbidden =
+        |why: &str| invalid_options(&Error::forbidden(&Path::new("resourceVersionMatch"), why));
+    if let Some(token) = query.non_empty("continue") {
+        if !rule.is_empty() {
+            return Err(forbidden("resourceVersionMatch is forbidden when continue is provided"));
+        }
+        if !text.is_empty() && text != "0" {
+            return Err(Status::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
+        let token = continue_token::decode(prefix, token)?;
+        return Ok(match token.revision {
+            Some(revision) => Source::Exact { revision, start: token.start },
+            None => Source::Rest { start: token.start },
+        });
+    }
+    let revision = parse_revision(text)?;
+    match (rule, revision) {
+        ("", None) => Ok(Source::Fresh),
+        ("", Some(0)) => Ok(Source::Cache { not_older_than: None }),
+        ("", Some(revision)) if limit > 0 => Ok(Source::Exact { revision, start: String::new() }),
+        ("", not_older_than) => Ok(Source::Cache { not_older_than }),
+        ("Exact" | "NotOlderThan", None) => {
+            Err(forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"))
+        }
+        ("Exact", Some(0)) => {
+            Err(forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""))
+        }
+        ("Exact", Some(revision)) => Ok(Source::Exact { revision, start: String::new() }),
+        ("NotOlderThan", Some(0)) => Ok(Source::Cache { not_older_than: None }),
+        ("NotOlderThan", not_older_than) => Ok(Source::Cache { not_older_than }),
+        (other, _) => Err(invalid_options(&Error::not_supported(
+            &Path::new("resourceVersionMatch"),
+            other,
+            &["Exact", "NotOlderThan", ""],
+        ))),
+    }
+}
+
+/// The objects of a page, and what the list says of itself.
+pub(super) async fn read(
+    context: &Context,
+    filter: &Filter,
+) -> Result<(Vec<Arc<Version>>, ListMeta), Status> {
+    let server = &context.server;
+    let limit = match context.query.non_empty("limit") {
+        None => 0,
+        Some(text) => text.parse::<u64>().map_err(|_| {
+            Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+        })?,
+    };
+    let prefix = server.storage.prefix(context.kind, context.namespace());
+    match source(context, limit, &prefix)? {
+        Source::Exact { revision, start } => {
+            from_store(context, filter, &prefix, (start, revision), limit).await
+        }
+        Source::Rest { start } => from_store(context, filter, &prefix, (start, 0), limit).await,
+        Source::Fresh => {
+            server.caches.wait_until_fresh(&server.storage).await?;
+            Ok(from_cache(context, filter, &prefix, limit))
+        }
+        // Upstream ignores the limit when any version will do.
+        Source::Cache { not_older_than: None } => {
+            server.caches.wait_for(1).await?;
+            Ok(from_cache(context, filter, &prefix, 0))
+        }
+        Source::Cache { not_older_than: Some(revision) } => {
+            server.caches.wait_for(revision).await?;
+            Ok(from_cache(context, filter, &prefix, limit))
+        }
+    }
+}
+
+fn from_cache(
+    context: &Context,
+    filter: &Filter,
+    prefix: &str,
+    limit: u64,
+) -> (Vec<Arc<Version>>, ListMeta) {
+    let caches = &context.server.caches;
+    let seen = caches.revision();
+    let (mut items, revision) = caches.of(context.kind).list(prefix, filter, seen);
+    let mut meta = ListMeta { revision, ..ListMeta::default() };
+    let page = usize::try_from(limit).unwrap_or(usize::MAX);
+    if limit > 0 && items.len() > page {
+        let remaining = items.len() - page;
+        items.truncate(page);
+        if let Some(last) = items.last() {
+            meta.continue_token = continue_token::encode(prefix, &last.key, Some(revision));
+        }
+        meta.remaining = filter.is_everything().then_some(remaining as u64);
+    }
+    (items, meta)
+}
+
+async fn from_store(
+    context: &Context,
+    filter: &Filter,
+    prefix: &str,
+    (mut start, mut revision): (String, u64),
+    limit: u64,
+) -> Result<(Vec<Arc<Version>>, ListMeta), Status> {
+    let storage = &context.server.storage;
+    let was_continued = !start.is_empty();
+    let is_rest = revision == 0;
+    let mut items = Vec::new();
+    loop {
+        let wanted = limit.saturating_sub(items.len() as u64);
+        let page_keys = match (limit, filter.is_everything()) {
+            (0, _) | (_, false) => STORE_PAGE_KEYS,
+            (_, true) => storage::signed(wanted).min(STORE_PAGE_KEYS),
+        };
+        let page = match storage.page(prefix, &start, page_keys, revision).await {
+            Ok(page) => page,
+            Err(error) => {
+                let last = (!start.is_empty()).then_some(start.as_str());
+                return Err(refused(&error, prefix, (last, was_continued), revision));
+            }
+        };
+        revision = page.revision;
+        let mut beyond = page.count.saturating_sub(page.values.len() as u64);
+        for (index, raw) in page.values.iter().enumerate() {
+            let version = Version::of(context.kind, raw)?;
+            start = format!("{}\u{0}", version.key);
+            if filter.matches(&version.header) {
+                items.push(Arc::new(version));
+            }
+            if limit > 0 && items.len() as u64 == limit {
+                beyond += (page.values.len() - index - 1) as u64;
+                break;
+            }
+        }
+        let is_full = limit > 0 && items.len() as u64 >= limit;
+        if beyond == 0 || is_full || page.values.is_empty() {
+            let mut meta = ListMeta { revision, ..ListMeta::default() };
+            if beyond > 0 {
+                let last = start.trim_end_matches('\u{0}');
+                let pinned = (!is_rest).then_some(revision);
+                meta.continue_token =
+                    continue_token::encode(prefix, last, pinned.or(Some(revision)));
+                meta.remaining = filter.is_everything().then_some(beyond);
+            }
+            return Ok((items, meta));
+        }
+    }
+}
+
+/// A revision that is gone is a 410; with a token to go on from the present state.
+fn refused(
+    error: &StoreError,
+    prefix: &str,
+    (start, was_continued): (Option<&str>, bool),
+    revision: u64,
+) -> Status {
+    match error {
+        StoreError::Compacted { .. } if was_continued => {
+            let mut status = Status::expired(
+                "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+            );
+            let last = start.unwrap_or_default().trim_end_matches('\u{0}');
+            status.continue_token = continue_token::encode(prefix, last, None);
+            status
+        }
+        StoreError::Compacted { .. } => {
+            Status::expired("The resourceVersion for the provided list is too old.")
+        }
+        StoreError::Refused { message, .. } if message.contains("future revision") => {
+            Status::too_large_resource_version(revision, 0)
+        }
+        other => storage::status(other),
+    }
+}

@@ -1,0 +1,180 @@
+//! One file per thing that a client can ask for.
+
+mod create;
+mod delete;
+mod get;
+mod health;
+mod list;
+mod log;
+mod patch;
+mod pods;
+mod scale;
+mod update;
+mod watch;
+
+use std::sync::Arc;
+
+use api_machinery::decode::{Encoding, Expected, FieldValidation};
+use api_machinery::{Object, ResourceInfo, Status, decode};
+use http::header::HeaderValue;
+use http::{HeaderMap, Response};
+
+use crate::authn::User;
+use crate::body::Body;
+use crate::encoding::{self, Accepted};
+use crate::request::{Query, RequestInfo};
+use crate::state::Server;
+
+pub(crate) use create::create;
+pub(crate) use delete::{delete, delete_many};
+pub(crate) use get::get;
+pub(crate) use health::{health, metrics, version};
+pub(crate) use list::list;
+pub(crate) use log::log;
+pub(crate) use patch::patch;
+pub(crate) use pods::{binding, eviction};
+pub(crate) use scale::{get_scale, patch_scale, update_scale};
+pub(crate) use update::update;
+pub(crate) use watch::watch;
+
+/// Through which door an object is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subresource {
+    None,
+    Status,
+    Finalize,
+}
+
+/// A request about a resource.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) server: Arc<Server>,
+    pub(crate) info: RequestInfo,
+    pub(crate) query: Query,
+    pub(crate) headers: HeaderMap,
+    pub(crate) user: User,
+    pub(crate) kind: &'static ResourceInfo,
+    pub(crate) accepted: Accepted,
+}
+
+impl Context {
+    /// Namespace of the objects; empty for kinds without one.
+    pub(crate) fn namespace(&self) -> &str {
+        if self.kind.namespaced { &self.info.namespace } else { "" }
+    }
+
+    pub(crate) fn not_found(&self) -> Status {
+        Status::not_found(&self.kind.group_resource(), &self.info.name)
+    }
+
+    /// Whether nothing is to be kept (`dryRun=All`).
+    pub(crate) fn dry_run(&self) -> Result<bool, Status> {
+        let mut dry = false;
+        for value in self.query.all("dryRun").filter(|value| !value.is_empty()) {
+            if value != "All" {
+                return Err(Status::bad_request(format!(
+                    "invalid dryRun value {value:?}: supported values: \"All\""
+                )));
+            }
+            dry = true;
+        }
+        Ok(dry)
+    }
+
+    pub(crate) fn field_validation(&self) -> Result<FieldValidation, Status> {
+        let asked = self.query.get("fieldValidation").unwrap_or_default();
+        FieldValidation::parse(asked).ok_or_else(|| {
+            Status::bad_request(format!(
+                "fieldValidation: Unsupported value: {asked:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
+            ))
+        })
+    }
+
+    /// How the request body is written; 415 when nobody here can read it.
+    pub(crate) fn body_encoding(&self) -> Result<Encoding, Status> {
+        let content_type = self.content_type();
+        Encoding::of_content_type(content_type).ok_or_else(|| {
+            Status::unsupported_media_type(&[
+                "application/json",
+                "application/yaml",
+                "application/vnd.kubernetes.protobuf",
+            ])
+        })
+    }
+
+    pub(crate) fn content_type(&self) -> &str {
+        self.headers
+            .get(http::header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    /// Decodes a body of some kind; warnings come back beside it.
+    pub(crate) fn decode(
+        &self,
+        body: &[u8],
+        expected: Expected<'_>,
+    ) -> Result<(Object, Vec<String>), Status> {
+        let decoded =
+            decode::body(body, self.body_encoding()?, expected, self.field_validation()?)?;
+        Ok((decoded.object, decoded.warnings))
+    }
+
+    /// Decodes a body of the resource's own kind, and fits its namespace and name to the URL.
+    pub(crate) fn decode_own(&self, body: &[u8]) -> Result<(Object, Vec<String>), Status> {
+        let api_version = self.kind.api_version();
+        let expected = Expected { api_version: &api_version, kind: self.kind.kind };
+        let (mut object, warnings) = self.decode(body, expected)?;
+        self.fit_to_url(&mut object)?;
+        Ok((object, warnings))
+    }
+
+    /// What the URL says and the body does not is filled in; a contradiction is a 400.
+    pub(crate) fn fit_to_url(&self, object: &mut Object) -> Result<(), Status> {
+        let namespace = self.namespace();
+        if self.kind.namespaced {
+            if object.namespace().is_empty() {
+                object.set_namespace(namespace);
+            } else if object.namespace() != namespace {
+                return Err(Status::bad_request(format!(
+                    "the namespace of the provided object does not match the namespace sent on the request"
+                )));
+            }
+        }
+        if self.info.name.is_empty() {
+            return Ok(());
+        }
+        if object.name().is_empty() {
+            object.set_name(&self.info.name);
+        } else if object.name() != self.info.name {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({}) does not match the name on the URL ({})",
+                object.name(),
+                self.info.name
+            )));
+        }
+        Ok(())
+    }
+
+    /// Answers with an object and the warnings of its decoding.
+    pub(crate) fn reply(
+        &self,
+        code: u16,
+        object: &Object,
+        warnings: &[String],
+    ) -> Result<Response<Body>, Status> {
+        let mut response = encoding::object(code, self.kind, object, &self.accepted)?;
+        add_warnings(&mut response, warnings);
+        Ok(response)
+    }
+}
+
+/// One `Warning: 299 - "…"` header each.
+pub(crate) fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
+    for warning in warnings {
+        let escaped = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{escaped}\"")) {
+            response.headers_mut().append("warning", value);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The subresource `scale`: replicas of a workload as an autoscaling/v1 Scale.
+
+use api_machinery::decode::Expected;
+use api_machinery::field::{Error, Path};
+use api_machinery::selector::{Labels, Operator};
+use api_machinery::status::Grouped;
+use api_machinery::{Object, Status, decode, kinds};
+use http::Response;
+use serde_json::{Value, json};
+
+use super::patch::Patch;
+use super::{Context, Subresource, add_warnings};
+use crate::body::Body;
+use crate::encoding::{self, Accepted, Transform};
+use crate::registry::{self, Retry};
+
+const SCALE: Expected<'static> = Expected { api_version: "autoscaling/v1", kind: "Scale" };
+
+/// The Scale of a workload.
+fn scale_of(workload: &Object) -> Value {
+    let mut metadata = json!({});
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = workload.at(&["metadata", field]) {
+            metadata[field] = value.clone();
+        }
+    }
+    let mut spec = json!({});
+    let replicas = workload.at(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
+    if replicas != 0 {
+        spec["replicas"] = replicas.into();
+    }
+    let count = workload.at(&["status", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
+    let mut status = json!({"replicas": count});
+    if let Some(selector) = workload.at(&["spec", "selector"]) {
+        let text = selector_text(&Labels::from_object(selector));
+        if !text.is_empty() {
+            status["selector"] = text.into();
+        }
+    }
+    json!({
+        "kind": SCALE.kind,
+        "apiVersion": SCALE.api_version,
+        "metadata": metadata,
+        "spec": spec,
+        "status": status,
+    })
+}
+
+/// A selector as query parameters write it, sorted by key.
+fn selector_text(labels: &Labels) -> String {
+    let mut terms: Vec<(&str, String)> = labels
+        .0
+        .iter()
+        .map(|one| {
+            let key = &one.key;
+            let text = match &one.operator {
+                Operator::Exists => key.clone(),
+                Operator::DoesNotExist => format!("!{key}"),
+                Operator::In(values) if values.len() == 1 => format!("{key}={}", values[0]),
+                Operator::In(values) => format!("{key} in ({})", values.join(",")),
+                Operator::NotIn(values) => format!("{key} notin ({})", values.join(",")),
+                Operator::GreaterThan(than) => format!("{key}>{than}"),
+                Operator::LessThan(than) => format!("{key}<{than}"),
+            };
+            (key.as_str(), text)
+        })
+        .collect();
+    terms.sort();
+    terms.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
+}
+
+fn reply(context: &Context, scale: &Value, warnings: &[String]) -> Result<Response<Body>, Status> {
+    // A Scale has no columns of its own; clients that print it ask for the object.
+    let accepted = Accepted { transform: Transform::None, ..context.accepted };
+    let mut response = encoding::value(200, scale, &accepted)?;
+    add_warnings(&mut response, warnings);
+    Ok(response)
+}
+
+pub(crate) async fn get_scale(context: &Context) -> Result<Response<Body>, Status> {
+    let found =
+        context.server.storage.get(context.kind, context.namespace(), &context.info.name).await?;
+    let found = found.ok_or_else(|| context.not_found())?;
+    reply(context, &scale_of(&found.object), &[])
+}
+
+pub(crate) async fn update_scale(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
+    let (mut scale, warnings) = context.decode(body, SCALE)?;
+    context.fit_to_url(&mut scale)?;
+    let retry = if scale.resource_version().is_empty() { Retry::Always } else { Retry::Never };
+    write(context, retry, &warnings, |_| Ok(scale.clone())).await
+}
+
+pub(crate) async fn patch_scale(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
+    let patch = Patch::of(context, body)?;
+    let validation = context.field_validation()?;
+    let type_id = kinds::type_of(SCALE.api_version, SCALE.kind)
+        .ok_or_else(|| Status::internal("no schema for Scale"))?;
+    write(context, Retry::Always, &[], |workload: &Object| {
+        let patched = patch.apply(type_id, &scale_of(workload))?;
+        Ok(decode::value(patched, SCALE, validation)?.object)
+    })
+    .await
+}
+
+async fn write(
+    context: &Context,
+    retry: Retry,
+    warnings: &[String],
+    scale: impl Fn(&Object) -> Result<Object, Status>,
+) -> Result<Response<Body>, Status> {
+    let request = registry::Update {
+        kind: context.kind,
+        namespace: context.namespace(),
+        name: &context.info.name,
+        subresource: Subresource::None,
+        retry,
+        dry_run: context.dry_run()?,
+    };
+    let change = |workload: &Object| {
+        let wanted = scale(workload)?;
+        let replicas = wanted.at(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
+        if replicas < 0 {
+            let path = Path::new("spec").child("replicas");
+            let why = "must be greater than or equal to 0";
+            let error = Error::invalid(&path, replicas, why);
+            let kind = Grouped::new("autoscaling", "Scale");
+            return Err(Status::invalid(&kind, &context.info.name, &[error]));
+        }
+        let mut next = workload.clone();
+        next.set(&["spec", "replicas"], replicas.into());
+        match wanted.resource_version() {
+            "" => {}
+            version => next.set(&["metadata", "resourceVersion"], version.into()),
+        }
+        Ok(next)
+    };
+    let updated = registry::update(&context.server, &request, change).await?;
+    let updated = updated.ok_or_else(|| context.not_found())?;
+    reply(context, &scale_of(&updated), warnings)
+}

@@ -1,0 +1,37 @@
+//! PUT: the whole object, or one side of it through a subresource.
+
+use api_machinery::{Object, Status};
+use http::Response;
+
+use super::{Context, Subresource};
+use crate::body::Body;
+use crate::registry::{self, Retry};
+
+pub(crate) async fn update(
+    context: &Context,
+    body: &[u8],
+    subresource: Subresource,
+) -> Result<Response<Body>, Status> {
+    let dry_run = context.dry_run()?;
+    let (object, warnings) = context.decode_own(body)?;
+    // Without a resourceVersion the client wants to win, whatever is there now.
+    let retry = if object.resource_version().is_empty() { Retry::Always } else { Retry::Never };
+    let request = registry::Update {
+        kind: context.kind,
+        namespace: context.namespace(),
+        name: &context.info.name,
+        subresource,
+        retry,
+        dry_run,
+    };
+    let outcome =
+        registry::update(&context.server, &request, |_: &Object| Ok(object.clone())).await?;
+    match outcome {
+        Some(updated) => context.reply(200, &updated, &warnings),
+        None if context.kind.create_on_update && subresource == Subresource::None => {
+            let created = registry::create(&context.server, context.kind, object, dry_run).await?;
+            context.reply(201, &created, &warnings)
+        }
+        None => Err(context.not_found()),
+    }
+}

@@ -1,0 +1,212 @@
+//! GET with `watch`: events as they happen.
+
+use std::time::Duration;
+
+use api_machinery::Status;
+use api_machinery::field::{Error, Path};
+use bytes::Bytes;
+use http::Response;
+use http::header::{self, HeaderValue};
+use rand::Rng;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::Context;
+use super::list::{filter, invalid_options, parse_revision};
+use crate::body::Body;
+use crate::encoding::Framer;
+use crate::limits::{BOOKMARK_INTERVAL, WATCH_TIMEOUT_MIN};
+use crate::metrics::ResourceLabels;
+use crate::state::Server;
+use crate::watch_cache::{Change, Message, Start, Subscription};
+use std::sync::Arc;
+
+/// What a client asks of a watch besides its selectors.
+#[derive(Clone, Copy, Debug)]
+struct Wishes {
+    bookmarks: bool,
+    /// Whether the initial objects end with a marked bookmark (WatchList).
+    marks_initial_end: bool,
+    /// Events up to here are known to the client.
+    after: u64,
+    timeout: Duration,
+}
+
+pub(crate) async fn watch(context: &Context) -> Result<Response<Body>, Status> {
+    let mut filter = filter(context)?;
+    if !context.info.name.is_empty() {
+        // The legacy path `/watch/…/NAME` is a watch of one object.
+        let only = format!("metadata.name={}", context.info.name);
+        filter.fields.0.extend(api_machinery::selector::Fields::parse(&only, &[])?.0);
+    }
+    let (start, not_older_than, wishes) = read_wishes(context)?;
+    let server = &context.server;
+    match not_older_than {
+        Some(revision) => server.caches.wait_for(revision.max(1)).await?,
+        None => server.caches.wait_until_fresh(&server.storage).await?,
+    }
+    let prefix = server.storage.prefix(context.kind, context.namespace());
+    let framer = Framer::new(context.kind, context.accepted);
+    let (sender, body) = Body::stream();
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(framer.content_type()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+
+    let seen = server.caches.revision();
+    let subscribed = server.caches.of(context.kind).subscribe(&prefix, filter, start, seen);
+    let stream = Stream { server: server.clone(), framer, wishes, sender };
+    let labels = ResourceLabels { resource: context.kind.plural };
+    tokio::spawn(async move {
+        let gauge = stream.server.metrics.watchers.get_or_create_owned(&labels);
+        gauge.inc();
+        match subscribed {
+            Ok(subscription) => stream.run(subscription).await,
+            // Upstream tells a start that is too old within the stream, not by the HTTP code.
+            Err(status) => stream.refuse(&status).await,
+        }
+        gauge.dec();
+    });
+    Ok(response)
+}
+
+fn read_wishes(context: &Context) -> Result<(Start, Option<u64>, Wishes), Status> {
+    let query = &context.query;
+    let revision = parse_revision(query.get("resourceVersion").unwrap_or_default())?;
+    let rule = query.get("resourceVersionMatch").unwrap_or_default();
+    let bookmarks = query.flag("allowWatchBookmarks");
+    let send_initial = query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents"));
+    let match_path = Path::new("resourceVersionMatch");
+    match (send_initial, rule) {
+        (None, "") | (Some(_), "NotOlderThan") => {}
+        (None, _) => {
+            let why =
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            return Err(invalid_options(&Error::forbidden(&match_path, why)));
+        }
+        (Some(_), "") => {
+            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            return Err(invalid_options(&Error::forbidden(&match_path, why)));
+        }
+        (Some(_), other) => {
+            let error = Error::not_supported(&match_path, other, &["NotOlderThan"]);
+            return Err(invalid_options(&error));
+        }
+    }
+    let wants_state = match send_initial {
+        Some(wanted) => wanted,
+        None => matches!(revision, None | Some(0)),
+    };
+    let (start, not_older_than, after) = match (wants_state, revision) {
+        (true, None) => (Start::State, None, 0),
+        (true, Some(revision)) => (Start::State, Some(revision), 0),
+        (false, None | Some(0)) => (Start::Now, None, 0),
+        // Events after it may not have happened yet; nothing to wait for.
+        (false, Some(revision)) => (Start::After(revision), Some(1), revision),
+    };
+    let timeout = match query.non_empty("timeoutSeconds").map(str::parse::<u64>) {
+        Some(Ok(seconds)) if seconds > 0 => Duration::from_secs(seconds),
+        Some(Err(_)) => return Err(Status::bad_request("timeoutSeconds is not a number")),
+        // Spread, so that watches that began together do not come back together.
+        Some(Ok(_)) | None => WATCH_TIMEOUT_MIN.mul_f64(rand::rng().random_range(1.0..2.0)),
+    };
+    let marks_initial_end = send_initial == Some(true) && bookmarks;
+    Ok((start, not_older_than, Wishes { bookmarks, marks_initial_end, after, timeout }))
+}
+
+struct Stream {
+    server: Arc<Server>,
+    framer: Framer,
+    wishes: Wishes,
+    sender: mpsc::Sender<Bytes>,
+}
+
+/// The client is gone.
+struct Gone;
+
+impl Stream {
+    async fn refuse(mut self, status: &Status) {
+        if let Ok(frame) = self.framer.error(status) {
+            // A client that is gone needs no error.
+            let _ = self.sender.send(frame).await;
+        }
+    }
+
+    async fn run(mut self, mut subscription: Subscription) {
+        let deadline = Instant::now() + self.wishes.timeout;
+        let shutdown = self.server.shutdown.clone();
+        let told = async {
+            self.begin(&mut subscription).await?;
+            self.follow(&mut subscription, deadline).await
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            // The client is gone, or all has been told: either way the stream ends here.
+            Ok(()) | Err(Gone) = told => {}
+        }
+    }
+
+    /// The initial objects, or the events since the client last looked.
+    async fn begin(&mut self, subscription: &mut Subscription) -> Result<(), Gone> {
+        for version in std::mem::take(&mut subscription.initial) {
+            let frame = self.framer.version(Change::Added, &version);
+            self.send(frame).await?;
+        }
+        if self.wishes.marks_initial_end {
+            let frame = self.framer.bookmark(subscription.revision, true);
+            self.send(frame).await?;
+        }
+        for (change, event) in std::mem::take(&mut subscription.replay) {
+            let frame = self.framer.event(change, &event);
+            self.send(frame).await?;
+        }
+        Ok(())
+    }
+
+    async fn follow(
+        &mut self,
+        subscription: &mut Subscription,
+        deadline: Instant,
+    ) -> Result<(), Gone> {
+        // The last bookmark comes shortly before the end, so that the client resumes from there.
+        let last_bookmark = deadline.checked_sub(Duration::from_secs(2)).unwrap_or(deadline);
+        let mut next_bookmark = (Instant::now() + BOOKMARK_INTERVAL).min(last_bookmark);
+        loop {
+            let message = tokio::select! {
+                biased;
+                message = subscription.queue.recv() => message,
+                () = self.sender.closed() => return Err(Gone),
+                () = tokio::time::sleep_until(deadline) => return Ok(()),
+                () = tokio::time::sleep_until(next_bookmark), if self.wishes.bookmarks => {
+                    subscription.request_bookmark(self.server.caches.revision());
+                    let next = next_bookmark + BOOKMARK_INTERVAL;
+                    next_bookmark = match next_bookmark < last_bookmark {
+                        true => next.min(last_bookmark),
+                        false => next.max(deadline),
+                    };
+                    continue;
+                }
+            };
+            let frame = match message {
+                None => return Ok(()),
+                Some(Message::Event(_, event)) if event.revision <= self.wishes.after => continue,
+                Some(Message::Event(change, event)) => self.framer.event(change, &event),
+                Some(Message::Bookmark(revision)) => self.framer.bookmark(revision, false),
+            };
+            self.send(frame).await?;
+        }
+    }
+
+    async fn send(&mut self, frame: Result<Bytes, Status>) -> Result<(), Gone> {
+        match frame {
+            Ok(frame) => self.sender.send(frame).await.map_err(|_| Gone),
+            Err(status) => {
+                tracing::error!(%status, "a watch event cannot be encoded");
+                if let Ok(frame) = self.framer.error(&status) {
+                    self.sender.send(frame).await.map_err(|_| Gone)?;
+                }
+                Err(Gone)
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Every limit of the API server in one table, with where each number comes from.
+
+use std::time::Duration;
+
+/// Largest request body (upstream's `MaxRequestBodyBytes`).
+pub(crate) const REQUEST_BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// A request that is neither a watch nor a followed log ends after this long.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Responses smaller than this are never compressed (upstream's `defaultGzipThresholdBytes`).
+pub(crate) const GZIP_BYTES_MIN: usize = 128 * 1024;
+/// Finished TLS handshakes take no longer than this.
+pub(crate) const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for the request headers to arrive on an HTTP/1 connection.
+pub(crate) const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(32);
+/// Streams that one HTTP/2 connection may have open (upstream's default).
+pub(crate) const HTTP2_STREAMS_MAX: u32 = 250;
+/// How long open connections get to finish when the server stops.
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Chunks that may wait between a streaming handler and its connection.
+pub(crate) const STREAM_CHUNKS_MAX: usize = 64;
+
+/// Events that may wait for one watcher; a watcher that falls further behind is ended.
+pub(crate) const WATCHER_QUEUE_EVENTS_MAX: usize = 4096;
+/// Events that one resource keeps for replay.
+pub(crate) const WINDOW_EVENTS_MAX: usize = 8192;
+/// Bytes of objects that one resource keeps for replay.
+pub(crate) const WINDOW_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bookmarks are about this far apart (upstream's `defaultBookmarkFrequency`).
+pub(crate) const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+/// A watch without `timeoutSeconds` ends after this long, or up to twice as long.
+pub(crate) const WATCH_TIMEOUT_MIN: Duration = Duration::from_secs(1800);
+/// How long a read waits until the cache has seen the revision it asks for (upstream: 3 s).
+pub(crate) const FRESH_WAIT: Duration = Duration::from_secs(3);
+/// The store is asked again for its progress this often while somebody waits.
+pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Keys read from the store in one page.
+pub(crate) const STORE_PAGE_KEYS: i64 = 500;
+/// One call to the store takes no longer than this.
+pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Tries of the optimistic loop before a conflict is given up.
+pub(crate) const UPDATE_TRIES_MAX: usize = 16;
+/// Names tried for one `generateName` (upstream: 8).
+pub(crate) const GENERATE_NAME_TRIES_MAX: usize = 8;
+/// Events live this long (upstream's `--event-ttl`).
+pub(crate) const EVENT_TTL: Duration = Duration::from_secs(3600);
+/// Objects that share one lease at most (upstream's `DefaultLeaseMaxObjectCount`).
+pub(crate) const LEASE_OBJECTS_MAX: u32 = 1000;
+/// A lease takes new objects for this long at most (upstream's `DefaultLeaseReuseDurationSeconds`).
+pub(crate) const LEASE_REUSE: Duration = Duration::from_secs(60);
+/// Old revisions are compacted this often (upstream's `--etcd-compaction-interval`).
+pub(crate) const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
+
+/// A node agent accepts a connection within this time.
+pub(crate) const KUBELET_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A node agent answers with response headers within this time.
+pub(crate) const KUBELET_RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of an error answer of a node agent that are passed on.
+pub(crate) const KUBELET_ERROR_BYTES_MAX: usize = 10 * 1024;

@@ -1,0 +1,237 @@
+//! What every request goes through, in this order, before its handler and after it.
+//!
+//! 1. panic: a handler that panics is a 500, and the connection lives on;
+//! 2. trace: an Audit-ID, one span;
+//! 3. request info: verb, group, resource, namespace, name from method and path;
+//! 4. authenticate: a user, or 401;
+//! 5. limit: a slot among the requests in flight, or 429;
+//! 6. authorize: allowed, or 403;
+//! 7. deadline: 60 s, unless the answer is a stream;
+//! 8. route: the handler; its errors become `Status` documents; large bodies are compressed.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api_machinery::status::Grouped;
+use api_machinery::{Status, kinds};
+use futures::FutureExt;
+use http::header::HeaderValue;
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use tokio::sync::SemaphorePermit;
+use tracing::Instrument;
+
+use crate::authn::User;
+use crate::body::Body;
+use crate::encoding::{self, Accepted, Offer};
+use crate::limits::REQUEST_TIMEOUT;
+use crate::metrics::{InflightLabels, RequestLabels};
+use crate::request::{Query, RequestInfo};
+use crate::state::Server;
+use crate::{authz, routes};
+
+/// A request past the filters.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) info: RequestInfo,
+    pub(crate) query: Query,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Incoming,
+    pub(crate) user: User,
+}
+
+/// Serves one request.
+pub(crate) async fn serve(
+    server: Arc<Server>,
+    certificate_user: Option<Arc<User>>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let started = Instant::now();
+    let (parts, body) = request.into_parts();
+    let query = Query::parse(parts.uri.query());
+    let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
+    let audit_id = audit_id(&parts.headers);
+    let span = tracing::debug_span!(
+        "request", verb = info.verb, path = %info.path, audit_id = ?audit_id
+    );
+    let labels = labels(&info);
+    let request_headers = parts.headers.clone();
+    let streams = info.is_long_running(&query);
+
+    let inner = filtered(&server, certificate_user.as_deref(), parts.headers, (info, query), body);
+    let outcome = AssertUnwindSafe(inner.instrument(span)).catch_unwind().await;
+    let mut response = outcome.unwrap_or_else(|_| {
+        tracing::error!(audit_id = ?audit_id, "a handler panicked");
+        let why = "This request caused apiserver to panic. Look in the logs for details.";
+        let mut status = Status::internal(why);
+        why.clone_into(&mut status.message);
+        encoding::error(&status, &Accepted::JSON)
+    });
+    encoding::compress(&request_headers, &mut response);
+    response.headers_mut().insert("audit-id", audit_id);
+    if !streams {
+        server.metrics.duration_seconds.observe(started.elapsed().as_secs_f64());
+    }
+    let labels = RequestLabels { code: response.status().as_u16(), ..labels };
+    server.metrics.requests.get_or_create(&labels).inc();
+    response
+}
+
+/// The client's own id is kept, so that it can follow its request.
+fn audit_id(headers: &HeaderMap) -> HeaderValue {
+    headers.get("audit-id").cloned().unwrap_or_else(|| {
+        HeaderValue::from_str(&uuid::Uuid::new_v4().to_string())
+            .expect("hexadecimal digits and dashes make a header value")
+    })
+}
+
+fn labels(info: &RequestInfo) -> RequestLabels {
+    let kind = kinds::find(&info.group, &info.version, &info.resource);
+    let subresource = kind.and_then(|kind| kind.subresource(&info.subresource));
+    RequestLabels {
+        verb: info.verb,
+        group: kind.map_or("", |kind| kind.group),
+        version: kind.map_or("", |kind| kind.version),
+        resource: kind.map_or("", |kind| kind.plural),
+        subresource: subresource.map_or("", |subresource| subresource.name),
+        code: 0,
+    }
+}
+
+async fn filtered(
+    server: &Arc<Server>,
+    certificate_user: Option<&User>,
+    headers: HeaderMap,
+    (info, query): (RequestInfo, Query),
+    body: Incoming,
+) -> Response<Body> {
+    // Errors are written in what the client accepts; if it accepts nothing, in JSON.
+    let offer = if info.verb == "watch" { Offer::Watch } else { Offer::Document };
+    let accepted = encoding::negotiate(&headers, &query, offer).unwrap_or(Accepted::JSON);
+    let outcome = async {
+        let user = server
+            .authenticator
+            .user(&headers, certificate_user)
+            .ok_or_else(Status::unauthorized)?;
+        let _slot = slot(server, &info, &query)?;
+        if !authz::allowed(server.config.authorization, &user, &info) {
+            return Err(forbidden(&user, &info));
+        }
+        let deadline = deadline(&info, &query)?;
+        let routed = routes::route(server.clone(), Admitted { info, query, headers, body, user });
+        // A handler is large; on the heap it does not swell every future above it.
+        let routed = Box::pin(routed);
+        match deadline {
+            None => routed.await,
+            Some(limit) => tokio::time::timeout(limit, routed).await.unwrap_or_else(|_| {
+                let why = "request did not complete within the allotted timeout";
+                Err(Status::timeout(why, 0))
+            }),
+        }
+    };
+    match outcome.await {
+        Ok(response) => response,
+        Err(status) => encoding::error(&status, &accepted),
+    }
+}
+
+fn forbidden(user: &User, info: &RequestInfo) -> Status {
+    let resource = if info.is_resource {
+        Grouped::new(&info.group, &info.resource)
+    } else {
+        Grouped::default()
+    };
+    Status::forbidden(&resource, &info.name, &authz::refusal(user, info))
+}
+
+/// A place among the requests in flight. Streams and health checks take none.
+fn slot<'a>(
+    server: &'a Server,
+    info: &RequestInfo,
+    query: &Query,
+) -> Result<Option<Slot<'a>>, Status> {
+    let is_health =
+        ["/healthz", "/livez", "/readyz"].iter().any(|path| info.path.starts_with(path));
+    if is_health || info.is_long_running(query) {
+        return Ok(None);
+    }
+    let (slots, request_kind) = if info.is_mutating() {
+        (&server.mutating_slots, "mutating")
+    } else {
+        (&server.readonly_slots, "readOnly")
+    };
+    let permit = match slots {
+        None => None,
+        Some(slots) => Some(slots.try_acquire().map_err(|_| {
+            let mut status = Status::too_many_requests("", 1);
+            "Too many requests, please try again later.".clone_into(&mut status.message);
+            status
+        })?),
+    };
+    let labels = InflightLabels { request_kind };
+    server.metrics.inflight.get_or_create(&labels).inc();
+    Ok(Some(Slot { server, labels, _permit: permit }))
+}
+
+struct Slot<'a> {
+    server: &'a Server,
+    labels: InflightLabels,
+    _permit: Option<SemaphorePermit<'a>>,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.server.metrics.inflight.get_or_create(&self.labels).dec();
+    }
+}
+
+/// 60 s, or less when the client says `timeout`; none for streams.
+fn deadline(info: &RequestInfo, query: &Query) -> Result<Option<Duration>, Status> {
+    if info.is_long_running(query) {
+        return Ok(None);
+    }
+    let Some(text) = query.non_empty("timeout") else { return Ok(Some(REQUEST_TIMEOUT)) };
+    let asked = parse_duration(text).ok_or_else(|| {
+        Status::bad_request(format!("invalid timeout specified in the request URL: {text:?}"))
+    })?;
+    Ok(Some(if asked.is_zero() { REQUEST_TIMEOUT } else { asked.min(REQUEST_TIMEOUT) }))
+}
+
+/// Go's durations as far as clients send them: `30s`, `1m30s`, `500ms`, `0`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let (mut total, mut rest) = (0.0, text);
+    while !rest.is_empty() {
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = rest.find(|letter: char| letter.is_ascii_digit()).unwrap_or(rest.len());
+        total += number
+            * match &rest[..unit] {
+                "ms" => 0.001,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                _ => return None,
+            };
+        rest = &rest[unit..];
+    }
+    Duration::try_from_secs_f64(total).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        assert_eq!(parse_duration("1m30s"), Some(Duration::from_secs(90)));
+        assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(parse_duration("0"), Some(Duration::ZERO));
+        assert_eq!(parse_duration("5"), None);
+        assert_eq!(parse_duration("x"), None);
+    }
+}

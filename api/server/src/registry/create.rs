@@ -1,0 +1,108 @@
+//! Creating an object.
+
+use api_machinery::limits::GENERATED_NAME_BASE_MAX;
+use api_machinery::strategy::{Creation, prepare_for_create};
+use api_machinery::{Object, ResourceInfo, Status, defaults, time, validate};
+use rand::Rng;
+
+use crate::limits::GENERATE_NAME_TRIES_MAX;
+use crate::state::Server;
+use crate::storage::Outcome;
+use crate::{admission, cluster_ip};
+
+/// Letters of generated names: without vowels and look-alikes.
+const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+const SUFFIX_LETTERS: usize = 5;
+
+/// Creates an object; `dry_run` does all but the last step.
+pub(crate) async fn create(
+    server: &Server,
+    info: &'static ResourceInfo,
+    object: Object,
+    dry_run: bool,
+) -> Result<Object, Status> {
+    let generates = object.name().is_empty() && !object.generate_name().is_empty();
+    let tries = if generates { GENERATE_NAME_TRIES_MAX } else { 1 };
+    let mut last = None;
+    for _ in 0..tries {
+        let mut next = object.clone();
+        if generates {
+            next.set_name(&generated_name(object.generate_name()));
+        }
+        match create_named(server, info, next, dry_run).await {
+            Err(status) if generates && status.reason == "AlreadyExists" => last = Some(status),
+            outcome => return outcome,
+        }
+    }
+    let name = last.and_then(|status| status.details).map(|details| details.name);
+    Err(Status::generate_name_conflict(&info.group_resource(), &name.unwrap_or_default()))
+}
+
+fn generated_name(base: &str) -> String {
+    let mut rng = rand::rng();
+    let mut name: String = base.chars().take(GENERATED_NAME_BASE_MAX).collect();
+    for _ in 0..SUFFIX_LETTERS {
+        name.push(char::from(LETTERS[rng.random_range(0..LETTERS.len())]));
+    }
+    name
+}
+
+async fn create_named(
+    server: &Server,
+    info: &'static ResourceInfo,
+    mut object: Object,
+    dry_run: bool,
+) -> Result<Object, Status> {
+    if !object.resource_version().is_empty() {
+        return Err(Status::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
+    }
+    object.remove(&["metadata", "managedFields"]);
+    defaults::apply(info, &mut object);
+    admission::create(server, info, &mut object).await?;
+    let now = time::seconds(jiff::Timestamp::now());
+    let uid = uuid::Uuid::new_v4().to_string();
+    prepare_for_create(info, &mut object, Creation { uid: &uid, now: &now });
+    let errors = validate::create(info, &object);
+    if !errors.is_empty() {
+        return Err(Status::invalid(&info.group_kind(), object.name(), &errors));
+    }
+    let exists = || Status::already_exists(&info.group_resource(), object.name());
+    if dry_run {
+        let found = server.storage.get(info, object.namespace(), object.name()).await?;
+        return if found.is_some() { Err(exists()) } else { Ok(object) };
+    }
+    if info.kind != "Service" {
+        return match server.storage.put(info, &mut object, 0).await? {
+            Outcome::Done(_) => Ok(object),
+            Outcome::Conflict(_) => {
+                Err(Status::already_exists(&info.group_resource(), object.name()))
+            }
+        };
+    }
+    create_service(server, info, object).await
+}
+
+/// A Service takes addresses first, and gives them back when it cannot be created.
+async fn create_service(
+    server: &Server,
+    info: &'static ResourceInfo,
+    mut service: Object,
+) -> Result<Object, Status> {
+    // Otherwise `kubectl create` of a Service that exists would complain about its address.
+    if server.storage.get(info, service.namespace(), service.name()).await?.is_some() {
+        return Err(Status::already_exists(&info.group_resource(), service.name()));
+    }
+    let (range, ports) = (server.config.service_range, server.config.node_ports);
+    cluster_ip::allocate(&server.storage, range, ports, info, &mut service).await?;
+    match server.storage.put(info, &mut service, 0).await {
+        Ok(Outcome::Done(_)) => Ok(service),
+        Ok(Outcome::Conflict(_)) => {
+            cluster_ip::release_all(&server.storage, &service, ports).await;
+            Err(Status::already_exists(&info.group_resource(), service.name()))
+        }
+        // The write may have happened: the address stays taken rather than being given out twice.
+        Err(status) => Err(status),
+    }
+}

@@ -1,0 +1,248 @@
+//! Deleting an object: at once, after a grace period, or when its finalizers are done.
+
+use api_machinery::kinds::Propagation;
+use api_machinery::strategy::{Deletion, graceful_deletion};
+use api_machinery::{Object, ResourceInfo, Status, time};
+use serde_json::Value;
+
+use crate::limits::UPDATE_TRIES_MAX;
+use crate::state::Server;
+use crate::storage::{Outcome, Stored, Write};
+use crate::{admission, cluster_ip};
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// What happens to dependents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PropagationPolicy {
+    Foreground,
+    Background,
+    Orphan,
+}
+
+/// What a client asks of a deletion.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DeleteOptions {
+    pub(crate) grace_seconds: Option<i64>,
+    pub(crate) propagation: Option<PropagationPolicy>,
+    pub(crate) uid: Option<String>,
+    pub(crate) resource_version: Option<String>,
+    pub(crate) dry_run: bool,
+}
+
+/// What a deletion came to.
+#[derive(Clone, Debug)]
+pub(crate) enum Deleted {
+    /// The object is there and going.
+    Marked(Object),
+    /// The object is gone; this is how it was.
+    Gone(Object),
+}
+
+/// Deletes an object, or marks it.
+pub(crate) async fn delete(
+    server: &Server,
+    info: &'static ResourceInfo,
+    (namespace, name): (&str, &str),
+    options: &DeleteOptions,
+) -> Result<Deleted, Status> {
+    admission::delete(info, name)?;
+    let mut found = server.storage.get(info, namespace, name).await?;
+    for _ in 0..UPDATE_TRIES_MAX {
+        let Some(Stored { object: current, revision }) = found else {
+            return Err(Status::not_found(&info.group_resource(), name));
+        };
+        check_preconditions(info, &current, options)?;
+        let Some(mut next) = marked(info, &current, options) else {
+            if options.dry_run {
+                return Ok(Deleted::Gone(current));
+            }
+            let key = server.storage.key(info, namespace, name);
+            match server.storage.commit(&key, revision, Write::Delete).await? {
+                Outcome::Done(_) => {
+                    if info.kind == "Service" {
+                        let ports = server.config.node_ports;
+                        cluster_ip::release_all(&server.storage, &current, ports).await;
+                    }
+                    return Ok(Deleted::Gone(current));
+                }
+                Outcome::Conflict(newer) => {
+                    found = newer.as_ref().map(crate::storage::stored).transpose()?;
+                    continue;
+                }
+            }
+        };
+        if options.dry_run || next == current {
+            return Ok(Deleted::Marked(next));
+        }
+        match server.storage.put(info, &mut next, revision).await? {
+            Outcome::Done(_) => return Ok(Deleted::Marked(next)),
+            Outcome::Conflict(newer) => {
+                found = newer.as_ref().map(crate::storage::stored).transpose()?;
+            }
+        }
+    }
+    Err(Status::conflict(&info.group_resource(), name, Status::MODIFIED))
+}
+
+fn check_preconditions(
+    info: &ResourceInfo,
+    current: &Object,
+    options: &DeleteOptions,
+) -> Result<(), Status> {
+    let refuse = |what: &str, wanted: &str, found: &str| {
+        let why = format!(
+            "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+        );
+        Err(Status::conflict(&info.group_resource(), current.name(), &why))
+    };
+    match &options.uid {
+        Some(uid) if uid != current.uid() => return refuse("UID", uid, current.uid()),
+        Some(_) | None => {}
+    }
+    match &options.resource_version {
+        Some(version) if version != current.resource_version() => {
+            refuse("ResourceVersion", version, current.resource_version())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The object as it stays for now, or `None` when it can go at once.
+fn marked(info: &ResourceInfo, current: &Object, options: &DeleteOptions) -> Option<Object> {
+    let now = jiff::Timestamp::now();
+    let mut next = current.clone();
+    next.set_finalizers(&finalizers(info, current, options.propagation));
+    if info.kind == "Namespace" {
+        let has_content_finalizer = current
+            .at(&["spec", "finalizers"])
+            .and_then(Value::as_array)
+            .is_some_and(|list| !list.is_empty());
+        if !has_content_finalizer && next.finalizers().is_empty() {
+            return None;
+        }
+        if current.deletion_timestamp().is_none() {
+            next.set(&["metadata", "deletionTimestamp"], time::seconds(now).into());
+            next.set(&["status", "phase"], "Terminating".into());
+        }
+        return Some(next);
+    }
+    match graceful_deletion(info, current, options.grace_seconds) {
+        Deletion::AlreadyGoing => Some(next),
+        Deletion::Graceful { grace_seconds } => {
+            let at = due(current, now, grace_seconds);
+            next.set_deletion(Some((&at, grace_seconds)));
+            count_generation(&mut next, current);
+            Some(next)
+        }
+        Deletion::Now if next.finalizers().is_empty() => None,
+        Deletion::Now => {
+            if current.deletion_timestamp().is_none() {
+                next.set_deletion(Some((&time::seconds(now), 0)));
+                count_generation(&mut next, current);
+            } else if current.deletion_grace_period_seconds().unwrap_or(0) != 0 {
+                next.set(&["metadata", "deletionGracePeriodSeconds"], 0.into());
+            }
+            Some(next)
+        }
+    }
+}
+
+/// Being marked is a change of what is wanted.
+fn count_generation(next: &mut Object, current: &Object) {
+    if current.deletion_timestamp().is_none() && current.generation() > 0 {
+        next.set_generation(current.generation() + 1);
+    }
+}
+
+/// When a graceful deletion ends; a shorter one counts from the first request.
+fn due(current: &Object, now: jiff::Timestamp, grace_seconds: i64) -> String {
+    let begun = current
+        .deletion_timestamp()
+        .and_then(time::parse)
+        .and_then(|end| {
+            let old = current.deletion_grace_period_seconds().unwrap_or(0);
+            end.checked_sub(jiff::SignedDuration::from_secs(old)).ok()
+        })
+        .unwrap_or(now);
+    let end = begun.checked_add(jiff::SignedDuration::from_secs(grace_seconds)).unwrap_or(begun);
+    time::seconds(end)
+}
+
+/// The finalizers that the policy leads to.
+fn finalizers(
+    info: &ResourceInfo,
+    current: &Object,
+    policy: Option<PropagationPolicy>,
+) -> Vec<String> {
+    let held = current.finalizers();
+    let has = |name: &str| held.iter().any(|one| one == name);
+    let (orphans, foreground) = match policy {
+        Some(policy) => {
+            (policy == PropagationPolicy::Orphan, policy == PropagationPolicy::Foreground)
+        }
+        None if has(ORPHAN) => (true, false),
+        None if has(FOREGROUND) => (false, true),
+        None => (info.default_propagation == Propagation::Orphan, false),
+    };
+    let mut kept: Vec<String> =
+        held.iter().filter(|one| *one != ORPHAN && *one != FOREGROUND).cloned().collect();
+    if orphans {
+        kept.push(ORPHAN.to_owned());
+    }
+    if foreground {
+        kept.push(FOREGROUND.to_owned());
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use api_machinery::kinds;
+    use serde_json::json;
+
+    use super::*;
+
+    fn info(plural: &str) -> &'static ResourceInfo {
+        kinds::find("", "v1", plural).or_else(|| kinds::find("apps", "v1", plural)).unwrap()
+    }
+
+    fn object(tree: Value) -> Object {
+        Object::from_value(tree).unwrap()
+    }
+
+    #[test]
+    fn foreground_deletion_waits_for_its_finalizer() {
+        let deployment = object(json!({"metadata": {"name": "d", "generation": 1}}));
+        let options = DeleteOptions {
+            propagation: Some(PropagationPolicy::Foreground),
+            ..DeleteOptions::default()
+        };
+        let going = marked(info("deployments"), &deployment, &options).unwrap();
+        assert_eq!(going.finalizers(), [FOREGROUND]);
+        assert_eq!(going.deletion_grace_period_seconds(), Some(0));
+        assert_eq!(going.generation(), 2);
+        let background = DeleteOptions::default();
+        assert!(marked(info("deployments"), &deployment, &background).is_none());
+    }
+
+    #[test]
+    fn a_bound_pod_gets_its_grace_period_and_a_namespace_its_phase() {
+        let pod = object(json!({
+            "metadata": {"name": "p"},
+            "spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30},
+        }));
+        let going = marked(info("pods"), &pod, &DeleteOptions::default()).unwrap();
+        assert_eq!(going.deletion_grace_period_seconds(), Some(30));
+        let now = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
+        assert!(marked(info("pods"), &going, &now).is_none());
+
+        let namespace = object(json!({
+            "metadata": {"name": "n"}, "spec": {"finalizers": ["kubernetes"]},
+        }));
+        let going = marked(info("namespaces"), &namespace, &DeleteOptions::default()).unwrap();
+        assert_eq!(going.text(&["status", "phase"]), "Terminating");
+        assert!(going.deletion_timestamp().is_some());
+    }
+}

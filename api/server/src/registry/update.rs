@@ -1,0 +1,172 @@
+//! Updating an object: the optimistic loop around a pure change.
+
+use api_machinery::{Object, ResourceInfo, Status, defaults, strategy, validate};
+
+use crate::cluster_ip;
+use crate::handlers::Subresource;
+use crate::limits::UPDATE_TRIES_MAX;
+use crate::state::Server;
+use crate::storage::{Outcome, Stored, Write};
+
+/// What a conflict with another writer leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// The change is made again on the newer version.
+    Always,
+    /// The client named a version: it must look again.
+    Never,
+}
+
+/// An update of one object.
+#[derive(Debug)]
+pub(crate) struct Update<'a> {
+    pub(crate) kind: &'static ResourceInfo,
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) subresource: Subresource,
+    pub(crate) retry: Retry,
+    pub(crate) dry_run: bool,
+}
+
+impl Update<'_> {
+    fn conflict(&self) -> Status {
+        Status::conflict(&self.kind.group_resource(), self.name, Status::MODIFIED)
+    }
+}
+
+/// Changes an object; `None` when it does not exist. `change` may run more than once.
+pub(crate) async fn update(
+    server: &Server,
+    request: &Update<'_>,
+    change: impl Fn(&Object) -> Result<Object, Status>,
+) -> Result<Option<Object>, Status> {
+    let checked = |current: &Object| {
+        let mut next = change(current)?;
+        prepare(request, &mut next, current)?;
+        Ok(next)
+    };
+    write_as_is(server, request, checked).await
+}
+
+/// Changes an object without the checks of [`update`]: for changes that the server makes itself.
+pub(crate) async fn write_as_is(
+    server: &Server,
+    request: &Update<'_>,
+    change: impl Fn(&Object) -> Result<Object, Status>,
+) -> Result<Option<Object>, Status> {
+    let mut found = server.storage.get(request.kind, request.namespace, request.name).await?;
+    for _ in 0..UPDATE_TRIES_MAX {
+        let Some(Stored { object: current, revision }) = found else { return Ok(None) };
+        let mut next = change(&current)?;
+        next.set_resource_version(revision);
+        if request.dry_run || next == current {
+            return Ok(Some(next));
+        }
+        if goes_with_this_update(request.kind, &next) {
+            let key = server.storage.key(request.kind, request.namespace, request.name);
+            match server.storage.commit(&key, revision, Write::Delete).await? {
+                Outcome::Done(revision) => {
+                    if request.kind.kind == "Service" {
+                        let ports = server.config.node_ports;
+                        cluster_ip::release_all(&server.storage, &next, ports).await;
+                    }
+                    next.set_resource_version(revision);
+                    return Ok(Some(next));
+                }
+                Outcome::Conflict(newer) => found = again(request, newer.as_ref())?,
+            }
+            continue;
+        }
+        match server.storage.put(request.kind, &mut next, revision).await? {
+            Outcome::Done(_) => return Ok(Some(next)),
+            Outcome::Conflict(newer) => found = again(request, newer.as_ref())?,
+        }
+    }
+    Err(request.conflict())
+}
+
+fn again(
+    request: &Update<'_>,
+    newer: Option<&crate::storage::RawValue>,
+) -> Result<Option<Stored>, Status> {
+    match request.retry {
+        Retry::Always => newer.map(crate::storage::stored).transpose(),
+        Retry::Never => Err(request.conflict()),
+    }
+}
+
+/// An update that takes away the last finalizer of an object that is going makes it go.
+fn goes_with_this_update(info: &ResourceInfo, next: &Object) -> bool {
+    let keeps_namespace = info.kind == "Namespace"
+        && next
+            .at(&["spec", "finalizers"])
+            .and_then(serde_json::Value::as_array)
+            .is_some_and(|list| !list.is_empty());
+    next.deletion_timestamp().is_some()
+        && next.deletion_grace_period_seconds().unwrap_or(0) == 0
+        && next.finalizers().is_empty()
+        && !keeps_namespace
+}
+
+/// R1, R2, R3 for one candidate.
+fn prepare(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<(), Status> {
+    let info = request.kind;
+    let version = next.resource_version();
+    if version.is_empty() || version == "0" {
+        if !info.unconditional_update {
+            let error = api_machinery::field::Error::invalid(
+                &api_machinery::field::Path::new("metadata.resourceVersion"),
+                0,
+                "must be specified for an update",
+            );
+            return Err(Status::invalid(&info.group_kind(), request.name, &[error]));
+        }
+    } else if version != current.resource_version() {
+        return Err(request.conflict());
+    }
+    if !next.uid().is_empty() && next.uid() != current.uid() {
+        let why = format!(
+            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            next.uid(),
+            current.uid()
+        );
+        return Err(Status::conflict(&info.group_resource(), request.name, &why));
+    }
+    next.remove(&["metadata", "managedFields"]);
+    defaults::apply(info, next);
+    if info.kind == "Service" && request.subresource == Subresource::None {
+        keep_allocated(next, current);
+    }
+    let errors = match request.subresource {
+        Subresource::None => {
+            strategy::prepare_for_update(info, next, current);
+            validate::update(info, next, current)
+        }
+        Subresource::Status => {
+            strategy::prepare_for_status_update(info, next, current);
+            validate::status_update(info, next, current)
+        }
+        Subresource::Finalize => {
+            strategy::prepare_for_finalize(next, current);
+            Vec::new()
+        }
+    };
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(&info.group_kind(), request.name, &errors))
+}
+
+/// A PUT that leaves out what the server had allocated keeps it.
+fn keep_allocated(next: &mut Object, current: &Object) {
+    if next.text(&["spec", "type"]) == "ExternalName" {
+        return;
+    }
+    for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        let is_missing =
+            next.at(&["spec", field]).is_none_or(|value| value == "" || value.is_null());
+        if let (true, Some(value)) = (is_missing, current.at(&["spec", field])) {
+            next.set(&["spec", field], value.clone());
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! From what a request is about to its handler.
+
+use std::sync::Arc;
+
+use api_machinery::{Status, kinds};
+use http::Response;
+
+use crate::body::{self, Body};
+use crate::discovery;
+use crate::encoding::{self, Accepted, Offer};
+use crate::handlers::{self, Context, Subresource};
+use crate::pipeline::Admitted;
+use crate::state::Server;
+
+/// Runs the handler of a request.
+pub(crate) async fn route(
+    server: Arc<Server>,
+    request: Admitted,
+) -> Result<Response<Body>, Status> {
+    if !request.info.is_resource {
+        return outside(&server, &request).await;
+    }
+    let info = &request.info;
+    // `POST bindings` is the older spelling of `POST pods/NAME/binding`.
+    if info.group.is_empty() && info.resource == "bindings" && info.verb == "create" {
+        let (mut context, body) = context(server, request, "pods").await?;
+        context.info.subresource = "binding".to_owned();
+        return handlers::binding(&context, &body).await;
+    }
+    let plural = info.resource.clone();
+    let (context, body) = context(server, request, &plural).await?;
+    let kind = context.kind;
+    let info = &context.info;
+    if !kind.namespaced && !info.namespace.is_empty() && kind.plural != "namespaces" {
+        return Err(Status::no_such_path());
+    }
+    let not_allowed = || Status::method_not_allowed(&kind.group_resource(), info.verb);
+    if !info.subresource.is_empty() {
+        let known = kind.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
+        // Only reads and creates of a subresource have another verb than their method.
+        if !known.verbs.contains(&info.verb) {
+            return Err(not_allowed());
+        }
+        return subresource(&context, &body).await;
+    }
+    if !kind.verbs.contains(&info.verb) {
+        return Err(not_allowed());
+    }
+    if kind.namespaced && info.namespace.is_empty() && !matches!(info.verb, "list" | "watch") {
+        return Err(not_allowed());
+    }
+    match info.verb {
+        "get" => handlers::get(&context).await,
+        "list" => handlers::list(&context).await,
+        "watch" => handlers::watch(&context).await,
+        "create" if info.name.is_empty() => handlers::create(&context, &body).await,
+        "update" => handlers::update(&context, &body, Subresource::None).await,
+        "patch" => handlers::patch(&context, &body, Subresource::None).await,
+        "delete" => handlers::delete(&context, &body).await,
+        "deletecollection" => handlers::delete_many(&context, &body).await,
+        _ => Err(not_allowed()),
+    }
+}
+
+async fn subresource(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
+    let info = &context.info;
+    match (info.subresource.as_str(), info.verb) {
+        ("status", "get") => handlers::get(context).await,
+        ("status", "update") => handlers::update(context, body, Subresource::Status).await,
+        ("status", "patch") => handlers::patch(context, body, Subresource::Status).await,
+        ("finalize", "update") => handlers::update(context, body, Subresource::Finalize).await,
+        ("scale", "get") => handlers::get_scale(context).await,
+        ("scale", "update") => handlers::update_scale(context, body).await,
+        ("scale", "patch") => handlers::patch_scale(context, body).await,
+        ("binding", "create") => handlers::binding(context, body).await,
+        ("eviction", "create") => handlers::eviction(context, body).await,
+        ("log", "get") => handlers::log(context).await,
+        (_, verb) => Err(Status::method_not_allowed(&context.kind.group_resource(), verb)),
+    }
+}
+
+async fn context(
+    server: Arc<Server>,
+    request: Admitted,
+    plural: &str,
+) -> Result<(Context, bytes::Bytes), Status> {
+    let Admitted { info, query, headers, body, user } = request;
+    let kind = kinds::find(&info.group, &info.version, plural).ok_or_else(Status::no_such_path)?;
+    let offer = if info.verb == "watch" { Offer::Watch } else { Offer::Document };
+    // Logs are plain text, whatever the client accepts.
+    let accepted = match encoding::negotiate(&headers, &query, offer) {
+        Err(_) if info.subresource == "log" => Accepted::JSON,
+        negotiated => negotiated?,
+    };
+    let body = if info.is_mutating() { body::collect(body).await? } else { bytes::Bytes::new() };
+    Ok((Context { server, info, query, headers, user, kind, accepted }, body))
+}
+
+async fn outside(server: &Server, request: &Admitted) -> Result<Response<Body>, Status> {
+    let Admitted { info, query, headers, .. } = request;
+    if !matches!(info.verb, "get" | "head") {
+        return Err(Status::no_such_path());
+    }
+    let path = info.path.trim_end_matches('/');
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    match parts.as_slice() {
+        ["version"] => Ok(handlers::version()),
+        ["metrics"] => Ok(handlers::metrics(server)),
+        [check @ ("healthz" | "livez" | "readyz"), rest @ ..] if rest.len() <= 1 => {
+            handlers::health(server, check, rest.first().copied(), query).await
+        }
+        _ => discovery::serve(server, path, &parts, query, headers),
+    }
+}

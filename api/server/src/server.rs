@@ -1,0 +1,129 @@
+//! Listens, shakes hands, serves connections, and stops in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::limits::{DRAIN_TIMEOUT, HEADER_READ_TIMEOUT, HTTP2_STREAMS_MAX, TLS_HANDSHAKE_TIMEOUT};
+use crate::state::Server;
+use crate::{authn, bootstrap, pipeline, storage, tls, watch_cache};
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens; the port is the real one when 0 was asked for.
+    pub address: SocketAddr,
+    tasks: TaskTracker,
+}
+
+impl Running {
+    /// Waits until everything has stopped after the shutdown token fired.
+    pub async fn stopped(self) {
+        self.tasks.wait().await;
+    }
+}
+
+/// Runs until `shutdown` fires; then takes no new connections and lets open ones finish.
+///
+/// # Errors
+/// The certificates are unusable or the address cannot be listened on.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let running = start(config, shutdown).await?;
+    running.stopped().await;
+    Ok(())
+}
+
+/// Starts the server and returns when it listens; it is ready when `/readyz` says so.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Running> {
+    let acceptor = TlsAcceptor::from(Arc::new(tls::server(&config)?));
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = listener.local_addr()?;
+    let advertised = SocketAddr::new(config.advertise, address.port()).to_string();
+    let server = Server::new(config, advertised, shutdown.clone())?;
+
+    let tasks = TaskTracker::new();
+    tasks.spawn(watch_cache::run(server.storage.clone(), server.caches.clone(), shutdown.clone()));
+    tasks.spawn(storage::compaction::run(server.storage.clone(), shutdown.clone()));
+    tasks.spawn(bootstrap::run(server.clone()));
+    tasks.spawn(accept(server, listener, acceptor, shutdown));
+    tasks.close();
+    tracing::info!(%address, "ready to serve API requests");
+    Ok(Running { address, tasks })
+}
+
+async fn accept(
+    server: Arc<Server>,
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    shutdown: CancellationToken,
+) {
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let watcher = graceful.watcher();
+                tokio::spawn(connection(server.clone(), stream, acceptor.clone(), watcher));
+            }
+            Err(error) => {
+                // Out of file descriptors, most often: others must close before it can go on.
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+        tracing::info!("connections were still open at the end of the drain time");
+    }
+}
+
+async fn connection(
+    server: Arc<Server>,
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    watcher: Watcher,
+) {
+    // Small frames of watches must not wait for more.
+    let _ = stream.set_nodelay(true);
+    let handshake = acceptor.accept(stream);
+    let stream = match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            return;
+        }
+        Err(_) => return,
+    };
+    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let user = certificate.and_then(|der| authn::certificate_user(der)).map(Arc::new);
+    let service = service_fn(move |request| {
+        let (server, user) = (server.clone(), user.clone());
+        async move { Ok::<_, std::convert::Infallible>(pipeline::serve(server, user, request).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(HTTP2_STREAMS_MAX);
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(served.into_owned()).await {
+        tracing::debug!(%error, "connection ended");
+    }
+}

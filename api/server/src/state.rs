@@ -1,0 +1,55 @@
+//! What all requests share.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::authn::Authenticator;
+use crate::config::Config;
+use crate::kubelet::Kubelets;
+use crate::metrics::Metrics;
+use crate::storage::Storage;
+use crate::watch_cache::Caches;
+
+/// The parts of the server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) config: Config,
+    /// `host:port` as clients reach it.
+    pub(crate) address: String,
+    pub(crate) storage: Arc<Storage>,
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) kubelets: Kubelets,
+    pub(crate) metrics: Metrics,
+    pub(crate) readonly_slots: Option<Semaphore>,
+    pub(crate) mutating_slots: Option<Semaphore>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Server {
+    /// Makes the parts; nothing runs yet but the store's revision reader.
+    pub(crate) fn new(
+        config: Config,
+        address: String,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Arc<Self>> {
+        let slots = |limit: usize| (limit > 0).then(|| Semaphore::new(limit));
+        Ok(Arc::new(Self {
+            address,
+            storage: Storage::new(&config.store)?,
+            caches: Caches::new(),
+            authenticator: Authenticator {
+                tokens: config.tokens.clone(),
+                anonymous: config.anonymous,
+            },
+            kubelets: Kubelets::new(&config.kubelet)?,
+            metrics: Metrics::new(),
+            readonly_slots: slots(config.readonly_inflight_max),
+            mutating_slots: slots(config.mutating_inflight_max),
+            shutdown,
+            config,
+        }))
+    }
+}

@@ -1,0 +1,298 @@
+//! Objects as JSON bytes in the store, under upstream's keys.
+//!
+//! | Rule | What always holds |
+//! |------|-------------------|
+//! | T1 | A write says which revision of the key it replaces; the store refuses it otherwise. |
+//! | T2 | A write whose answer was lost is sent again: T1 keeps it from happening twice. |
+//! | T3 | An object's resourceVersion is the revision of its last write, and is not stored. |
+
+pub(crate) mod compaction;
+pub(crate) mod continue_token;
+mod lease;
+mod revision;
+
+use std::sync::Arc;
+
+use api_machinery::{Object, ResourceInfo, Status, protobuf};
+use bytes::Bytes;
+use store_client::{Client, Error, compare, op, rpc};
+
+use crate::config::StoreConfig;
+use crate::limits::UPDATE_TRIES_MAX;
+
+pub(crate) use revision::Reader as RevisionReader;
+
+/// The store, seen as objects.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    client: Client,
+    prefix: String,
+    event_lease: lease::Shared,
+    revisions: RevisionReader,
+}
+
+/// An object as it is in the store; its `metadata.resourceVersion` is set.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) object: Object,
+    pub(crate) revision: u64,
+}
+
+/// What a conditional write came to.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It happened, at this revision.
+    Done(u64),
+    /// The key is at another revision: this value, or none.
+    Conflict(Option<RawValue>),
+}
+
+/// A value of the store.
+#[derive(Clone, Debug)]
+pub(crate) struct RawValue {
+    pub(crate) key: Bytes,
+    pub(crate) value: Bytes,
+    pub(crate) revision: u64,
+}
+
+/// Some keys of a range, in order.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) values: Vec<RawValue>,
+    /// Keys of the range, those beyond the page included.
+    pub(crate) count: u64,
+    /// Revision that the page was read at.
+    pub(crate) revision: u64,
+}
+
+/// What to write.
+#[derive(Clone, Debug)]
+pub(crate) enum Write {
+    Put { value: Bytes, lease: i64 },
+    Delete,
+}
+
+impl Storage {
+    /// Makes the client; connections are opened when they are needed.
+    pub(crate) fn new(config: &StoreConfig) -> Result<Arc<Self>, Error> {
+        let mut client = store_client::Config::new(config.endpoints.iter().cloned());
+        client.request_timeout = crate::limits::STORE_TIMEOUT;
+        if config.ca.is_some() || config.identity.is_some() {
+            client = client.with_tls(store_client::Tls {
+                ca: config.ca.clone().unwrap_or_default(),
+                identity: config
+                    .identity
+                    .as_ref()
+                    .map(|identity| (identity.certificate.clone(), identity.key.clone())),
+            });
+        }
+        let client = Client::new(&client)?;
+        let revisions = RevisionReader::start(client.clone(), format!("{}/health", config.prefix));
+        Ok(Arc::new(Self {
+            client,
+            prefix: config.prefix.clone(),
+            event_lease: lease::Shared::default(),
+            revisions,
+        }))
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// `/registry/`.
+    pub(crate) fn root(&self) -> String {
+        format!("{}/", self.prefix)
+    }
+
+    /// Prefix of all objects of a resource, in one namespace unless that is empty.
+    pub(crate) fn prefix(&self, info: &ResourceInfo, namespace: &str) -> String {
+        if namespace.is_empty() || !info.namespaced {
+            format!("{}/{}/", self.prefix, info.storage_prefix)
+        } else {
+            format!("{}/{}/{namespace}/", self.prefix, info.storage_prefix)
+        }
+    }
+
+    /// Key of one object.
+    pub(crate) fn key(&self, info: &ResourceInfo, namespace: &str, name: &str) -> String {
+        format!("{}{name}", self.prefix(info, namespace))
+    }
+
+    /// Key of something that is not an object of a served kind.
+    pub(crate) fn raw_key(&self, rest: &str) -> String {
+        format!("{}/{rest}", self.prefix)
+    }
+
+    /// The store's revision now, by a linearizable read that callers share.
+    pub(crate) async fn revision(&self) -> Result<u64, Status> {
+        self.revisions.read().await
+    }
+
+    /// Reads one object, linearizably.
+    pub(crate) async fn get(
+        &self,
+        info: &ResourceInfo,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Stored>, Status> {
+        let raw = self.get_raw(&self.key(info, namespace, name)).await?;
+        raw.map(|raw| stored(&raw)).transpose()
+    }
+
+    /// Reads one key, linearizably.
+    pub(crate) async fn get_raw(&self, key: &str) -> Result<Option<RawValue>, Status> {
+        let request = rpc::RangeRequest {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            ..rpc::RangeRequest::default()
+        };
+        let response = self.client.range(request).await.map_err(|error| status(&error))?;
+        Ok(response.kvs.into_iter().next().map(raw_value))
+    }
+
+    /// Reads up to `limit` keys of a prefix from `start` on; `revision` 0 is now.
+    pub(crate) async fn page(
+        &self,
+        prefix: &str,
+        start: &str,
+        limit: i64,
+        revision: u64,
+    ) -> Result<Page, Error> {
+        let first = if start.is_empty() { prefix } else { start };
+        let request = rpc::RangeRequest {
+            key: Bytes::copy_from_slice(first.as_bytes()),
+            range_end: store_client::prefix_end(prefix.as_bytes()),
+            limit,
+            revision: signed(revision),
+            ..rpc::RangeRequest::default()
+        };
+        let response = self.client.range(request).await?;
+        let now = response.header.as_ref().map_or(0, |header| unsigned(header.revision));
+        Ok(Page {
+            values: response.kvs.into_iter().map(raw_value).collect(),
+            count: unsigned(response.count),
+            revision: if revision == 0 { now } else { revision },
+        })
+    }
+
+    /// Writes a key if it is at `expected` (0: if it does not exist). T1, T2.
+    pub(crate) async fn commit(
+        &self,
+        key: &str,
+        expected: u64,
+        write: Write,
+    ) -> Result<Outcome, Status> {
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        let change = match &write {
+            Write::Put { value, lease } => op::put(key.clone(), value.clone(), *lease),
+            Write::Delete => op::delete(key.clone()),
+        };
+        let request = rpc::TxnRequest {
+            compare: vec![compare::mod_revision_is(key.clone(), signed(expected))],
+            success: vec![change],
+            failure: vec![op::get(key)],
+        };
+        let mut lost = false;
+        for _ in 0..UPDATE_TRIES_MAX {
+            let response = match self.client.txn(request.clone()).await {
+                Ok(response) => response,
+                Err(Error::Unknown { .. }) if !lost => {
+                    lost = true;
+                    continue;
+                }
+                Err(error) => return Err(status(&error)),
+            };
+            let revision = response.header.as_ref().map_or(0, |header| unsigned(header.revision));
+            if response.succeeded {
+                return Ok(Outcome::Done(revision));
+            }
+            let current = response.responses.into_iter().find_map(range_answer);
+            return Ok(match (&write, current) {
+                // T2: what stands there is what we wrote before the answer was lost.
+                (Write::Put { value, .. }, Some(found)) if lost && found.value == *value => {
+                    Outcome::Done(found.revision)
+                }
+                (Write::Delete, None) if lost => Outcome::Done(revision),
+                (_, current) => Outcome::Conflict(current),
+            });
+        }
+        Err(Status::service_unavailable("the store does not confirm the write"))
+    }
+
+    /// Writes an object if its key is at `expected`; gives it its new resourceVersion.
+    pub(crate) async fn put(
+        &self,
+        info: &ResourceInfo,
+        object: &mut Object,
+        expected: u64,
+    ) -> Result<Outcome, Status> {
+        object.remove(&["metadata", "resourceVersion"]);
+        let key = self.key(info, object.namespace(), object.name());
+        let lease = if is_event(info) { self.event_lease.id(&self.client).await? } else { 0 };
+        let write = Write::Put { value: Bytes::from(object.to_json()), lease };
+        let outcome = self.commit(&key, expected, write).await?;
+        if let Outcome::Done(revision) = outcome {
+            object.set_resource_version(revision);
+        }
+        Ok(outcome)
+    }
+}
+
+/// Events go away by themselves.
+fn is_event(info: &ResourceInfo) -> bool {
+    info.kind == "Event"
+}
+
+fn range_answer(answer: rpc::ResponseOp) -> Option<RawValue> {
+    match answer.response? {
+        rpc::response_op::Response::ResponseRange(range) => {
+            range.kvs.into_iter().next().map(raw_value)
+        }
+        rpc::response_op::Response::ResponsePut(_)
+        | rpc::response_op::Response::ResponseDeleteRange(_)
+        | rpc::response_op::Response::ResponseTxn(_) => None,
+    }
+}
+
+pub(crate) fn raw_value(kv: store_client::mvccpb::KeyValue) -> RawValue {
+    RawValue { key: kv.key, value: kv.value, revision: unsigned(kv.mod_revision) }
+}
+
+/// Decodes a stored value: JSON, or the protobuf that a kube-apiserver writes.
+pub(crate) fn decode(value: &[u8]) -> Result<Object, Status> {
+    if value.starts_with(&protobuf::MAGIC) {
+        return protobuf::decode(value)
+            .map_err(|error| Status::internal(&format!("stored object: {error}")));
+    }
+    serde_json::from_slice(value)
+        .map_err(|error| Status::internal(&format!("stored object: {error}")))
+}
+
+/// Decodes a stored value and sets its resourceVersion.
+pub(crate) fn stored(raw: &RawValue) -> Result<Stored, Status> {
+    let mut object = decode(&raw.value)?;
+    object.set_resource_version(raw.revision);
+    Ok(Stored { object, revision: raw.revision })
+}
+
+/// Revisions are never negative; a negative one would be a broken server.
+pub(crate) fn unsigned(revision: i64) -> u64 {
+    u64::try_from(revision).unwrap_or(0)
+}
+
+pub(crate) fn signed(revision: u64) -> i64 {
+    i64::try_from(revision).unwrap_or(i64::MAX)
+}
+
+/// A store error as the API answers it.
+pub(crate) fn status(error: &Error) -> Status {
+    match error {
+        Error::Unavailable { message } => Status::service_unavailable(message),
+        Error::Unknown { message } => Status::timeout(message, 0),
+        Error::Config(message) => Status::internal(message),
+        Error::Refused { message, .. } => Status::internal(message),
+        Error::Compacted { .. } => Status::expired(
+            "The provided resource version is too old to display a consistent list result.",
+        ),
+    }
+}

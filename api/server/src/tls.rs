@@ -1,0 +1,120 @@
+//! TLS set-up: our certificate, optional client certificates, and connections to node agents.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+
+use crate::config::{Config, Identity, KubeletConfig};
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = found.context("not PEM")?;
+    anyhow::ensure!(!found.is_empty(), "no certificate in the file");
+    Ok(found)
+}
+
+fn key(pem: &[u8]) -> anyhow::Result<PrivateKeyDer<'static>> {
+    PrivateKeyDer::from_pem_slice(pem).context("no private key in the file")
+}
+
+fn roots(pem: &[u8]) -> anyhow::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate)?;
+    }
+    Ok(roots)
+}
+
+/// The server's side of TLS: h2 and HTTP/1.1, client certificates asked for and never required.
+pub(crate) fn server(config: &Config) -> anyhow::Result<ServerConfig> {
+    let chain = certificates(&config.serving.certificate).context("--tls-cert-file")?;
+    let private = key(&config.serving.key).context("--tls-private-key-file")?;
+    let builder =
+        ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let builder = match &config.client_ca {
+        Some(pem) => {
+            let roots = Arc::new(roots(pem).context("--client-ca-file")?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
+                .allow_unauthenticated()
+                .build()
+                .context("--client-ca-file")?;
+            builder.with_client_cert_verifier(verifier)
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let mut tls = builder.with_single_cert(chain, private).context("--tls-cert-file")?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
+/// The client's side of TLS towards node agents.
+pub(crate) fn kubelet_client(config: &KubeletConfig) -> anyhow::Result<ClientConfig> {
+    let builder =
+        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let builder = match &config.ca {
+        Some(pem) => {
+            builder.with_root_certificates(roots(pem).context("--kubelet-certificate-authority")?)
+        }
+        None => builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(
+            ring::default_provider().signature_verification_algorithms,
+        ))),
+    };
+    Ok(match &config.identity {
+        Some(Identity { certificate, key: private }) => builder
+            .with_client_auth_cert(
+                certificates(certificate).context("--kubelet-client-certificate")?,
+                key(private).context("--kubelet-client-key")?,
+            )
+            .context("--kubelet-client-certificate")?,
+        None => builder.with_no_client_auth(),
+    })
+}
+
+/// Accepts any serving certificate: upstream's behaviour without a kubelet CA.
+#[derive(Debug)]
+struct AnyServer(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}

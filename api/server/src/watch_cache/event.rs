@@ -1,0 +1,145 @@
+//! Object versions and events, each with its encodings made at most once.
+
+use std::sync::OnceLock;
+
+use api_machinery::header::{Header, with_resource_version};
+use api_machinery::{Object, ResourceInfo, Status, protobuf};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+use crate::storage;
+
+/// One version of an object.
+#[derive(Debug)]
+pub(crate) struct Version {
+    /// Key in the store.
+    pub(crate) key: Box<str>,
+    /// Revision that wrote it.
+    pub(crate) revision: u64,
+    /// What selectors look at.
+    pub(crate) header: Header,
+    /// The object's JSON with its resourceVersion.
+    pub(crate) json: Bytes,
+    message: OnceLock<Bytes>,
+}
+
+impl Version {
+    /// Reads a stored value.
+    pub(crate) fn of(info: &'static ResourceInfo, raw: &storage::RawValue) -> Result<Self, Status> {
+        let object = storage::stored(raw)?.object;
+        let key = String::from_utf8_lossy(&raw.key).into_owned().into_boxed_str();
+        Ok(Self {
+            key,
+            revision: raw.revision,
+            header: Header::of(info, &object),
+            json: Bytes::from(object.to_json()),
+            message: OnceLock::new(),
+        })
+    }
+
+    /// The object as a tree.
+    pub(crate) fn object(&self) -> Result<Object, Status> {
+        storage::decode(&self.json)
+    }
+
+    /// The object as a bare protobuf message.
+    pub(crate) fn message(&self, info: &ResourceInfo) -> Result<Bytes, Status> {
+        if let Some(message) = self.message.get() {
+            return Ok(message.clone());
+        }
+        let tree = self.object()?.into_value();
+        let message = protobuf::encode_message(info.type_id(), &tree)
+            .map_err(|error| Status::internal(&error.to_string()))?;
+        Ok(self.message.get_or_init(|| Bytes::from(message)).clone())
+    }
+
+    /// The same object with another resourceVersion, as a deletion shows it.
+    pub(crate) fn at(&self, revision: u64) -> Self {
+        Self {
+            key: self.key.clone(),
+            revision,
+            header: self.header.clone(),
+            json: Bytes::from(with_resource_version(&self.json, revision)),
+            message: OnceLock::new(),
+        }
+    }
+}
+
+/// What a watcher is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Added,
+    Modified,
+    Deleted,
+}
+
+impl Change {
+    /// The word on the wire.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+        }
+    }
+}
+
+/// Which bytes of an event are kept: one number per encoding, see [`crate::encoding`].
+pub(crate) type Form = u8;
+
+/// One change of one object.
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) revision: u64,
+    /// The object after it, unless it is gone.
+    pub(crate) current: Option<Arc<Version>>,
+    /// The object before it, unless it is new.
+    pub(crate) previous: Option<Arc<Version>>,
+    gone: OnceLock<Arc<Version>>,
+    encoded: Mutex<Vec<(Form, Change, Bytes)>>,
+}
+
+impl Event {
+    pub(crate) fn new(
+        revision: u64,
+        current: Option<Arc<Version>>,
+        previous: Option<Arc<Version>>,
+    ) -> Self {
+        Self { revision, current, previous, gone: OnceLock::new(), encoded: Mutex::default() }
+    }
+
+    /// The object that goes with `change`: after it, or for a deletion as it was before.
+    pub(crate) fn version(&self, change: Change) -> Option<&Arc<Version>> {
+        match (change, &self.previous) {
+            (Change::Deleted, Some(previous)) => {
+                Some(self.gone.get_or_init(|| Arc::new(previous.at(self.revision))))
+            }
+            (Change::Deleted, None) => None,
+            (Change::Added | Change::Modified, _) => self.current.as_ref(),
+        }
+    }
+
+    /// The frame in one encoding, made by the first watcher that needs it (C5).
+    pub(crate) fn encoded(
+        &self,
+        form: Form,
+        change: Change,
+        make: impl FnOnce() -> Result<Bytes, Status>,
+    ) -> Result<Bytes, Status> {
+        let mut encoded = self.encoded.lock();
+        let found = encoded.iter().find(|(kept, of, _)| *kept == form && *of == change);
+        if let Some((_, _, bytes)) = found {
+            return Ok(bytes.clone());
+        }
+        let bytes = make()?;
+        encoded.push((form, change, bytes.clone()));
+        Ok(bytes)
+    }
+
+    /// Rough size in memory.
+    pub(crate) fn size(&self) -> usize {
+        let bytes = |version: &Option<Arc<Version>>| version.as_ref().map_or(0, |v| v.json.len());
+        bytes(&self.current) + bytes(&self.previous) + 512
+    }
+}

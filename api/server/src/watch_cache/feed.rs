@@ -1,0 +1,133 @@
+//! Fills the caches from the store and keeps them up to date with one watch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use store_client::{Batch, Error, WatchOptions, mvccpb};
+use tokio_util::sync::CancellationToken;
+
+use super::{Cache, Caches, Version};
+use crate::limits::STORE_PAGE_KEYS;
+use crate::storage::{self, Storage};
+
+/// Wait before the caches are filled again after a failure.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Runs until `shutdown`.
+pub(crate) async fn run(storage: Arc<Storage>, caches: Arc<Caches>, shutdown: CancellationToken) {
+    loop {
+        let ended = tokio::select! {
+            () = shutdown.cancelled() => return,
+            ended = fill_and_follow(&storage, &caches) => ended,
+        };
+        match ended {
+            Err(Error::Compacted { compact_revision }) => {
+                tracing::warn!(compact_revision, "watch fell behind, filling the caches again");
+            }
+            Err(error) => tracing::warn!(%error, "filling the caches failed, will try again"),
+            Ok(()) => {}
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
+async fn fill_and_follow(storage: &Storage, caches: &Caches) -> Result<(), Error> {
+    // All resources are read at one revision, so that one watch continues all of them.
+    let first = storage.page(&storage.root(), "", 1, 0).await?;
+    let revision = first.revision;
+    for cache in caches.all() {
+        let versions = read_all(storage, cache, revision).await?;
+        cache.fill(versions, revision);
+    }
+    caches.revision.send_replace(revision);
+    tracing::info!(revision, "watch caches filled");
+
+    let root = storage.root();
+    let prefixes: Vec<(String, &Arc<Cache>)> =
+        caches.all().iter().map(|cache| (storage.prefix(cache.info(), ""), cache)).collect();
+    let mut watch = storage.client().watch(WatchOptions {
+        range_end: store_client::prefix_end(root.as_bytes()),
+        key: Bytes::from(root),
+        start_revision: storage::signed(revision + 1),
+        prev_kv: false,
+        progress_notify: true,
+    });
+    loop {
+        let batch = tokio::select! {
+            batch = watch.next() => batch,
+            () = caches.progress_wanted.notified() => {
+                watch.request_progress();
+                continue;
+            }
+        };
+        let Some(batch) = batch else { return Ok(()) };
+        take(caches, &prefixes, batch?);
+    }
+}
+
+async fn read_all(
+    storage: &Storage,
+    cache: &Cache,
+    revision: u64,
+) -> Result<Vec<Arc<Version>>, Error> {
+    let prefix = storage.prefix(cache.info(), "");
+    let mut versions = Vec::new();
+    let mut start = String::new();
+    loop {
+        let page = storage.page(&prefix, &start, STORE_PAGE_KEYS, revision).await?;
+        let is_last = page.count <= page.values.len() as u64;
+        if let Some(last) = page.values.last() {
+            start = format!("{}\u{0}", String::from_utf8_lossy(&last.key));
+        }
+        for raw in &page.values {
+            match Version::of(cache.info(), raw) {
+                Ok(version) => versions.push(Arc::new(version)),
+                Err(error) => skipped(&raw.key, &error),
+            }
+        }
+        if is_last {
+            return Ok(versions);
+        }
+    }
+}
+
+fn take(caches: &Caches, prefixes: &[(String, &Arc<Cache>)], batch: Batch) {
+    for event in batch.events {
+        let is_delete = event.r#type() == mvccpb::event::EventType::Delete;
+        let Some(kv) = event.kv else { continue };
+        let raw = storage::raw_value(kv);
+        let Ok(key) = std::str::from_utf8(&raw.key) else { continue };
+        let Some((_, cache)) = prefixes.iter().find(|(prefix, _)| key.starts_with(prefix)) else {
+            continue;
+        };
+        let current = if is_delete {
+            None
+        } else {
+            match Version::of(cache.info(), &raw) {
+                Ok(version) => Some(version),
+                Err(error) => {
+                    skipped(&raw.key, &error);
+                    continue;
+                }
+            }
+        };
+        cache.apply(key, raw.revision, current);
+    }
+    let revision = storage::unsigned(batch.revision);
+    caches.revision.send_if_modified(|seen| {
+        let is_newer = revision > *seen;
+        if is_newer {
+            *seen = revision;
+        }
+        is_newer
+    });
+}
+
+/// One unreadable value must not hide all others.
+fn skipped(key: &[u8], error: &api_machinery::Status) {
+    tracing::error!(key = %String::from_utf8_lossy(key), %error, "stored object cannot be read");
+}

@@ -1,0 +1,100 @@
+//! What is in the store, held in memory: lists and watches are answered from here.
+//!
+//! One watch over the whole prefix feeds the caches of all resources, so that every event moves
+//! all of them on: a consistent read rarely has to wait, and bookmarks are fresh for idle kinds.
+//!
+//! | Rule | What always holds |
+//! |------|-------------------|
+//! | C1 | A cache holds exactly the objects of its resource at the revision it names. |
+//! | C2 | A watcher gets every matching event once, in revision order, or is ended. |
+//! | C3 | A bookmark's revision is not below any event before it in the queue, nor above one after. |
+//! | C4 | A replay has every event after the revision asked for, or is refused as too old. |
+//! | C5 | An event is encoded once per encoding, whatever the number of watchers. |
+
+mod cache;
+mod event;
+mod feed;
+mod filter;
+
+use std::sync::Arc;
+
+use api_machinery::{ResourceInfo, Status, kinds};
+use tokio::sync::{Notify, watch};
+
+use crate::limits::{FRESH_WAIT, PROGRESS_INTERVAL};
+use crate::storage::Storage;
+
+pub(crate) use cache::{Cache, Message, Start, Subscription};
+pub(crate) use event::{Change, Event, Version};
+pub(crate) use feed::run;
+pub(crate) use filter::Filter;
+
+/// The caches of all resources.
+#[derive(Debug)]
+pub(crate) struct Caches {
+    all: Vec<Arc<Cache>>,
+    /// Every event up to here is in the caches; 0 before the first fill.
+    revision: watch::Sender<u64>,
+    progress_wanted: Notify,
+}
+
+impl Caches {
+    /// Empty caches of every kind.
+    pub(crate) fn new() -> Arc<Self> {
+        let all = kinds::all().iter().map(|info| Arc::new(Cache::new(info))).collect();
+        Arc::new(Self { all, revision: watch::Sender::new(0), progress_wanted: Notify::new() })
+    }
+
+    /// The cache of a resource.
+    pub(crate) fn of(&self, info: &'static ResourceInfo) -> &Arc<Cache> {
+        self.all
+            .iter()
+            .find(|cache| std::ptr::eq(cache.info(), info))
+            .expect("there is a cache for every row of the kinds table")
+    }
+
+    pub(crate) fn all(&self) -> &[Arc<Cache>] {
+        &self.all
+    }
+
+    /// Every event up to this revision is in the caches.
+    pub(crate) fn revision(&self) -> u64 {
+        *self.revision.borrow()
+    }
+
+    /// Whether the caches have been filled.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.revision() > 0
+    }
+
+    /// Waits until the caches have seen `revision`; upstream's 504 when that takes too long.
+    pub(crate) async fn wait_for(&self, revision: u64) -> Result<(), Status> {
+        let mut seen = self.revision.subscribe();
+        if *seen.borrow() >= revision {
+            return Ok(());
+        }
+        let waiting = async {
+            loop {
+                let step = seen.wait_for(|now| *now >= revision);
+                match tokio::time::timeout(PROGRESS_INTERVAL, step).await {
+                    Ok(reached) => return reached.is_ok(),
+                    // Nothing came by itself: the missing revisions may touch no key of ours.
+                    Err(_) => self.progress_wanted.notify_one(),
+                }
+            }
+        };
+        self.progress_wanted.notify_one();
+        match tokio::time::timeout(FRESH_WAIT, waiting).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => {
+                Err(Status::too_large_resource_version(revision, self.revision()))
+            }
+        }
+    }
+
+    /// Waits until the caches show everything written before this call.
+    pub(crate) async fn wait_until_fresh(&self, storage: &Storage) -> Result<(), Status> {
+        let revision = storage.revision().await?;
+        self.wait_for(revision).await
+    }
+}
