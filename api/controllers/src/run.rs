@@ -98,7 +98,7 @@ fn measure(
     collector: &Arc<garbage_collector::Controller>,
 ) {
     let (queues, sets) = (Arc::clone(queues), Arc::clone(&replica_sets.queue));
-    let collector = Arc::clone(&collector.queue);
+    let collector = Arc::clone(collector);
     health.add_metrics(move |out| {
         let all = [
             &queues.deployment,
@@ -169,7 +169,10 @@ fn watch_all(
         match (before, after) {
             (_, Some(pod)) => q.eviction.add(key_of(pod.as_ref())),
             // Recreate waits for the last old pod to go.
-            (Some(pod), None) => enqueue_deployment_of_pod(&q, &w, pod),
+            (Some(pod), None) => {
+                enqueue_deployment_of_pod(&q, &w, pod);
+                enqueue_ending_namespace(&q, &w, pod);
+            }
             (None, None) => {}
         }
     });
@@ -243,6 +246,16 @@ fn enqueue_deployments(queues: &Queues, world: &World, set: &ReplicaSet) {
                 }
             }
         }
+    }
+}
+
+/// The last pod of a namespace that is being deleted is gone: the rest can go, without waiting for a timer.
+fn enqueue_ending_namespace(queues: &Queues, world: &World, pod: &Pod) {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let ending = world.namespaces.get(namespace);
+    let ending = ending.is_some_and(|object| object.metadata.deletion_timestamp.is_some());
+    if ending && world.pods.in_namespace(namespace).is_empty() {
+        queues.namespace.add(namespace.to_owned());
     }
 }
 

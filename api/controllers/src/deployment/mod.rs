@@ -1,6 +1,8 @@
 //! Deployments: rolls templates out through ReplicaSets.
 
 mod reconcile;
+#[cfg(test)]
+mod reconcile_test;
 mod replica_sets;
 mod status;
 
@@ -134,7 +136,11 @@ async fn write_status(context: &Context, next: &Deployment) -> Result<(), kube::
     let namespace = next.metadata.namespace.as_deref().unwrap_or_default();
     let name = next.metadata.name.as_deref().unwrap_or_default();
     let api: Api<Deployment> = Api::namespaced(context.client.clone(), namespace);
-    api.replace_status(name, &PostParams::default(), next).await.map(|_| ())
+    match api.replace_status(name, &PostParams::default(), next).await {
+        // It was deleted meanwhile: nothing to say.
+        Err(error) if is_not_found(&error) => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 /// A set of this name exists: ours that the cache has not shown yet, or a collision of two templates' hashes.

@@ -10,33 +10,33 @@ use std::collections::{BTreeSet, HashMap};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 /// The finalizer of an owner that waits for its dependents.
-pub const FOREGROUND: &str = "foregroundDeletion";
+pub(super) const FOREGROUND: &str = "foregroundDeletion";
 /// The finalizer of an owner that leaves its dependents behind.
-pub const ORPHAN: &str = "orphan";
+pub(super) const ORPHAN: &str = "orphan";
 
 /// One object.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Node {
+pub(super) struct Node {
     /// Index of the kind in the collector's table: `apiVersion/Kind`.
-    pub kind: String,
+    pub(super) kind: String,
     /// Empty for cluster-scoped objects.
-    pub namespace: String,
+    pub(super) namespace: String,
     /// Its name.
-    pub name: String,
+    pub(super) name: String,
     /// Its owners.
-    pub owners: Vec<OwnerReference>,
+    pub(super) owners: Vec<OwnerReference>,
     /// On its way out.
-    pub deleting: bool,
+    pub(super) deleting: bool,
     /// Its finalizers of interest.
-    pub foreground: bool,
+    pub(super) foreground: bool,
     /// See [`ORPHAN`].
-    pub orphan: bool,
+    pub(super) orphan: bool,
 }
 
 impl Node {
     /// The node of an object's metadata.
     #[must_use]
-    pub fn new(kind: &str, meta: &ObjectMeta) -> Self {
+    pub(super) fn new(kind: &str, meta: &ObjectMeta) -> Self {
         let has = |name: &str| meta.finalizers.iter().flatten().any(|finalizer| finalizer == name);
         Self {
             kind: kind.to_owned(),
@@ -51,14 +51,14 @@ impl Node {
 
     /// True when it waits for its dependents to go first.
     #[must_use]
-    pub fn waits_for_dependents(&self) -> bool {
+    pub(super) fn waits_for_dependents(&self) -> bool {
         self.deleting && self.foreground
     }
 }
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Work {
+pub(super) enum Work {
     /// Ask the server whether this object (by uid) has lost its owners, or may go at last.
     Collect(String),
     /// Take this owner's dependents out of its ownership.
@@ -67,14 +67,14 @@ pub enum Work {
 
 /// All objects by uid.
 #[derive(Debug, Default)]
-pub struct Graph {
+pub(super) struct Graph {
     nodes: HashMap<String, Node>,
     dependents: HashMap<String, BTreeSet<String>>,
 }
 
 impl Graph {
     /// An object was added or changed.
-    pub fn upsert(&mut self, uid: &str, node: Node) -> Vec<Work> {
+    pub(super) fn upsert(&mut self, uid: &str, node: Node) -> Vec<Work> {
         let mut work = Vec::new();
         let before = self.nodes.insert(uid.to_owned(), node.clone());
         let old_owners = before.as_ref().map(|node| node.owners.clone()).unwrap_or_default();
@@ -117,7 +117,7 @@ impl Graph {
     }
 
     /// An object is gone.
-    pub fn remove(&mut self, uid: &str) -> Vec<Work> {
+    pub(super) fn remove(&mut self, uid: &str) -> Vec<Work> {
         let mut work: Vec<Work> = self.dependents(uid).into_iter().map(Work::Collect).collect();
         if let Some(node) = self.nodes.remove(uid) {
             for owner in &node.owners {
@@ -141,19 +141,19 @@ impl Graph {
 
     /// The object with this uid.
     #[must_use]
-    pub fn get(&self, uid: &str) -> Option<&Node> {
+    pub(super) fn get(&self, uid: &str) -> Option<&Node> {
         self.nodes.get(uid)
     }
 
     /// Uids of what this object owns.
     #[must_use]
-    pub fn dependents(&self, uid: &str) -> Vec<String> {
+    pub(super) fn dependents(&self, uid: &str) -> Vec<String> {
         self.dependents.get(uid).into_iter().flatten().cloned().collect()
     }
 
     /// Dependents that hold up the deletion of their owner.
     #[must_use]
-    pub fn blocking(&self, uid: &str) -> Vec<String> {
+    pub(super) fn blocking(&self, uid: &str) -> Vec<String> {
         let blocks = |dependent: &String| {
             self.nodes.get(dependent).is_some_and(|node| {
                 node.owners
@@ -166,7 +166,7 @@ impl Graph {
 
     /// Uids of all objects of a kind.
     #[must_use]
-    pub fn of_kind(&self, kind: &str) -> Vec<String> {
+    pub(super) fn of_kind(&self, kind: &str) -> Vec<String> {
         self.nodes
             .iter()
             .filter(|(_, node)| node.kind == kind)
@@ -176,20 +176,14 @@ impl Graph {
 
     /// How many objects are known.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.nodes.len()
-    }
-
-    /// True when nothing is known.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
     }
 }
 
 /// What the server said about an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OwnerState {
+pub(super) enum OwnerState {
     /// It is there.
     Solid,
     /// It is not there.
@@ -200,7 +194,7 @@ pub enum OwnerState {
 
 /// What to do with an object whose owners were asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// Nothing.
     Keep,
     /// It has a living owner: forget these others.
@@ -213,7 +207,7 @@ pub enum Verdict {
 
 /// Decides from the state of each owner, in the order of `owners`.
 #[must_use]
-pub fn judge(node: &Node, states: &[OwnerState], has_dependents: bool) -> Verdict {
+pub(super) fn judge(node: &Node, states: &[OwnerState], has_dependents: bool) -> Verdict {
     if states.is_empty() {
         return Verdict::Keep;
     }

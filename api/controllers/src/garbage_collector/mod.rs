@@ -42,8 +42,7 @@ pub struct Controller {
     kinds: RwLock<HashMap<String, Kind>>,
     monitors: Mutex<HashMap<String, Monitor>>,
     absent: Mutex<HashSet<String>>,
-    /// Work by uid.
-    pub queue: Arc<WorkQueue<Work>>,
+    queue: Arc<WorkQueue<Work>>,
 }
 
 fn kind_key(kind: &Kind) -> String {
@@ -67,6 +66,11 @@ impl Controller {
             absent: Mutex::default(),
             queue: WorkQueue::new("garbage_collector"),
         })
+    }
+
+    /// Writes the metrics of its queue.
+    pub fn write_metrics(&self, out: &mut String) {
+        self.queue.write_metrics(out);
     }
 
     /// Keeps the watches in step with the kinds, and works on the queue, until `stop` fires.
@@ -112,7 +116,7 @@ impl Controller {
         let all = async {
             for mut synced in waits {
                 // A closed channel means that the kind went away: nothing to wait for.
-                drop(synced.wait_for(|done| *done).await.is_ok());
+                let _gone = synced.wait_for(|done| *done).await.is_err();
             }
         };
         tokio::select! {

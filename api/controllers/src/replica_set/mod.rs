@@ -2,6 +2,8 @@
 
 mod expectations;
 mod reconcile;
+#[cfg(test)]
+mod reconcile_test;
 
 use std::sync::Arc;
 
@@ -116,7 +118,11 @@ impl Controller {
             changed.status = Some(next);
             let sets: Api<ReplicaSet> = Api::namespaced(self.context.client.clone(), namespace);
             let name = set.metadata.name.as_deref().unwrap_or_default();
-            sets.replace_status(name, &PostParams::default(), &changed).await?;
+            match sets.replace_status(name, &PostParams::default(), &changed).await {
+                // It was deleted meanwhile: nothing to say.
+                Err(error) if is_not_found(&error) => return Ok(Outcome::Done),
+                other => drop(other?),
+            }
         }
         result.map_err(|(_, error)| error)?;
         let min_ready = spec.min_ready_seconds.unwrap_or(0);
