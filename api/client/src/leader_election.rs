@@ -226,12 +226,10 @@ impl Elector<'_> {
     /// One attempt to get or keep the lease; true when we hold it.
     async fn attempt(&mut self, holding: bool) -> Result<bool, kube::Error> {
         // The holder writes without reading first; it reads again only when that fails.
-        if holding {
-            if let Some(spec) = self.renewal() {
-                match self.write(spec).await {
-                    Ok(()) => return Ok(true),
-                    Err(error) => debug!(%error, "lease update failed, reading it again"),
-                }
+        if let Some(spec) = self.renewal().filter(|_| holding) {
+            match self.write(spec).await {
+                Ok(()) => return Ok(true),
+                Err(error) => debug!(%error, "lease update failed, reading it again"),
             }
         }
         match self.api.get_opt(&self.election.name).await? {

@@ -346,7 +346,7 @@ mod tests {
             move |key: u32| {
                 let (seen, stop) = (Arc::clone(&seen), stop.clone());
                 async move {
-                    let first = !seen.lock().contains(&key) && key % 10 == 0;
+                    let first = !seen.lock().contains(&key) && key.is_multiple_of(10);
                     seen.lock().insert(key);
                     if seen.lock().len() == 100 {
                         stop.cancel();

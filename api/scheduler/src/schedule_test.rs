@@ -56,7 +56,7 @@ fn every_rule_names_its_reason() {
             "0/1 nodes are available: 1 node(s) were unschedulable.",
         ),
         (
-            Box::new(move |n| n["spec"]["taints"] = taint.clone()),
+            Box::new(move |n| n["spec"]["taints"] = taint),
             Box::new(|_| {}),
             "0/1 nodes are available: 1 node(s) had untolerated taint(s).",
         ),
@@ -72,7 +72,7 @@ fn every_rule_names_its_reason() {
         ),
         (
             Box::new(|_| {}),
-            Box::new(move |p| p["spec"]["affinity"] = not_a.clone()),
+            Box::new(move |p| p["spec"]["affinity"] = not_a),
             "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.",
         ),
         (

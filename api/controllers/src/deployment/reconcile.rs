@@ -159,11 +159,11 @@ impl Pass {
         let min_ready = self.deployment.spec.as_ref().and_then(|spec| spec.min_ready_seconds);
         if let Some(mut set) = self.new.take() {
             let mut changed = sets::set_annotations(&self.deployment, &mut set, newest);
-            if let Some(spec) = &mut set.spec {
-                if spec.min_ready_seconds.unwrap_or(0) != min_ready.unwrap_or(0) {
-                    spec.min_ready_seconds = min_ready;
-                    changed = true;
-                }
+            if let Some(spec) = &mut set.spec
+                && spec.min_ready_seconds.unwrap_or(0) != min_ready.unwrap_or(0)
+            {
+                spec.min_ready_seconds = min_ready;
+                changed = true;
             }
             if changed {
                 self.actions.push(Action::Update { set: Box::new(set.clone()), scaled_from: None });

@@ -139,7 +139,7 @@ pub fn status(
     let nonzero = |count: usize| (count > 0).then(|| number(count));
 
     let old = set.status.clone().unwrap_or_default();
-    let mut conditions = old.conditions.clone().unwrap_or_default();
+    let mut conditions = old.conditions.unwrap_or_default();
     let known = conditions.iter().any(|condition| condition.type_ == "ReplicaFailure");
     match failure {
         Some(failure) if !known => conditions.push(ReplicaSetCondition {
