@@ -233,7 +233,7 @@ impl<'a> Parser<'a> {
                 break;
             }
             if !self.skip(",") {
-                return Err(format!("found '{}', expected: ',', or ')'", self.token()));
+                return Err(format!("found '{}', expected: ',' or ')'", self.token()));
             }
         }
         values.sort();

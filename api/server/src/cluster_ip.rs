@@ -125,11 +125,11 @@ pub(crate) async fn allocate(
     if service.text(&["spec", "ipFamilyPolicy"]).is_empty() {
         service.set(&["spec", "ipFamilyPolicy"], "SingleStack".into());
     }
-    if matches!(service.text(&["spec", "type"]), "NodePort" | "LoadBalancer") {
-        if let Err(error) = ports(storage, node_ports, info, service).await {
-            release_all(storage, service, node_ports).await;
-            return Err(error);
-        }
+    if matches!(service.text(&["spec", "type"]), "NodePort" | "LoadBalancer")
+        && let Err(error) = ports(storage, node_ports, info, service).await
+    {
+        release_all(storage, service, node_ports).await;
+        return Err(error);
     }
     Ok(())
 }
@@ -177,10 +177,10 @@ async fn exact(
 /// Gives back everything of a Service that is gone. Failures are logged: the address is lost
 /// until somebody deletes its IPAddress.
 pub(crate) async fn release_all(storage: &Storage, service: &Object, node_ports: (u16, u16)) {
-    if let Ok(address) = service.text(&["spec", "clusterIP"]).parse() {
-        if let Err(error) = release(storage, address).await {
-            tracing::warn!(%address, %error, "service address not given back");
-        }
+    if let Ok(address) = service.text(&["spec", "clusterIP"]).parse()
+        && let Err(error) = release(storage, address).await
+    {
+        tracing::warn!(%address, %error, "service address not given back");
     }
     let used = port_list(service);
     if !used.is_empty() {
@@ -291,10 +291,10 @@ fn read_bitmap(first: u16, data: &str) -> Vec<u16> {
     let mut ports = Vec::new();
     for (index, byte) in bytes.iter().rev().enumerate() {
         for bit in 0..8 {
-            if byte & (1 << bit) != 0 {
-                if let Ok(offset) = u16::try_from(index * 8 + bit) {
-                    ports.push(first.saturating_add(offset));
-                }
+            if byte & (1 << bit) != 0
+                && let Ok(offset) = u16::try_from(index * 8 + bit)
+            {
+                ports.push(first.saturating_add(offset));
             }
         }
     }

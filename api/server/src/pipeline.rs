@@ -38,7 +38,6 @@ pub(crate) struct Admitted {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Incoming,
-    pub(crate) user: User,
 }
 
 /// Serves one request.
@@ -119,7 +118,7 @@ async fn filtered(
             return Err(forbidden(&user, &info));
         }
         let deadline = deadline(&info, &query)?;
-        let routed = routes::route(server.clone(), Admitted { info, query, headers, body, user });
+        let routed = routes::route(server.clone(), Admitted { info, query, headers, body });
         // A handler is large; on the heap it does not swell every future above it.
         let routed = Box::pin(routed);
         match deadline {

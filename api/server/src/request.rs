@@ -6,7 +6,7 @@ use http::Method;
 
 /// What a request is about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RequestInfo {
+pub(crate) struct RequestInfo {
     /// Whether the path is below `/api/V/` or `/apis/G/V/`.
     pub is_resource: bool,
     /// The path, percent-decoded only in the parts below.
@@ -34,7 +34,7 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 
 impl RequestInfo {
     /// Reads a request's method, path and query.
-    pub fn parse(method: &Method, path: &str, query: &Query) -> Self {
+    pub(crate) fn parse(method: &Method, path: &str, query: &Query) -> Self {
         let mut info = Self { path: path.to_owned(), verb: plain_verb(method), ..Self::default() };
         let parts: Vec<String> = path
             .split('/')
@@ -94,14 +94,14 @@ impl RequestInfo {
     }
 
     /// Whether the answer is a stream that has no deadline.
-    pub fn is_long_running(&self, query: &Query) -> bool {
+    pub(crate) fn is_long_running(&self, query: &Query) -> bool {
         self.verb == "watch"
             || (self.subresource == "log" && query.flag("follow"))
             || matches!(self.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy")
     }
 
     /// Whether the request may change something.
-    pub fn is_mutating(&self) -> bool {
+    pub(crate) fn is_mutating(&self) -> bool {
         !matches!(self.verb, "get" | "list" | "watch" | "head" | "options")
     }
 }
@@ -132,11 +132,11 @@ fn resource_verb(method: &Method) -> &'static str {
 
 /// The query string of a request, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Query(Vec<(String, String)>);
+pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
     /// Splits and decodes a raw query string.
-    pub fn parse(raw: Option<&str>) -> Self {
+    pub(crate) fn parse(raw: Option<&str>) -> Self {
         let pairs = raw.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         Self(
             pairs
@@ -152,34 +152,34 @@ impl Query {
     }
 
     /// First value of a parameter.
-    pub fn get(&self, key: &str) -> Option<&str> {
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
     /// First value of a parameter, unless it is empty.
-    pub fn non_empty(&self, key: &str) -> Option<&str> {
+    pub(crate) fn non_empty(&self, key: &str) -> Option<&str> {
         self.get(key).filter(|value| !value.is_empty())
     }
 
     /// Every value of a parameter.
-    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
     /// Every pair, in order.
-    pub fn pairs(&self) -> &[(String, String)] {
+    pub(crate) fn pairs(&self) -> &[(String, String)] {
         &self.0
     }
 
     /// A boolean as upstream's conversion reads it: present is true unless `0` or `false`.
-    pub fn flag(&self, key: &str) -> bool {
+    pub(crate) fn flag(&self, key: &str) -> bool {
         self.get(key).is_some_and(|value| !matches!(value, "0" | "false" | "False" | "FALSE"))
     }
 }
 
 /// Undoes percent-encoding; in queries `+` is a space.
 pub(crate) fn decode_percent(text: &str, plus_is_space: bool) -> Cow<'_, str> {
-    if !text.contains('%') && !(plus_is_space && text.contains('+')) {
+    if !(text.contains('%') || plus_is_space && text.contains('+')) {
         return Cow::Borrowed(text);
     }
     let bytes = text.as_bytes();

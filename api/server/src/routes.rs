@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use api_machinery::{Status, kinds};
 use http::Response;
+use parking_lot::Mutex;
 
 use crate::body::{self, Body};
 use crate::discovery;
@@ -22,26 +23,29 @@ pub(crate) async fn route(
     }
     let info = &request.info;
     // `POST bindings` is the older spelling of `POST pods/NAME/binding`.
-    if info.group.is_empty() && info.resource == "bindings" && info.verb == "create" {
-        let (mut context, body) = context(server, request, "pods").await?;
-        context.info.subresource = "binding".to_owned();
-        return handlers::binding(&context, &body).await;
-    }
-    let plural = info.resource.clone();
+    let is_binding = info.group.is_empty() && info.resource == "bindings" && info.verb == "create";
+    let plural = if is_binding { "pods".to_owned() } else { info.resource.clone() };
     let (context, body) = context(server, request, &plural).await?;
-    let kind = context.kind;
-    let info = &context.info;
+    let outcome = if is_binding {
+        handlers::binding(&context, &body).await
+    } else {
+        resource(&context, &body).await
+    };
+    Ok(context.finish(outcome))
+}
+
+async fn resource(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
+    let (kind, info) = (context.kind, &context.info);
     if !kind.namespaced && !info.namespace.is_empty() && kind.plural != "namespaces" {
         return Err(Status::no_such_path());
     }
     let not_allowed = || Status::method_not_allowed(&kind.group_resource(), info.verb);
     if !info.subresource.is_empty() {
         let known = kind.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
-        // Only reads and creates of a subresource have another verb than their method.
         if !known.verbs.contains(&info.verb) {
             return Err(not_allowed());
         }
-        return subresource(&context, &body).await;
+        return subresource(context, body).await;
     }
     if !kind.verbs.contains(&info.verb) {
         return Err(not_allowed());
@@ -50,14 +54,14 @@ pub(crate) async fn route(
         return Err(not_allowed());
     }
     match info.verb {
-        "get" => handlers::get(&context).await,
-        "list" => handlers::list(&context).await,
-        "watch" => handlers::watch(&context).await,
-        "create" if info.name.is_empty() => handlers::create(&context, &body).await,
-        "update" => handlers::update(&context, &body, Subresource::None).await,
-        "patch" => handlers::patch(&context, &body, Subresource::None).await,
-        "delete" => handlers::delete(&context, &body).await,
-        "deletecollection" => handlers::delete_many(&context, &body).await,
+        "get" => handlers::get(context).await,
+        "list" => handlers::list(context).await,
+        "watch" => handlers::watch(context).await,
+        "create" if info.name.is_empty() => handlers::create(context, body).await,
+        "update" => handlers::update(context, body, Subresource::None).await,
+        "patch" => handlers::patch(context, body, Subresource::None).await,
+        "delete" => handlers::delete(context, body).await,
+        "deletecollection" => handlers::delete_many(context, body).await,
         _ => Err(not_allowed()),
     }
 }
@@ -84,7 +88,7 @@ async fn context(
     request: Admitted,
     plural: &str,
 ) -> Result<(Context, bytes::Bytes), Status> {
-    let Admitted { info, query, headers, body, user } = request;
+    let Admitted { info, query, headers, body } = request;
     let kind = kinds::find(&info.group, &info.version, plural).ok_or_else(Status::no_such_path)?;
     let offer = if info.verb == "watch" { Offer::Watch } else { Offer::Document };
     // Logs are plain text, whatever the client accepts.
@@ -93,7 +97,8 @@ async fn context(
         negotiated => negotiated?,
     };
     let body = if info.is_mutating() { body::collect(body).await? } else { bytes::Bytes::new() };
-    Ok((Context { server, info, query, headers, user, kind, accepted }, body))
+    let warnings = Mutex::default();
+    Ok((Context { server, info, query, headers, kind, accepted, warnings }, body))
 }
 
 async fn outside(server: &Server, request: &Admitted) -> Result<Response<Body>, Status> {

@@ -62,9 +62,8 @@ pub fn json_patch(target: &Value, patch: &[u8]) -> Result<Value, Status> {
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     let mut out = target.clone();
     json_patch::patch(&mut out, &operations).map_err(|error| {
-        Status::unprocessable(&format!(
-            "the server rejected our request due to an error in our request: {error}"
-        ))
+        Status::unprocessable("the server rejected our request due to an error in our request")
+            .with_cause("UnexpectedServerResponse", &error.to_string(), "")
     })?;
     Ok(out)
 }

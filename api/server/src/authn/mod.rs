@@ -9,7 +9,7 @@ use crate::config::TokenUser;
 
 /// An authenticated user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
+pub(crate) struct User {
     /// Name, for example `system:node:n1`.
     pub name: String,
     /// Id, may be empty.

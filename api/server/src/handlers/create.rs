@@ -9,7 +9,7 @@ use crate::registry;
 
 pub(crate) async fn create(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
     let dry_run = context.dry_run()?;
-    let (object, warnings) = context.decode_own(body)?;
+    let object = context.decode_own(body)?;
     let created = registry::create(&context.server, context.kind, object, dry_run).await?;
-    context.reply(201, &created, &warnings)
+    context.reply(201, &created)
 }

@@ -7,8 +7,8 @@ use api_machinery::{Object, Status, status};
 use http::Response;
 use serde_json::Value;
 
+use super::Context;
 use super::list::{filter, read};
-use super::{Context, add_warnings};
 use crate::body::Body;
 use crate::encoding;
 use crate::registry::{self, DeleteOptions, Deleted, PropagationPolicy};
@@ -36,7 +36,7 @@ pub(super) fn options(context: &Context, body: &[u8]) -> Result<DeleteOptions, S
         return Ok(options);
     }
     let expected = Expected { api_version: "v1", kind: "DeleteOptions" };
-    let (object, _) = context.decode(body, expected)?;
+    let object = context.decode(body, expected)?;
     read_options(&object, &mut options)?;
     Ok(options)
 }
@@ -84,9 +84,9 @@ pub(crate) async fn delete(context: &Context, body: &[u8]) -> Result<Response<Bo
     let deleted =
         registry::delete(&context.server, context.kind, (namespace, name), &options).await?;
     match deleted {
-        Deleted::Marked(object) => context.reply(200, &object, &[]),
+        Deleted::Marked(object) => context.reply(200, &object),
         Deleted::Gone(object) if RETURN_OBJECT.contains(&context.kind.kind) => {
-            context.reply(200, &object, &[])
+            context.reply(200, &object)
         }
         Deleted::Gone(object) => {
             let resource = context.kind.group_resource();
@@ -111,7 +111,5 @@ pub(crate) async fn delete_many(context: &Context, body: &[u8]) -> Result<Respon
             Err(status) => return Err(status),
         }
     }
-    let mut response = encoding::list(context.kind, &meta, &deleted, &context.accepted)?;
-    add_warnings(&mut response, &[]);
-    Ok(response)
+    encoding::list(context.kind, &meta, &deleted, &context.accepted)
 }

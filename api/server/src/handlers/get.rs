@@ -24,5 +24,5 @@ pub(crate) async fn get(context: &Context) -> Result<Response<Body>, Status> {
             found.ok_or_else(|| context.not_found())?.object()?
         }
     };
-    context.reply(200, &object, &[])
+    context.reply(200, &object)
 }

@@ -50,7 +50,7 @@ pub(super) fn parse_revision(text: &str) -> Result<Option<u64>, Status> {
             text,
             format!("strconv.ParseUint: parsing {text:?}: invalid syntax"),
         );
-        invalid_options(&error)
+        Status::bad_request(format!("invalid resource version: {error}"))
     })
 }
 

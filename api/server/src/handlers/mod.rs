@@ -18,8 +18,8 @@ use api_machinery::decode::{Encoding, Expected, FieldValidation};
 use api_machinery::{Object, ResourceInfo, Status, decode};
 use http::header::HeaderValue;
 use http::{HeaderMap, Response};
+use parking_lot::Mutex;
 
-use crate::authn::User;
 use crate::body::Body;
 use crate::encoding::{self, Accepted};
 use crate::request::{Query, RequestInfo};
@@ -52,9 +52,10 @@ pub(crate) struct Context {
     pub(crate) info: RequestInfo,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
-    pub(crate) user: User,
     pub(crate) kind: &'static ResourceInfo,
     pub(crate) accepted: Accepted,
+    /// What the client should know, whether its request succeeds or not.
+    pub(crate) warnings: Mutex<Vec<String>>,
 }
 
 impl Context {
@@ -109,24 +110,21 @@ impl Context {
             .unwrap_or_default()
     }
 
-    /// Decodes a body of some kind; warnings come back beside it.
-    pub(crate) fn decode(
-        &self,
-        body: &[u8],
-        expected: Expected<'_>,
-    ) -> Result<(Object, Vec<String>), Status> {
+    /// Decodes a body of some kind; its warnings are kept for the answer.
+    pub(crate) fn decode(&self, body: &[u8], expected: Expected<'_>) -> Result<Object, Status> {
         let decoded =
             decode::body(body, self.body_encoding()?, expected, self.field_validation()?)?;
-        Ok((decoded.object, decoded.warnings))
+        self.warn(decoded.warnings);
+        Ok(decoded.object)
     }
 
     /// Decodes a body of the resource's own kind, and fits its namespace and name to the URL.
-    pub(crate) fn decode_own(&self, body: &[u8]) -> Result<(Object, Vec<String>), Status> {
+    pub(crate) fn decode_own(&self, body: &[u8]) -> Result<Object, Status> {
         let api_version = self.kind.api_version();
         let expected = Expected { api_version: &api_version, kind: self.kind.kind };
-        let (mut object, warnings) = self.decode(body, expected)?;
+        let mut object = self.decode(body, expected)?;
         self.fit_to_url(&mut object)?;
-        Ok((object, warnings))
+        Ok(object)
     }
 
     /// What the URL says and the body does not is filled in; a contradiction is a 400.
@@ -136,9 +134,9 @@ impl Context {
             if object.namespace().is_empty() {
                 object.set_namespace(namespace);
             } else if object.namespace() != namespace {
-                return Err(Status::bad_request(format!(
-                    "the namespace of the provided object does not match the namespace sent on the request"
-                )));
+                return Err(Status::bad_request(
+                    "the namespace of the provided object does not match the namespace sent on the request",
+                ));
             }
         }
         if self.info.name.is_empty() {
@@ -156,21 +154,27 @@ impl Context {
         Ok(())
     }
 
-    /// Answers with an object and the warnings of its decoding.
-    pub(crate) fn reply(
-        &self,
-        code: u16,
-        object: &Object,
-        warnings: &[String],
-    ) -> Result<Response<Body>, Status> {
-        let mut response = encoding::object(code, self.kind, object, &self.accepted)?;
-        add_warnings(&mut response, warnings);
-        Ok(response)
+    /// Keeps warnings; a repeated attempt replaces those of the one before.
+    pub(crate) fn warn(&self, warnings: Vec<String>) {
+        *self.warnings.lock() = warnings;
+    }
+
+    /// Answers with an object.
+    pub(crate) fn reply(&self, code: u16, object: &Object) -> Result<Response<Body>, Status> {
+        encoding::object(code, self.kind, object, &self.accepted)
+    }
+
+    /// The response of a handler that ended, with the warnings of the request.
+    pub(crate) fn finish(&self, outcome: Result<Response<Body>, Status>) -> Response<Body> {
+        let mut response =
+            outcome.unwrap_or_else(|status| encoding::error(&status, &self.accepted));
+        add_warnings(&mut response, &self.warnings.lock());
+        response
     }
 }
 
 /// One `Warning: 299 - "…"` header each.
-pub(crate) fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
+fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
     for warning in warnings {
         let escaped = warning.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{escaped}\"")) {

@@ -1,11 +1,12 @@
 //! PATCH: JSON, merge and strategic merge. Server-side apply is refused until it exists.
 
-use api_machinery::decode::Expected;
+use api_machinery::decode::{Decoded, Expected, FieldValidation};
+use api_machinery::field::{Error, Path};
 use api_machinery::patch::{self, PatchType};
 use api_machinery::schema::TypeId;
+use api_machinery::status::Grouped;
 use api_machinery::{Object, Status, decode};
 use http::Response;
-use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::{Context, Subresource};
@@ -54,6 +55,21 @@ impl<'a> Patch<'a> {
     }
 }
 
+/// Fits a patched tree to its type. What does not fit is the patch's fault: upstream's 422.
+pub(super) fn fit(
+    patched: Value,
+    expected: Expected<'_>,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let text = patched.to_string();
+    decode::value(patched, expected, validation).map_err(|status| {
+        let marker = format!("cannot be handled as a {}: ", expected.kind);
+        let why = status.message.split_once(&marker).map_or(&*status.message, |(_, why)| why);
+        let error = Error::invalid(&Path::new("patch"), text, why);
+        Status::invalid(&Grouped::default(), "", &[error])
+    })
+}
+
 pub(crate) async fn patch(
     context: &Context,
     body: &[u8],
@@ -64,7 +80,6 @@ pub(crate) async fn patch(
     let patch = Patch::of(context, body)?;
     let api_version = context.kind.api_version();
     let expected = Expected { api_version: &api_version, kind: context.kind.kind };
-    let warnings = Mutex::new(Vec::new());
     let request = registry::Update {
         kind: context.kind,
         namespace: context.namespace(),
@@ -76,13 +91,13 @@ pub(crate) async fn patch(
     let change = |current: &Object| {
         let target = Value::Object(current.0.clone());
         let patched = patch.apply(context.kind.type_id(), &target)?;
-        let decoded = decode::value(patched, expected, validation)?;
-        *warnings.lock() = decoded.warnings;
+        let decoded = fit(patched, expected, validation)?;
+        context.warn(decoded.warnings);
         let mut object = decoded.object;
         context.fit_to_url(&mut object)?;
         Ok(object)
     };
     let updated = registry::update(&context.server, &request, change).await?;
     let updated = updated.ok_or_else(|| context.not_found())?;
-    context.reply(200, &updated, &warnings.into_inner())
+    context.reply(200, &updated)
 }

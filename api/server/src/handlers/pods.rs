@@ -14,7 +14,7 @@ use crate::registry::{self, DeleteOptions, Retry};
 /// `POST pods/NAME/binding`, `POST bindings`: a pod gets its node, once.
 pub(crate) async fn binding(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
     let dry_run = context.dry_run()?;
-    let (mut binding, _) = context.decode(body, Expected { api_version: "v1", kind: "Binding" })?;
+    let mut binding = context.decode(body, Expected { api_version: "v1", kind: "Binding" })?;
     context.fit_to_url(&mut binding)?;
     let (name, node) = (binding.name().to_owned(), binding.text(&["target", "name"]).to_owned());
     let kind = binding.text(&["target", "kind"]);
@@ -69,7 +69,7 @@ fn resource_binding() -> api_machinery::status::Grouped {
 
 /// `POST pods/NAME/eviction`: a deletion. There are no PodDisruptionBudgets yet that could forbid it.
 pub(crate) async fn eviction(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
-    let (mut eviction, _) =
+    let mut eviction =
         context.decode(body, Expected { api_version: "policy/v1", kind: "Eviction" })?;
     context.fit_to_url(&mut eviction)?;
     let mut options = DeleteOptions::default();

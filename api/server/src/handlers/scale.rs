@@ -4,12 +4,12 @@ use api_machinery::decode::Expected;
 use api_machinery::field::{Error, Path};
 use api_machinery::selector::{Labels, Operator};
 use api_machinery::status::Grouped;
-use api_machinery::{Object, Status, decode, kinds};
+use api_machinery::{Object, Status, kinds};
 use http::Response;
 use serde_json::{Value, json};
 
-use super::patch::Patch;
-use super::{Context, Subresource, add_warnings};
+use super::patch::{Patch, fit};
+use super::{Context, Subresource};
 use crate::body::Body;
 use crate::encoding::{self, Accepted, Transform};
 use crate::registry::{self, Retry};
@@ -69,26 +69,24 @@ fn selector_text(labels: &Labels) -> String {
     terms.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
 }
 
-fn reply(context: &Context, scale: &Value, warnings: &[String]) -> Result<Response<Body>, Status> {
+fn reply(context: &Context, scale: &Value) -> Result<Response<Body>, Status> {
     // A Scale has no columns of its own; clients that print it ask for the object.
     let accepted = Accepted { transform: Transform::None, ..context.accepted };
-    let mut response = encoding::value(200, scale, &accepted)?;
-    add_warnings(&mut response, warnings);
-    Ok(response)
+    encoding::value(200, scale, &accepted)
 }
 
 pub(crate) async fn get_scale(context: &Context) -> Result<Response<Body>, Status> {
     let found =
         context.server.storage.get(context.kind, context.namespace(), &context.info.name).await?;
     let found = found.ok_or_else(|| context.not_found())?;
-    reply(context, &scale_of(&found.object), &[])
+    reply(context, &scale_of(&found.object))
 }
 
 pub(crate) async fn update_scale(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
-    let (mut scale, warnings) = context.decode(body, SCALE)?;
+    let mut scale = context.decode(body, SCALE)?;
     context.fit_to_url(&mut scale)?;
     let retry = if scale.resource_version().is_empty() { Retry::Always } else { Retry::Never };
-    write(context, retry, &warnings, |_| Ok(scale.clone())).await
+    write(context, retry, |_| Ok(scale.clone())).await
 }
 
 pub(crate) async fn patch_scale(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
@@ -96,9 +94,9 @@ pub(crate) async fn patch_scale(context: &Context, body: &[u8]) -> Result<Respon
     let validation = context.field_validation()?;
     let type_id = kinds::type_of(SCALE.api_version, SCALE.kind)
         .ok_or_else(|| Status::internal("no schema for Scale"))?;
-    write(context, Retry::Always, &[], |workload: &Object| {
+    write(context, Retry::Always, |workload: &Object| {
         let patched = patch.apply(type_id, &scale_of(workload))?;
-        Ok(decode::value(patched, SCALE, validation)?.object)
+        Ok(fit(patched, SCALE, validation)?.object)
     })
     .await
 }
@@ -106,7 +104,6 @@ pub(crate) async fn patch_scale(context: &Context, body: &[u8]) -> Result<Respon
 async fn write(
     context: &Context,
     retry: Retry,
-    warnings: &[String],
     scale: impl Fn(&Object) -> Result<Object, Status>,
 ) -> Result<Response<Body>, Status> {
     let request = registry::Update {
@@ -137,5 +134,5 @@ async fn write(
     };
     let updated = registry::update(&context.server, &request, change).await?;
     let updated = updated.ok_or_else(|| context.not_found())?;
-    reply(context, &scale_of(&updated), warnings)
+    reply(context, &scale_of(&updated))
 }

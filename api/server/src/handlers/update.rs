@@ -13,7 +13,7 @@ pub(crate) async fn update(
     subresource: Subresource,
 ) -> Result<Response<Body>, Status> {
     let dry_run = context.dry_run()?;
-    let (object, warnings) = context.decode_own(body)?;
+    let object = context.decode_own(body)?;
     // Without a resourceVersion the client wants to win, whatever is there now.
     let retry = if object.resource_version().is_empty() { Retry::Always } else { Retry::Never };
     let request = registry::Update {
@@ -27,10 +27,10 @@ pub(crate) async fn update(
     let outcome =
         registry::update(&context.server, &request, |_: &Object| Ok(object.clone())).await?;
     match outcome {
-        Some(updated) => context.reply(200, &updated, &warnings),
+        Some(updated) => context.reply(200, &updated),
         None if context.kind.create_on_update && subresource == Subresource::None => {
             let created = registry::create(&context.server, context.kind, object, dry_run).await?;
-            context.reply(201, &created, &warnings)
+            context.reply(201, &created)
         }
         None => Err(context.not_found()),
     }

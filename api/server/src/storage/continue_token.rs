@@ -36,7 +36,9 @@ pub(crate) fn encode(prefix: &str, last_key: &str, revision: Option<u64>) -> Str
 
 /// Reads a token for a list of the keys below `prefix`.
 pub(crate) fn decode(prefix: &str, token: &str) -> Result<Token, Status> {
-    let invalid = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
+    let invalid = |why: &str| {
+        Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+    };
     let json = URL_SAFE_NO_PAD
         .decode(token.trim_end_matches('='))
         .map_err(|error| invalid(&error.to_string()))?;
@@ -56,7 +58,9 @@ pub(crate) fn decode(prefix: &str, token: &str) -> Result<Token, Status> {
         -1 => None,
         rv if rv > 0 => Some(super::unsigned(rv)),
         _ => {
-            return Err(invalid("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
+            return Err(invalid(
+                "incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+            ));
         }
     };
     Ok(Token { revision, start: format!("{prefix}{start}") })

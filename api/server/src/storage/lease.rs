@@ -21,11 +21,12 @@ impl Shared {
     /// A lease that lives for at least [`EVENT_TTL`].
     pub(super) async fn id(&self, client: &Client) -> Result<i64, Status> {
         let mut slot = self.0.lock().await;
-        if let Some(current) = slot.as_mut() {
-            if current.until > Instant::now() && current.objects < LEASE_OBJECTS_MAX {
-                current.objects += 1;
-                return Ok(current.id);
-            }
+        if let Some(current) = slot.as_mut()
+            && current.until > Instant::now()
+            && current.objects < LEASE_OBJECTS_MAX
+        {
+            current.objects += 1;
+            return Ok(current.id);
         }
         // Objects attached late must still live for the whole time to live.
         let ttl = (EVENT_TTL + LEASE_REUSE).as_secs();

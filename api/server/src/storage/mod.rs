@@ -9,6 +9,7 @@
 pub(crate) mod compaction;
 pub(crate) mod continue_token;
 mod lease;
+mod progress;
 mod revision;
 
 use std::sync::Arc;

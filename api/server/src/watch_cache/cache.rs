@@ -195,7 +195,8 @@ impl Cache {
     }
 
     /// Watches that are running.
-    pub(crate) fn watcher_count(&self) -> usize {
+    #[cfg(test)]
+    fn watcher_count(&self) -> usize {
         self.inner.read().watchers.len()
     }
 

@@ -15,8 +15,6 @@ use crate::storage;
 pub(crate) struct Version {
     /// Key in the store.
     pub(crate) key: Box<str>,
-    /// Revision that wrote it.
-    pub(crate) revision: u64,
     /// What selectors look at.
     pub(crate) header: Header,
     /// The object's JSON with its resourceVersion.
@@ -31,7 +29,6 @@ impl Version {
         let key = String::from_utf8_lossy(&raw.key).into_owned().into_boxed_str();
         Ok(Self {
             key,
-            revision: raw.revision,
             header: Header::of(info, &object),
             json: Bytes::from(object.to_json()),
             message: OnceLock::new(),
@@ -58,7 +55,6 @@ impl Version {
     pub(crate) fn at(&self, revision: u64) -> Self {
         Self {
             key: self.key.clone(),
-            revision,
             header: self.header.clone(),
             json: Bytes::from(with_resource_version(&self.json, revision)),
             message: OnceLock::new(),

@@ -1,6 +1,7 @@
 //! Fills the caches from the store and keeps them up to date with one watch.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,7 +36,7 @@ pub(crate) async fn run(storage: Arc<Storage>, caches: Arc<Caches>, shutdown: Ca
     }
 }
 
-async fn fill_and_follow(storage: &Storage, caches: &Caches) -> Result<(), Error> {
+async fn fill_and_follow(storage: &Arc<Storage>, caches: &Caches) -> Result<(), Error> {
     // All resources are read at one revision, so that one watch continues all of them.
     let first = storage.page(&storage.root(), "", 1, 0).await?;
     let revision = first.revision;
@@ -46,6 +47,8 @@ async fn fill_and_follow(storage: &Storage, caches: &Caches) -> Result<(), Error
     caches.revision.send_replace(revision);
     tracing::info!(revision, "watch caches filled");
 
+    let reliable = storage.has_reliable_progress().await;
+    caches.progress_is_free.store(reliable, Ordering::Relaxed);
     let root = storage.root();
     let prefixes: Vec<(String, &Arc<Cache>)> =
         caches.all().iter().map(|cache| (storage.prefix(cache.info(), ""), cache)).collect();
@@ -54,13 +57,18 @@ async fn fill_and_follow(storage: &Storage, caches: &Caches) -> Result<(), Error
         key: Bytes::from(root),
         start_revision: storage::signed(revision + 1),
         prev_kv: false,
-        progress_notify: true,
+        progress_notify: reliable,
     });
     loop {
         let batch = tokio::select! {
             batch = watch.next() => batch,
             () = caches.progress_wanted.notified() => {
-                watch.request_progress();
+                if reliable {
+                    watch.request_progress();
+                } else {
+                    let storage = storage.clone();
+                    tokio::spawn(async move { storage.make_progress().await });
+                }
                 continue;
             }
         };

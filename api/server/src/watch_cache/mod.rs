@@ -17,6 +17,7 @@ mod feed;
 mod filter;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use api_machinery::{ResourceInfo, Status, kinds};
 use tokio::sync::{Notify, watch};
@@ -36,13 +37,20 @@ pub(crate) struct Caches {
     /// Every event up to here is in the caches; 0 before the first fill.
     revision: watch::Sender<u64>,
     progress_wanted: Notify,
+    /// Whether asking the store for its progress costs no more than a question.
+    progress_is_free: AtomicBool,
 }
 
 impl Caches {
     /// Empty caches of every kind.
     pub(crate) fn new() -> Arc<Self> {
         let all = kinds::all().iter().map(|info| Arc::new(Cache::new(info))).collect();
-        Arc::new(Self { all, revision: watch::Sender::new(0), progress_wanted: Notify::new() })
+        Arc::new(Self {
+            all,
+            revision: watch::Sender::new(0),
+            progress_wanted: Notify::new(),
+            progress_is_free: AtomicBool::new(false),
+        })
     }
 
     /// The cache of a resource.
@@ -83,7 +91,9 @@ impl Caches {
                 }
             }
         };
-        self.progress_wanted.notify_one();
+        if self.progress_is_free.load(Ordering::Relaxed) {
+            self.progress_wanted.notify_one();
+        }
         match tokio::time::timeout(FRESH_WAIT, waiting).await {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => {

@@ -1,0 +1,368 @@
+//! The API from outside, over HTTPS, on a real store.
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
+#![expect(clippy::panic, reason = "a failed helper is a failed test")]
+
+mod support;
+
+use api_machinery::protobuf;
+use serde_json::{Value, json};
+use support::{Cluster, cluster};
+
+const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+fn config_map(name: &str, label: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": name, "labels": {"l": label}}, "data": {"a": "b"},
+    })
+}
+
+fn deployment(name: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+        "spec": {
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "c", "image": "i"}]},
+            },
+        },
+    })
+}
+
+async fn pod(cluster: &Cluster, name: &str) -> Value {
+    cluster
+        .post(
+            "/api/v1/namespaces/default/serviceaccounts",
+            &json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}),
+        )
+        .await;
+    let tree = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    });
+    let created = cluster.post(PODS, &tree).await;
+    assert_eq!(created.code, 201, "{}", created.message());
+    created.json()
+}
+
+#[tokio::test]
+async fn writes_follow_upstreams_rules_for_versions() {
+    let Some(cluster) = cluster().await else { return };
+    let created = cluster.post(DEPLOYMENTS, &deployment("web")).await;
+    assert_eq!(created.code, 201, "{}", created.message());
+    let first = created.json();
+    assert_eq!(first["metadata"]["generation"], 1);
+    assert_eq!(first["spec"]["replicas"], 1, "defaults are applied");
+    let at = format!("{DEPLOYMENTS}/web");
+
+    let again = cluster.post(DEPLOYMENTS, &deployment("web")).await;
+    assert_eq!(again.message(), "deployments.apps \"web\" already exists");
+
+    // A change of the spec counts; one of nothing writes nothing.
+    let scaled = cluster.merge(&at, &json!({"spec": {"replicas": 3}})).await.json();
+    assert_eq!(scaled["metadata"]["generation"], 2);
+    let same = cluster.merge(&at, &json!({"spec": {"replicas": 3}})).await.json();
+    assert_eq!(same["metadata"]["resourceVersion"], scaled["metadata"]["resourceVersion"]);
+
+    // The first version is no longer the newest.
+    let stale = cluster.put(&at, &first).await;
+    assert_eq!((stale.code, stale.json()["reason"].clone()), (409, json!("Conflict")));
+    assert_eq!(
+        stale.message(),
+        "Operation cannot be fulfilled on deployments.apps \"web\": the object has been modified; please apply your changes to the latest version and try again"
+    );
+
+    // The status has its own door, and does not change the spec.
+    let status = json!({"spec": {"replicas": 9}, "status": {"replicas": 3}});
+    let patched = cluster.merge(&format!("{at}/status"), &status).await.json();
+    assert_eq!(
+        (&patched["spec"]["replicas"], &patched["status"]["replicas"]),
+        (&json!(3), &json!(3))
+    );
+
+    let scale =
+        cluster.merge(&format!("{at}/scale"), &json!({"spec": {"replicas": 5}})).await.json();
+    assert_eq!(scale["kind"], "Scale");
+    assert_eq!(scale["status"], json!({"replicas": 3, "selector": "app=web"}));
+    assert_eq!(cluster.get(&at).await.json()["spec"]["replicas"], 5);
+
+    let dry = cluster.merge(&format!("{at}?dryRun=All"), &json!({"spec": {"replicas": 7}})).await;
+    assert_eq!(dry.json()["spec"]["replicas"], 7);
+    assert_eq!(cluster.get(&at).await.json()["spec"]["replicas"], 5, "a dry run keeps nothing");
+
+    let gone = cluster.delete(&at).await.json();
+    assert_eq!(
+        (&gone["status"], &gone["details"]["kind"]),
+        (&json!("Success"), &json!("deployments"))
+    );
+    assert_eq!(cluster.get(&at).await.code, 404);
+}
+
+#[tokio::test]
+async fn watches_tell_every_change_once_and_in_order() {
+    let Some(mut cluster) = cluster().await else { return };
+    cluster.post(CONFIG_MAPS, &config_map("a", "red")).await;
+    let mut all = cluster.watch(&format!("{CONFIG_MAPS}?watch=1")).await;
+    let mut red = cluster
+        .watch(&format!("{CONFIG_MAPS}?watch=1&labelSelector=l%3Dred&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"))
+        .await;
+    assert_eq!(all.told().await, "ADDED a");
+    assert_eq!(red.told().await, "ADDED a");
+    let mark = red.next().await.unwrap();
+    assert_eq!(mark["type"], "BOOKMARK");
+    assert_eq!(mark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+
+    let start = cluster.get(CONFIG_MAPS).await.json()["metadata"]["resourceVersion"].clone();
+    cluster.post(CONFIG_MAPS, &config_map("b", "blue")).await;
+    cluster
+        .merge(&format!("{CONFIG_MAPS}/a"), &json!({"metadata": {"labels": {"l": "blue"}}}))
+        .await;
+    cluster
+        .merge(&format!("{CONFIG_MAPS}/b"), &json!({"metadata": {"labels": {"l": "red"}}}))
+        .await;
+    cluster.delete(&format!("{CONFIG_MAPS}/b")).await;
+    for wanted in ["ADDED b", "MODIFIED a", "MODIFIED b", "DELETED b"] {
+        assert_eq!(all.told().await, wanted);
+    }
+    // What leaves the selection is deleted for the watcher, what enters it is new.
+    for wanted in ["DELETED a", "ADDED b", "DELETED b"] {
+        assert_eq!(red.told().await, wanted);
+    }
+    // A client that comes back gets what it missed, and a clean end at its timeout.
+    let version = start.as_str().unwrap();
+    let mut back = cluster
+        .watch(&format!("{CONFIG_MAPS}?watch=1&resourceVersion={version}&timeoutSeconds=1"))
+        .await;
+    for wanted in ["ADDED b", "MODIFIED a", "MODIFIED b", "DELETED b"] {
+        assert_eq!(back.told().await, wanted);
+    }
+    assert!(back.next().await.is_none());
+
+    // A server that started later has no memory of what was before.
+    cluster.move_to_another_server().await;
+    let mut old = cluster.watch(&format!("{CONFIG_MAPS}?watch=1&resourceVersion=1")).await;
+    let error = old.next().await.unwrap();
+    assert_eq!(error["type"], "ERROR");
+    assert_eq!(
+        (&error["object"]["code"], &error["object"]["reason"]),
+        (&json!(410), &json!("Expired"))
+    );
+}
+
+#[tokio::test]
+async fn lists_are_paged_at_one_revision() {
+    let Some(cluster) = cluster().await else { return };
+    for name in ["a", "b", "c", "d", "e"] {
+        cluster.post(CONFIG_MAPS, &config_map(name, "x")).await;
+    }
+    let names = |list: &Value| -> Vec<String> {
+        let items = list["items"].as_array().unwrap();
+        items.iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let first = cluster.get(&format!("{CONFIG_MAPS}?limit=2")).await.json();
+    assert_eq!(names(&first), ["a", "b"]);
+    assert_eq!(first["metadata"]["remainingItemCount"], 3);
+    cluster.delete(&format!("{CONFIG_MAPS}/d")).await;
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let second = cluster.get(&format!("{CONFIG_MAPS}?limit=2&continue={token}")).await.json();
+    assert_eq!(names(&second), ["c", "d"], "the second page is of the first one's revision");
+    assert_eq!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    let token = second["metadata"]["continue"].as_str().unwrap();
+    let last = cluster.get(&format!("{CONFIG_MAPS}?limit=2&continue={token}")).await.json();
+    assert_eq!(names(&last), ["e"]);
+    assert!(last["metadata"].get("continue").is_none());
+
+    assert_eq!(names(&cluster.get(CONFIG_MAPS).await.json()), ["a", "b", "c", "e"]);
+    let by_field = cluster.get(&format!("{CONFIG_MAPS}?fieldSelector=metadata.name%3Dc")).await;
+    assert_eq!(names(&by_field.json()), ["c"]);
+    let exact =
+        cluster.get(&format!("{CONFIG_MAPS}?resourceVersionMatch=Exact&resourceVersion=0")).await;
+    assert_eq!(exact.code, 422);
+    let ahead = cluster.get(&format!("{CONFIG_MAPS}?resourceVersion=999999")).await;
+    assert_eq!((ahead.code, ahead.json()["reason"].clone()), (504, json!("Timeout")));
+}
+
+#[tokio::test]
+async fn protobuf_goes_in_and_out() {
+    let Some(cluster) = cluster().await else { return };
+    let body = protobuf::encode(&config_map("p", "x")).unwrap();
+    let media = ("accept", "application/vnd.kubernetes.protobuf,application/json");
+    let headers = [("content-type", protobuf::MEDIA_TYPE), media];
+    let created = cluster.call("POST", CONFIG_MAPS, &headers, body).await;
+    assert_eq!(created.code, 201);
+    assert_eq!(created.headers["content-type"], protobuf::MEDIA_TYPE);
+    let object = protobuf::decode(&created.bytes).unwrap();
+    assert_eq!((object.name(), object.text(&["data", "a"])), ("p", "b"));
+
+    let listed = cluster.call("GET", CONFIG_MAPS, &[media], "").await;
+    let list = protobuf::decode(&listed.bytes).unwrap();
+    assert_eq!(list.kind(), "ConfigMapList");
+    let missing = cluster.call("GET", &format!("{CONFIG_MAPS}/nope"), &[media], "").await;
+    assert_eq!(missing.code, 404);
+    assert_eq!(protobuf::decode(&missing.bytes).unwrap().text(&["reason"]), "NotFound");
+    let watched = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1");
+    let watch = cluster.call("GET", &watched, &[media], "").await;
+    assert_eq!(watch.headers["content-type"], protobuf::WATCH_MEDIA_TYPE);
+    let length = u32::from_be_bytes(watch.bytes[..4].try_into().unwrap());
+    assert_eq!(length as usize, watch.bytes.len() - 4, "one frame of the length it names");
+}
+
+#[tokio::test]
+async fn pods_are_bound_once_and_go_with_their_grace() {
+    let Some(cluster) = cluster().await else { return };
+    let made = pod(&cluster, "p").await;
+    assert_eq!(made["spec"]["serviceAccountName"], "default");
+    let at = format!("{PODS}/p");
+    let binding = json!({
+        "apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": "n1"},
+    });
+    let bound = cluster.post(&format!("{at}/binding"), &binding).await;
+    assert_eq!((bound.code, bound.json()["status"].clone()), (201, json!("Success")));
+    let twice = cluster.post(&format!("{at}/binding"), &binding).await;
+    assert_eq!(twice.code, 409, "{}", twice.message());
+
+    let going = cluster.delete(&at).await.json();
+    assert_eq!(going["metadata"]["deletionGracePeriodSeconds"], 30);
+    assert_eq!(cluster.get(&at).await.code, 200);
+    let wrong = json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0,
+        "preconditions": {"uid": "other"}});
+    let headers = [("content-type", "application/json")];
+    let refused = cluster.call("DELETE", &at, &headers, wrong.to_string()).await;
+    assert_eq!(refused.code, 409);
+    assert_eq!(cluster.delete(&format!("{at}?gracePeriodSeconds=0")).await.code, 200);
+    assert_eq!(cluster.get(&at).await.code, 404);
+
+    pod(&cluster, "unbound").await;
+    cluster.delete(&format!("{PODS}/unbound")).await;
+    assert_eq!(cluster.get(&format!("{PODS}/unbound")).await.code, 404);
+}
+
+#[tokio::test]
+async fn finalizers_and_namespaces_hold_back_deletion() {
+    let Some(cluster) = cluster().await else { return };
+    let mut held = config_map("held", "x");
+    held["metadata"]["finalizers"] = json!(["example.com/wait"]);
+    cluster.post(CONFIG_MAPS, &held).await;
+    let at = format!("{CONFIG_MAPS}/held");
+    assert!(cluster.delete(&at).await.json()["metadata"]["deletionTimestamp"].is_string());
+    assert_eq!(cluster.get(&at).await.code, 200);
+    cluster.merge(&at, &json!({"metadata": {"finalizers": null}})).await;
+    assert_eq!(cluster.get(&at).await.code, 404, "the last finalizer was all that held it");
+
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}});
+    assert_eq!(cluster.post("/api/v1/namespaces", &namespace).await.code, 201);
+    let going = cluster.delete("/api/v1/namespaces/n").await.json();
+    assert_eq!(going["status"]["phase"], "Terminating");
+    let refused = cluster.post("/api/v1/namespaces/n/configmaps", &config_map("late", "x")).await;
+    assert_eq!(refused.code, 403);
+    assert_eq!(refused.json()["details"]["causes"][0]["reason"], "NamespaceTerminating");
+    let mut done = going.clone();
+    done["spec"]["finalizers"] = json!([]);
+    assert_eq!(cluster.put("/api/v1/namespaces/n/finalize", &done).await.code, 200);
+    assert_eq!(cluster.get("/api/v1/namespaces/n").await.code, 404);
+    assert_eq!(cluster.delete("/api/v1/namespaces/default").await.code, 403);
+}
+
+#[tokio::test]
+async fn services_get_addresses_and_give_them_back() {
+    let Some(cluster) = cluster().await else { return };
+    let services = "/api/v1/namespaces/default/services";
+    let service = |name: &str, ip: Option<&str>| {
+        let mut tree = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"type": "NodePort", "ports": [{"port": 80}]},
+        });
+        if let Some(ip) = ip {
+            tree["spec"]["clusterIP"] = ip.into();
+        }
+        tree
+    };
+    let made = cluster.post(services, &service("a", None)).await.json();
+    let ip = made["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    assert!(ip.starts_with("10.96.0."));
+    assert!(made["spec"]["ports"][0]["nodePort"].as_u64().is_some_and(|port| port >= 30000));
+    let taken = cluster.post(services, &service("b", Some(&ip))).await;
+    assert_eq!(taken.code, 422);
+    assert!(taken.message().contains("provided IP is already allocated"), "{}", taken.message());
+    cluster.delete(&format!("{services}/a")).await;
+    assert_eq!(cluster.post(services, &service("b", Some(&ip))).await.code, 201);
+}
+
+#[tokio::test]
+async fn refusals_have_upstreams_words() {
+    let Some(cluster) = cluster().await else { return };
+    let jane = ("authorization", "Bearer jane-token");
+    let refused = cluster.call("GET", PODS, &[jane], "").await;
+    assert_eq!(refused.code, 403);
+    assert_eq!(
+        refused.message(),
+        "pods is forbidden: User \"jane\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""
+    );
+    let unknown = cluster.call("GET", PODS, &[("authorization", "Bearer wrong")], "").await;
+    assert_eq!(unknown.code, 401);
+    let nobody = ("authorization", "");
+    assert_eq!(cluster.call("GET", PODS, &[nobody], "").await.code, 403);
+    assert_eq!(cluster.call("GET", "/readyz", &[nobody], "").await.code, 200);
+
+    let html = cluster.call("GET", PODS, &[("accept", "text/html")], "").await;
+    assert_eq!(html.code, 406);
+    let text = [("content-type", "text/plain")];
+    assert_eq!(cluster.call("POST", CONFIG_MAPS, &text, "x").await.code, 415);
+    let apply = [("content-type", "application/apply-patch+yaml")];
+    let path = format!("{CONFIG_MAPS}/x?fieldManager=m");
+    assert_eq!(cluster.call("PATCH", &path, &apply, "{}").await.code, 415);
+    let json_type = [("content-type", "application/json")];
+    let large =
+        cluster.call("POST", CONFIG_MAPS, &json_type, vec![b' '; 3 * 1024 * 1024 + 1]).await;
+    assert_eq!(
+        (large.code, large.message()),
+        (413, "Request entity too large: limit is 3145728".into())
+    );
+    assert_eq!(cluster.get("/api/v1/nonsense").await.code, 404);
+    assert_eq!(
+        cluster.post("/api/v1/namespaces/none/configmaps", &config_map("x", "y")).await.message(),
+        "namespaces \"none\" not found"
+    );
+
+    let mut misspelt = config_map("w", "x");
+    misspelt["dataa"] = json!({});
+    let warned = cluster.post(CONFIG_MAPS, &misspelt).await;
+    assert_eq!(warned.headers["warning"], "299 - \"unknown field \\\"dataa\\\"\"");
+    let strict = cluster.post(&format!("{CONFIG_MAPS}?fieldValidation=Strict"), &misspelt).await;
+    assert_eq!(strict.code, 400);
+    assert!(strict.message().ends_with("strict decoding error: unknown field \"dataa\""));
+}
+
+#[tokio::test]
+async fn tables_and_discovery_are_negotiated() {
+    let Some(cluster) = cluster().await else { return };
+    pod(&cluster, "p").await;
+    let table = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
+    let tree = cluster.call("GET", PODS, &[table], "").await.json();
+    assert_eq!(tree["kind"], "Table");
+    assert_eq!(tree["rows"][0]["cells"][0], "p");
+    assert_eq!(tree["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    let partial = ("accept", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io");
+    let tree = cluster.call("GET", PODS, &[partial], "").await.json();
+    assert_eq!(tree["kind"], "PartialObjectMetadataList");
+
+    let v2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let aggregated = cluster.call("GET", "/apis", &[("accept", v2)], "").await;
+    assert_eq!(aggregated.headers["content-type"], v2);
+    let tag = aggregated.headers["etag"].to_str().unwrap();
+    let held = [("accept", v2), ("if-none-match", tag)];
+    assert_eq!(cluster.call("GET", "/apis", &held, "").await.code, 304);
+    for path in ["/apis", "/apis/", "/apis/apps", "/apis/apps/", "/apis/apps/v1", "/api/v1"] {
+        assert_eq!(cluster.get(path).await.code, 200, "{path}");
+    }
+    let index = cluster.get("/openapi/v3").await.json();
+    let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
+    let document = cluster.get(&url).await;
+    assert_eq!(document.headers["cache-control"], "public, immutable");
+    assert_eq!(cluster.get("/openapi/v3/apis/apps/v1?hash=other").await.code, 301);
+}

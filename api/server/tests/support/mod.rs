@@ -1,0 +1,266 @@
+//! A server in this process on a store of its own, and a plain HTTPS client.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_server::{Config, Identity, KubeletConfig, Mode, Running, ServiceRange, StoreConfig};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+
+/// How long anything here may take.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const ADMIN: &str = "admin-token";
+
+/// The store: an etcd whose binary `ORLOP_TEST_ETCD` names.
+struct Store {
+    child: Child,
+    endpoint: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Store {
+    fn start() -> Option<Self> {
+        let Some(binary) = std::env::var_os("ORLOP_TEST_ETCD") else {
+            eprintln!("SKIPPED: ORLOP_TEST_ETCD does not name an etcd binary");
+            return None;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let client = format!("http://127.0.0.1:{}", free_port());
+        let peer = format!("http://127.0.0.1:{}", free_port());
+        let child = Command::new(binary)
+            .args(["--name", "one", "--log-level", "error", "--data-dir"])
+            .arg(dir.path().join("data"))
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("one={peer}")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Some(Self { child, endpoint: client, _dir: dir })
+    }
+}
+
+/// A running server with its store.
+pub(crate) struct Cluster {
+    pub(crate) running: Running,
+    config: Config,
+    shutdown: CancellationToken,
+    tls: Arc<ClientConfig>,
+    _store: Store,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// Starts both and waits until the server is ready; `None` when there is no store to be had.
+pub(crate) async fn cluster() -> Option<Cluster> {
+    let store = Store::start()?;
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let user = |name: &str, groups: &[&str]| api_server::TokenUser {
+        name: name.to_owned(),
+        uid: String::new(),
+        groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+    };
+    let config = Config {
+        store: StoreConfig {
+            endpoints: vec![store.endpoint.clone()],
+            ca: None,
+            identity: None,
+            prefix: "/registry".to_owned(),
+        },
+        listen: "127.0.0.1:0".parse().unwrap(),
+        advertise: "127.0.0.1".parse().unwrap(),
+        serving: Identity {
+            certificate: made.cert.pem().into_bytes(),
+            key: made.signing_key.serialize_pem().into_bytes(),
+        },
+        client_ca: None,
+        tokens: [
+            (ADMIN.to_owned(), user("admin", &["system:masters"])),
+            ("jane-token".to_owned(), user("jane", &[])),
+        ]
+        .into(),
+        kubelet: KubeletConfig::default(),
+        service_range: ServiceRange::parse("10.96.0.0/24").unwrap(),
+        node_ports: (30000, 30099),
+        authorization: Mode::MastersOnly,
+        readonly_inflight_max: 100,
+        mutating_inflight_max: 100,
+        anonymous: true,
+    };
+    let shutdown = CancellationToken::new();
+    let running = api_server::start(config.clone(), shutdown.clone()).await.unwrap();
+    let cluster = Cluster { running, config, shutdown, tls: Arc::new(tls), _store: store };
+    cluster.wait_until_ready().await;
+    Some(cluster)
+}
+
+impl Cluster {
+    /// A second server on the same store; requests go to it from now on.
+    pub(crate) async fn move_to_another_server(&mut self) {
+        let config = self.config.clone();
+        self.running = api_server::start(config, self.shutdown.clone()).await.unwrap();
+        self.wait_until_ready().await;
+    }
+
+    async fn wait_until_ready(&self) {
+        let cluster = self;
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let ready = cluster.get("/readyz").await.code == 200;
+            let done =
+                cluster.get("/api/v1/namespaces/default/services/kubernetes").await.code == 200;
+            if ready && done {
+                return;
+            }
+            assert!(Instant::now() < until, "the server does not become ready");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// An answer, read to its end.
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes)
+            .unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&self.bytes)))
+    }
+
+    pub(crate) fn message(&self) -> String {
+        self.json()["message"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Cluster {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        let stream = tokio::net::TcpStream::connect(self.running.address).await.unwrap();
+        let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
+        let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        tokio::time::timeout(DEADLINE, sender.send_request(request)).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path).header("host", "orlop");
+        if !headers.iter().any(|(name, _)| *name == "authorization") {
+            request = request.header("authorization", format!("Bearer {ADMIN}"));
+        }
+        for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
+            request = request.header(*name, *value);
+        }
+        let response = self.send(request.body(Full::new(body.into())).unwrap()).await;
+        let (parts, body) = response.into_parts();
+        let bytes = tokio::time::timeout(DEADLINE, body.collect()).await.unwrap().unwrap();
+        Answer { code: parts.status.as_u16(), headers: parts.headers, bytes: bytes.to_bytes() }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, &[], "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, tree: &Value) -> Answer {
+        self.call("POST", path, &[("content-type", "application/json")], tree.to_string()).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, tree: &Value) -> Answer {
+        self.call("PUT", path, &[("content-type", "application/json")], tree.to_string()).await
+    }
+
+    pub(crate) async fn merge(&self, path: &str, tree: &Value) -> Answer {
+        let headers = [("content-type", "application/merge-patch+json")];
+        self.call("PATCH", path, &headers, tree.to_string()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.call("DELETE", path, &[], "").await
+    }
+
+    /// Starts a watch.
+    pub(crate) async fn watch(&self, path: &str) -> Events {
+        let request = Request::get(path)
+            .header("host", "orlop")
+            .header("authorization", format!("Bearer {ADMIN}"))
+            .body(Full::new(Bytes::new()))
+            .unwrap();
+        let response = self.send(request).await;
+        assert_eq!(response.status(), 200);
+        Events { body: response.into_body(), read: Vec::new() }
+    }
+}
+
+/// The events of a JSON watch.
+pub(crate) struct Events {
+    body: Incoming,
+    read: Vec<u8>,
+}
+
+impl Events {
+    /// The next event; `None` when the stream ends.
+    pub(crate) async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            let frame = tokio::time::timeout(DEADLINE, self.body.frame()).await.unwrap();
+            match frame {
+                None => return None,
+                Some(frame) => self.read.extend(frame.unwrap().into_data().unwrap()),
+            }
+        }
+    }
+
+    /// The next event as `TYPE name`.
+    pub(crate) async fn told(&mut self) -> String {
+        let event = self.next().await.unwrap();
+        let name = event["object"]["metadata"]["name"].as_str().unwrap_or("-");
+        format!("{} {name}", event["type"].as_str().unwrap())
+    }
+}
