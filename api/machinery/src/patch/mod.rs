@@ -61,9 +61,9 @@ pub fn json_patch(target: &Value, patch: &[u8]) -> Result<Value, Status> {
     let operations: json_patch::Patch = serde_json::from_value(Value::Array(operations))
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     let mut out = target.clone();
-    json_patch::patch(&mut out, &operations).map_err(|error| {
+    // Upstream does not say which operation failed either.
+    json_patch::patch(&mut out, &operations).map_err(|_| {
         Status::unprocessable("the server rejected our request due to an error in our request")
-            .with_cause("UnexpectedServerResponse", &error.to_string(), "")
     })?;
     Ok(out)
 }
