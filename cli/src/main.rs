@@ -58,6 +58,16 @@ enum Command {
     /// Give container images to the nodes, while there is no registry
     #[command(subcommand)]
     Image(image::ImageCommand),
+    /// Run a store member, an equivalent of etcd, with etcd's own flags
+    ///
+    /// Example: `orlop store --data-dir /srv/store`, then `etcdctl put a b`.
+    Store(Box<store_server::Flags>),
+    /// Run a Kubernetes API server, with kube-apiserver's flags
+    Apiserver(Box<api_server::Flags>),
+    /// Run the controllers, with kube-controller-manager's flags
+    ControllerManager(Box<api_controllers::Flags>),
+    /// Run the scheduler, with kube-scheduler's flags
+    Scheduler(Box<api_scheduler::Flags>),
     /// Run a node agent, with the kubelet's flags where it has them
     Node(Box<node_agent::Flags>),
     /// Measure a store, ours or any other that speaks etcd's v3 API
@@ -109,6 +119,26 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Down(flags) => part::block_on(status::down(flags))?,
         Command::Host(command) => part::block_on(status::host(command))?,
         Command::Image(command) => part::block_on(image::run(command))?,
+        Command::Store(flags) => {
+            part::set_up_logs(&flags.log_level)?;
+            let config = flags.into_config()?;
+            part::run(|stop| store_server::run(config, stop))?;
+        }
+        Command::Apiserver(flags) => {
+            part::set_up_logs(parts_log)?;
+            let config = flags.into_config()?;
+            part::run(|stop| api_server::run(config, stop))?;
+        }
+        Command::ControllerManager(flags) => {
+            part::set_up_logs(parts_log)?;
+            let config = flags.into_config()?;
+            part::run(|stop| api_controllers::run(config, stop))?;
+        }
+        Command::Scheduler(flags) => {
+            part::set_up_logs(parts_log)?;
+            let config = flags.into_config()?;
+            part::run(|stop| api_scheduler::run(config, stop))?;
+        }
         Command::Node(flags) => {
             part::set_up_logs(parts_log)?;
             let config = flags.into_config()?;

@@ -131,9 +131,7 @@ impl Writer<'_> {
 
     pub(crate) fn controller_manager(&self, host: &Host) -> Spec {
         let mut flags = self.manager(host, Kind::ControllerManager);
-        flags
-            .set("service-account-private-key-file", self.layout.token_key())
-            .set("root-ca-file", &self.layout.ca().certificate);
+        flags.set("root-ca-file", &self.layout.ca().certificate);
         self.spec(host, Kind::ControllerManager, layout::CONTROLLER_MANAGER_PORT, flags, "/healthz")
     }
 
