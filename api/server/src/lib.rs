@@ -1,6 +1,6 @@
 //! Orlop's API server: what kube-apiserver is to Kubernetes, on an etcd v3 store.
 //!
-//! Read [`pipeline`](crate) first: a request goes down its filters once and comes back up once.
+//! Read `pipeline` first: a request goes down its filters once and comes back up once.
 //! Below it, `routes` finds the handler, `registry` decides what a write makes of an object,
 //! `storage` moves bytes by compare-and-swap, and `watch_cache` answers lists and watches.
 
