@@ -1,1 +1,41 @@
-//! .
+//! The store: openraft over RocksDB, spoken to in etcd's own v3 protocol.
+//!
+//! Writes go through one door (`propose`), reads through another (`read`), and one thing travels
+//! upward: what was applied is published to the watch hub. [`run`] starts a member and returns when
+//! it has stopped; [`Member`] is the same in pieces, for tests.
+
+mod bootstrap;
+mod config;
+mod error;
+mod flags;
+mod header;
+mod http;
+mod lessor;
+mod limits;
+mod members;
+mod metrics;
+mod node;
+mod pending;
+mod propose;
+mod raft;
+mod read;
+mod rpc;
+mod serve;
+mod state;
+mod tls;
+mod upkeep;
+mod watch;
+
+pub use bootstrap::{cluster_id, member_id};
+pub use config::{AutoCompaction, Config, ConfigError, InitialState, ListenUrl, TlsFiles};
+pub use flags::Flags;
+pub use node::{Member, run};
+
+/// The etcd version whose interface is spoken; clients choose features by it.
+pub const VERSION: &str = "3.6.0";
+
+/// Ends the process: this member is broken, and a restart recovers from its disk.
+pub(crate) fn fatal(doing: &str, error: &dyn std::error::Error) -> ! {
+    tracing::error!(doing, error = %error, "this member cannot go on");
+    std::process::abort();
+}

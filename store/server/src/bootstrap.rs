@@ -1,0 +1,213 @@
+//! The member's identity and its data directory.
+//!
+//! Member and cluster ids are made as etcd makes them: the first eight bytes of a SHA-1 over the
+//! sorted peer URLs and the token, and over the sorted member ids.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use sha1::{Digest, Sha1};
+
+use crate::config::Config;
+
+const FORMAT: u32 = 1;
+
+/// Who this member is; fixed when its data directory is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    format: u32,
+    /// The cluster's id.
+    pub cluster_id: u64,
+    /// This member's id.
+    pub member_id: u64,
+}
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// What was touched.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process runs on the directory.
+    #[error("data directory {0} is in use by another process")]
+    Locked(PathBuf),
+    /// The directory was not made by a member that finished starting.
+    #[error(
+        "data directory {path} is not usable: {problem}; \
+         remove it to start this member anew, after removing the member from its cluster"
+    )]
+    Unusable {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+fn first_eight(hash: Sha1) -> u64 {
+    let bytes = hash.finalize();
+    u64::from_be_bytes(bytes[..8].try_into().expect("a SHA-1 has twenty bytes"))
+}
+
+/// A member's id, from its peer URLs and the token (and, for members added later, the time).
+#[must_use]
+pub fn member_id(peer_urls: &[String], token: &str, added_at: Option<u64>) -> u64 {
+    let mut urls = peer_urls.to_vec();
+    urls.sort();
+    let mut hash = Sha1::new();
+    hash.update(urls.concat());
+    hash.update(token);
+    if let Some(seconds) = added_at {
+        hash.update(seconds.to_string());
+    }
+    first_eight(hash)
+}
+
+/// The cluster's id, from the ids of its first members.
+#[must_use]
+pub fn cluster_id(members: &[u64]) -> u64 {
+    let mut ids = members.to_vec();
+    ids.sort_unstable();
+    let mut hash = Sha1::new();
+    for id in ids {
+        hash.update(id.to_be_bytes());
+    }
+    first_eight(hash)
+}
+
+/// The data directory, locked for this process.
+#[derive(Debug)]
+pub struct DataDir {
+    root: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl DataDir {
+    /// Makes the directory if it is missing, and locks it.
+    ///
+    /// # Errors
+    /// If another process holds it, or the file system refuses.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        let failed = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| Error::Io { path, source }
+        };
+        fs::create_dir_all(root).map_err(failed(root))?;
+        let path = root.join("lock");
+        let file = File::create(&path).map_err(failed(&path))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map_err(|_| Error::Locked(root.to_path_buf()))?;
+        Ok(Self { root: root.to_path_buf(), _lock: lock })
+    }
+
+    /// Where the raft log lies.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.root.join("log")
+    }
+
+    /// Where the state machine lies.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+
+    /// Where checkpoints and received snapshots lie for a while.
+    #[must_use]
+    pub fn scratch(&self) -> PathBuf {
+        self.root.join("snapshots")
+    }
+
+    /// The identity written at the first start, if there was one.
+    ///
+    /// # Errors
+    /// If the directory holds something, but no readable identity.
+    pub fn identity(&self) -> Result<Option<Identity>, Error> {
+        let path = self.root.join("member.json");
+        let unusable = |problem: String| Error::Unusable { path: self.root.clone(), problem };
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if self.log().exists() || self.state().exists() {
+                    return Err(unusable("it has data but no member.json".to_owned()));
+                }
+                return Ok(None);
+            }
+            Err(source) => return Err(Error::Io { path, source }),
+        };
+        let identity: Identity = serde_json::from_slice(&text)
+            .map_err(|error| unusable(format!("member.json: {error}")))?;
+        if identity.format != FORMAT {
+            return Err(unusable(format!("its format {} is unknown", identity.format)));
+        }
+        Ok(Some(identity))
+    }
+
+    /// Writes the identity, durably. The last step of making a data directory.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub fn set_identity(&self, identity: &Identity) -> Result<(), Error> {
+        let (path, temporary) = (self.root.join("member.json"), self.root.join("member.tmp"));
+        let write = || -> io::Result<()> {
+            fs::write(&temporary, serde_json::to_vec_pretty(identity)?)?;
+            File::open(&temporary)?.sync_all()?;
+            fs::rename(&temporary, &path)?;
+            File::open(&self.root)?.sync_all()
+        };
+        write().map_err(|source| Error::Io { path: path.clone(), source })
+    }
+}
+
+/// The ids that the configuration's initial cluster leads to.
+#[must_use]
+pub fn initial_members(config: &Config) -> Vec<(u64, String, Vec<String>)> {
+    config
+        .initial_cluster
+        .iter()
+        .map(|(name, urls)| {
+            (member_id(urls, &config.initial_token, None), name.clone(), urls.clone())
+        })
+        .collect()
+}
+
+impl Identity {
+    /// An identity of the current format.
+    #[must_use]
+    pub fn new(cluster_id: u64, member_id: u64) -> Self {
+        Self { format: FORMAT, cluster_id, member_id }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_etcds() {
+        // As a real etcd with its default flags reports them.
+        let id = member_id(&["http://localhost:2380".to_owned()], "etcd-cluster", None);
+        assert_eq!(format!("{id:x}"), "8e9e05c52164694d");
+        assert_eq!(format!("{:x}", cluster_id(&[id])), "cdf818194e3a8c32");
+    }
+
+    #[test]
+    fn a_directory_has_one_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::open(dir.path()).unwrap();
+        assert!(first.identity().unwrap().is_none());
+        assert!(matches!(DataDir::open(dir.path()), Err(Error::Locked(_))));
+        fs::create_dir(first.log()).unwrap();
+        assert!(matches!(first.identity(), Err(Error::Unusable { .. })));
+    }
+}

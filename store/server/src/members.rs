@@ -1,0 +1,206 @@
+//! Who belongs to the cluster: raft's membership, with the names and client URLs from the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use openraft::ChangeMembers;
+use openraft::async_runtime::WatchReceiver as _;
+use proto::{
+    etcdserverpb::Member,
+    orlop::{
+        peer::v1::{ChangedMembership, change_membership_request::Change},
+        store::v1::{self as store, command::Op},
+    },
+};
+use tokio::time::{Duration, timeout};
+
+use crate::{
+    bootstrap,
+    error::Error,
+    propose::Proposer,
+    raft::{Network, Node, Peer, PeerClient},
+    state::State,
+};
+
+/// Reads and changes the membership.
+#[derive(Clone)]
+pub(crate) struct Members {
+    pub(crate) raft: Node,
+    pub(crate) network: Network,
+    pub(crate) state: State,
+    pub(crate) proposer: Proposer,
+    pub(crate) token: String,
+}
+
+impl Members {
+    /// A client for requests to a member.
+    pub(crate) fn client(&self, id: u64) -> Option<PeerClient> {
+        let membership = self.raft.metrics().borrow_watched().membership_config.clone();
+        let peer = membership.membership().get_node(&id)?;
+        self.network.forward(id, &peer.urls).ok()
+    }
+
+    /// All members, by id.
+    pub(crate) fn list(&self) -> Vec<Member> {
+        let known: BTreeMap<u64, Member> =
+            self.state.view().members().into_iter().map(|member| (member.id, member)).collect();
+        let stored = self.raft.metrics().borrow_watched().membership_config.clone();
+        let membership = stored.membership();
+        let learners: BTreeSet<u64> = membership.learner_ids().collect();
+        let to_member = |(id, peer): (&u64, &Peer)| {
+            let known = known.get(id).cloned().unwrap_or_default();
+            // One that was added as a voter counts as one, though it joins when it has caught up.
+            let is_learner = learners.contains(id) && known.is_learner;
+            Member { id: *id, peer_urls: peer.urls.clone(), is_learner, ..known }
+        };
+        membership.nodes().map(to_member).collect()
+    }
+
+    /// True if the member is a learner in the eyes of clients.
+    pub(crate) fn is_learner(&self, id: u64) -> bool {
+        self.list().iter().any(|member| member.id == id && member.is_learner)
+    }
+
+    /// Carries out a change on the leader.
+    pub(crate) async fn change(&self, change: Change) -> Result<ChangedMembership, Error> {
+        let mut added = None;
+        match change {
+            Change::Add(request) => {
+                added = Some(self.add(request.peer_urls, request.is_learner).await?);
+            }
+            Change::Remove(request) => self.remove(request.id).await?,
+            Change::Update(request) => {
+                let member = self.find(request.id)?;
+                check_urls(&request.peer_urls)?;
+                let peer = Peer { urls: request.peer_urls.clone() };
+                let nodes = BTreeMap::from([(request.id, peer)]);
+                self.reconfigure(ChangeMembers::SetNodes(nodes)).await?;
+                let member = Member { peer_urls: request.peer_urls, ..member };
+                self.proposer.propose(Op::MemberSet(member)).await?;
+            }
+            Change::Promote(request) => {
+                let member = self.find(request.id)?;
+                if !member.is_learner {
+                    return Err(Error::MemberNotLearner);
+                }
+                if !self.caught_up(request.id) {
+                    return Err(Error::LearnerNotReady);
+                }
+                self.reconfigure(ChangeMembers::AddVoterIds([request.id].into())).await?;
+                let member = Member { is_learner: false, ..member };
+                self.proposer.propose(Op::MemberSet(member)).await?;
+            }
+            Change::MoveLeader(request) => self.move_leader(request.target_id).await?,
+        }
+        Ok(ChangedMembership { added, members: self.list() })
+    }
+
+    fn find(&self, id: u64) -> Result<Member, Error> {
+        self.list().into_iter().find(|member| member.id == id).ok_or(Error::MemberNotFound)
+    }
+
+    async fn add(&self, urls: Vec<String>, is_learner: bool) -> Result<Member, Error> {
+        check_urls(&urls)?;
+        let members = self.list();
+        if members.iter().any(|member| member.peer_urls.iter().any(|url| urls.contains(url))) {
+            return Err(Error::PeerUrlExists);
+        }
+        if is_learner && members.iter().any(|member| member.is_learner) {
+            return Err(Error::TooManyLearners);
+        }
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let id = bootstrap::member_id(&urls, &self.token, Some(now));
+        let member = Member { id, peer_urls: urls.clone(), is_learner, ..Member::default() };
+        self.proposer.propose(Op::MemberSet(member.clone())).await?;
+        // Raft counts it as a voter only once it has caught up: see `tend`.
+        let added = self.raft.add_learner(id, Peer { urls }, false);
+        match timeout(Duration::from_secs(7), added).await {
+            Ok(Ok(_)) => Ok(member),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a member was not added");
+                Err(Error::Unhealthy)
+            }
+            Err(_) => Err(Error::Timeout),
+        }
+    }
+
+    async fn remove(&self, id: u64) -> Result<(), Error> {
+        self.find(id)?;
+        let stored = self.raft.metrics().borrow_watched().membership_config.clone();
+        let change = if stored.membership().learner_ids().any(|learner| learner == id) {
+            ChangeMembers::RemoveNodes([id].into())
+        } else {
+            ChangeMembers::RemoveVoters([id].into())
+        };
+        self.proposer.propose(Op::MemberRemove(store::MemberRemove { member_id: id })).await?;
+        self.reconfigure(change).await
+    }
+
+    async fn reconfigure(&self, change: ChangeMembers<u64, Peer>) -> Result<(), Error> {
+        let changed = self.raft.change_membership(change, false);
+        match timeout(Duration::from_secs(7), changed).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the membership was not changed");
+                Err(Error::Unhealthy)
+            }
+            Err(_) => Err(Error::Timeout),
+        }
+    }
+
+    /// Hands leadership to `target`, and waits until it leads.
+    pub(crate) async fn move_leader(&self, target: u64) -> Result<(), Error> {
+        let stored = self.raft.metrics().borrow_watched().membership_config.clone();
+        if !stored.membership().voter_ids().any(|voter| voter == target) {
+            return Err(Error::BadTransferee);
+        }
+        // openraft would wait for itself for ever.
+        if target == *self.raft.node_id() {
+            return Ok(());
+        }
+        self.raft.trigger().transfer_leader(target).await.map_err(|_| Error::Stopped)?;
+        let wait = self.raft.wait(Some(Duration::from_secs(5)));
+        let moved = wait.metrics(|m| m.current_leader == Some(target), "leadership moved").await;
+        moved.map(|_| ()).map_err(|_| Error::Timeout)
+    }
+
+    /// True if the member has nine tenths of the leader's log, as etcd asks.
+    fn caught_up(&self, id: u64) -> bool {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let matched = metrics
+            .replication
+            .as_ref()
+            .and_then(|replication| replication.get(&id).cloned().flatten());
+        let last = metrics.last_log_index.unwrap_or(0);
+        matched.is_some_and(|matched| matched.index >= last - last / 10)
+    }
+
+    /// Makes voters of members that were added as such, once they have caught up.
+    pub(crate) async fn tend(&self) {
+        let stored = self.raft.metrics().borrow_watched().membership_config.clone();
+        let learners: Vec<u64> = stored.membership().learner_ids().collect();
+        for id in learners {
+            let is_voter = self.find(id).is_ok_and(|member| !member.is_learner);
+            if is_voter && self.caught_up(id) {
+                let change = ChangeMembers::AddVoterIds([id].into());
+                match self.reconfigure(change).await {
+                    Ok(()) => tracing::info!(member = id, "a new member votes now"),
+                    Err(error) => tracing::warn!(member = id, ?error, "a member cannot vote yet"),
+                }
+            }
+        }
+    }
+}
+
+fn check_urls(urls: &[String]) -> Result<(), Error> {
+    let good = |url: &String| {
+        url.parse::<http::Uri>().is_ok_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https")) && uri.port().is_some()
+        })
+    };
+    if urls.is_empty() || !urls.iter().all(good) {
+        return Err(Error::MemberBadUrls);
+    }
+    Ok(())
+}

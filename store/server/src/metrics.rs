@@ -1,0 +1,107 @@
+//! Every metric: etcd's names where the meaning is the same.
+
+use std::{
+    sync::atomic::{AtomicI64, AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{
+        counter::Counter,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+/// The metrics of one member.
+pub(crate) struct Metrics {
+    registry: Registry,
+    fsync: Histogram,
+    apply: Histogram,
+    proposals_applied: Gauge<u64, AtomicU64>,
+    commands: Counter,
+    pub(crate) has_leader: Gauge<i64, AtomicI64>,
+    pub(crate) is_leader: Gauge<i64, AtomicI64>,
+    pub(crate) leader_changes: Counter,
+    pub(crate) proposals_committed: Gauge<u64, AtomicU64>,
+    pub(crate) proposals_pending: Gauge<u64, AtomicU64>,
+    pub(crate) db_size: Gauge<u64, AtomicU64>,
+    pub(crate) db_size_in_use: Gauge<u64, AtomicU64>,
+    pub(crate) quota: Gauge<u64, AtomicU64>,
+    pub(crate) keys: Gauge<u64, AtomicU64>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 14));
+        let metrics = Self {
+            registry: Registry::default(),
+            fsync: histogram(),
+            apply: histogram(),
+            proposals_applied: Gauge::default(),
+            commands: Counter::default(),
+            has_leader: Gauge::default(),
+            is_leader: Gauge::default(),
+            leader_changes: Counter::default(),
+            proposals_committed: Gauge::default(),
+            proposals_pending: Gauge::default(),
+            db_size: Gauge::default(),
+            db_size_in_use: Gauge::default(),
+            quota: Gauge::default(),
+            keys: Gauge::default(),
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let r = &mut self.registry;
+        let fsync = "Latency of the log's fsync";
+        r.register("etcd_disk_wal_fsync_duration_seconds", fsync, self.fsync.clone());
+        let apply = "Latency of applying one batch of log entries";
+        r.register("etcd_disk_backend_commit_duration_seconds", apply, self.apply.clone());
+        let applied = "Index of the last applied log entry";
+        r.register("etcd_server_proposals_applied_total", applied, self.proposals_applied.clone());
+        let commands = "Commands applied since the start";
+        r.register("orlop_store_commands_applied", commands, self.commands.clone());
+        r.register("etcd_server_has_leader", "1 if a leader is known", self.has_leader.clone());
+        r.register("etcd_server_is_leader", "1 if this member leads", self.is_leader.clone());
+        let changes = "Leader changes seen";
+        r.register("etcd_server_leader_changes_seen", changes, self.leader_changes.clone());
+        let committed = "Index of the last committed log entry";
+        r.register(
+            "etcd_server_proposals_committed_total",
+            committed,
+            self.proposals_committed.clone(),
+        );
+        let pending = "Commands waiting for their outcome";
+        r.register("etcd_server_proposals_pending", pending, self.proposals_pending.clone());
+        let size = "Bytes of the state on disk";
+        r.register("etcd_mvcc_db_total_size_in_bytes", size, self.db_size.clone());
+        let in_use = "Bytes of the state in use";
+        r.register("etcd_mvcc_db_total_size_in_use_in_bytes", in_use, self.db_size_in_use.clone());
+        r.register("etcd_server_quota_backend_bytes", "Quota in bytes", self.quota.clone());
+        r.register("etcd_debugging_mvcc_keys_total", "Keys", self.keys.clone());
+        self
+    }
+
+    /// The log was synced.
+    pub(crate) fn synced(&self, took: Duration) {
+        self.fsync.observe(took.as_secs_f64());
+    }
+
+    /// A batch was applied.
+    pub(crate) fn applied(&self, index: u64, commands: usize, took: Duration) {
+        self.apply.observe(took.as_secs_f64());
+        self.proposals_applied.set(index);
+        self.commands.inc_by(commands as u64);
+    }
+
+    /// The exposition text.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a string takes everything");
+        text
+    }
+}

@@ -1,0 +1,327 @@
+//! The replicated state as openraft sees it; everything happens on one thread of its own.
+//!
+//! | Rule | What always holds |
+//! |------|-------------------|
+//! | M1 | Entries are applied in log order, by one thread, one disk batch for each call. |
+//! | M2 | Watchers have an event queued before the write's own client is answered. |
+//! | M3 | A checkpoint holds exactly the state at the log id that it is labelled with. |
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Weak, mpsc},
+    thread::JoinHandle,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder,
+    storage::{ApplyResponder, EntryResponder, RaftStateMachine},
+};
+use prost::Message;
+use proto::orlop::store::v1::{Batch, command::Op};
+use store_state_machine::{Reply, StateMachine, View};
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    codec,
+    snapshot::Checkpoint,
+    types::{LogId, SnapshotMeta, StoredMembership, TypeConfig},
+};
+use crate::{error::Error, lessor::Lessor, limits, metrics::Metrics, pending::Pending, watch::Hub};
+
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, Arc<Checkpoint>>;
+type Item = (super::types::Entry, Option<ApplyResponder<TypeConfig>>);
+type Done<T> = oneshot::Sender<io::Result<T>>;
+
+enum Job {
+    Apply(Vec<Item>, Done<()>),
+    Position(Done<(Option<LogId>, StoredMembership)>),
+    Checkpoint(Done<Option<Snapshot>>),
+    Install(SnapshotMeta, Arc<Checkpoint>, Done<()>),
+    Stop,
+}
+
+/// Whom the apply thread tells what it did.
+pub(crate) struct Listeners {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) pending: Arc<Pending>,
+    pub(crate) lessor: Lessor,
+    pub(crate) applied: watch::Sender<u64>,
+    pub(crate) compacted: watch::Sender<i64>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// openraft's side of the apply thread.
+pub(crate) struct Machine {
+    jobs: mpsc::SyncSender<Job>,
+    view: View,
+}
+
+/// Ends the apply thread.
+pub(crate) struct Handle {
+    jobs: mpsc::SyncSender<Job>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Carries out what is queued, flushes the state, and ends the thread.
+    pub(crate) fn stop(&mut self) {
+        drop(self.jobs.send(Job::Stop));
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the apply thread panicked");
+        }
+    }
+}
+
+struct Worker {
+    machine: StateMachine,
+    listeners: Listeners,
+    scratch: PathBuf,
+    serial: u64,
+    recent: Option<(Instant, SnapshotMeta, Weak<Checkpoint>)>,
+}
+
+fn fault(error: store_state_machine::Fault) -> io::Error {
+    io::Error::other(error)
+}
+
+impl Machine {
+    /// Starts the apply thread over an opened state machine.
+    pub(crate) fn start(
+        machine: StateMachine,
+        listeners: Listeners,
+        scratch: PathBuf,
+    ) -> io::Result<(Self, Handle)> {
+        let view = machine.view();
+        let (jobs, queue) = mpsc::sync_channel(64);
+        let worker = Worker { machine, listeners, scratch, serial: 0, recent: None };
+        let thread = std::thread::Builder::new()
+            .name("apply".to_owned())
+            .spawn(move || worker.run(&queue))?;
+        let handle = Handle { jobs: jobs.clone(), thread: Some(thread) };
+        Ok((Self { jobs, view }, handle))
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(Done<T>) -> Job) -> io::Result<T> {
+        let (done, answer) = oneshot::channel();
+        let closed = |()| io::Error::other("the apply thread has stopped");
+        // openraft has one job under way at a time, so the queue never fills up.
+        self.jobs.try_send(job(done)).map_err(|_| closed(()))?;
+        answer.await.map_err(|_| closed(()))?
+    }
+}
+
+impl Worker {
+    fn run(mut self, queue: &mpsc::Receiver<Job>) {
+        let mut compacting = true;
+        loop {
+            let job = if compacting {
+                match queue.recv_timeout(limits::COMPACTION_STEP_EVERY) {
+                    Ok(job) => Some(job),
+                    Err(mpsc::RecvTimeoutError::Timeout) => None,
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                }
+            } else {
+                match queue.recv() {
+                    Ok(job) => Some(job),
+                    Err(mpsc::RecvError) => return,
+                }
+            };
+            match job {
+                Some(Job::Apply(items, done)) => {
+                    let result = self.apply(items, &mut compacting);
+                    drop(done.send(result));
+                }
+                Some(Job::Position(done)) => drop(done.send(self.position())),
+                Some(Job::Checkpoint(done)) => drop(done.send(self.checkpoint())),
+                Some(Job::Install(meta, from, done)) => {
+                    drop(done.send(self.install(&meta, &from)));
+                    compacting = true;
+                }
+                Some(Job::Stop) => {
+                    if let Err(error) = self.machine.flush() {
+                        tracing::warn!(%error, "the state was not flushed; the log is replayed");
+                    }
+                    return;
+                }
+                None => match self.machine.compact_step(limits::COMPACTION_STEP_REVISIONS) {
+                    Ok(progress) => {
+                        compacting = !progress.done;
+                        if progress.done {
+                            let revision = self.machine.view().compact_revision();
+                            self.listeners.compacted.send_replace(revision);
+                        }
+                    }
+                    Err(error) => crate::fatal("compacting", &error),
+                },
+            }
+        }
+    }
+
+    fn apply(&mut self, items: Vec<Item>, compacting: &mut bool) -> io::Result<()> {
+        let started = Instant::now();
+        let mut entries = Vec::with_capacity(items.len());
+        let mut commands = Vec::new();
+        let mut responders = Vec::with_capacity(items.len());
+        let mut last_index = 0;
+        for (entry, responder) in items {
+            last_index = entry.log_id.index;
+            let log_id = Bytes::copy_from_slice(&codec::encode_log_id(&entry.log_id));
+            let mut out = store_state_machine::Entry { log_id, ..Default::default() };
+            match entry.payload {
+                EntryPayload::Blank => {}
+                EntryPayload::Normal(payload) => {
+                    let batch = Batch::decode(payload.0).map_err(io::Error::other)?;
+                    commands.extend(batch.commands.iter().map(|command| match &command.op {
+                        Some(Op::LeaseRevoke(revoke)) => (command.id, Some(revoke.id)),
+                        Some(Op::Compact(_)) => {
+                            *compacting = true;
+                            (command.id, None)
+                        }
+                        _ => (command.id, None),
+                    }));
+                    out.commands = batch.commands;
+                }
+                EntryPayload::Membership(membership) => {
+                    let stored = StoredMembership::new(Some(entry.log_id), membership);
+                    out.membership = Some(codec::encode_stored_membership(&stored)?.into());
+                }
+            }
+            entries.push(out);
+            responders.extend(responder);
+        }
+        let applied = self.machine.apply(entries).map_err(fault)?;
+
+        let listeners = &self.listeners;
+        let mut outcomes = Vec::with_capacity(commands.len());
+        let mut events = Vec::new();
+        let mut revision = None;
+        for one in applied {
+            outcomes.extend(one.outcomes);
+            events.extend(one.events);
+            revision = Some(one.revision);
+        }
+        if let Some(revision) = revision {
+            // M2: first the watchers, then the client.
+            listeners.hub.publish(events, revision);
+        }
+        listeners.applied.send_replace(last_index);
+        listeners.metrics.applied(last_index, outcomes.len(), started.elapsed());
+        for ((id, revoked), outcome) in commands.into_iter().zip(outcomes) {
+            if let Ok(Reply::LeaseGrant(granted)) = &outcome {
+                listeners.lessor.granted(granted.id, granted.ttl);
+            }
+            if let (Some(lease), Ok(_)) = (revoked, &outcome) {
+                listeners.lessor.revoked(lease);
+            }
+            listeners.pending.answer(id, || outcome.map_err(Error::Refused));
+        }
+        for responder in responders {
+            responder.send(());
+        }
+        Ok(())
+    }
+
+    fn position(&self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let (applied, membership) = self.machine.applied();
+        let applied = applied.map(|bytes| codec::decode_log_id(&bytes)).transpose()?;
+        Ok((applied, codec::decode_stored_membership(&membership.unwrap_or_default())?))
+    }
+
+    fn checkpoint(&mut self) -> io::Result<Option<Snapshot>> {
+        if let Some((made, meta, checkpoint)) = &self.recent
+            && made.elapsed() < limits::SNAPSHOT_SHARED_FOR
+            && let Some(snapshot) = checkpoint.upgrade()
+        {
+            return Ok(Some(Snapshot { meta: meta.clone(), snapshot }));
+        }
+        let (Some(applied), last_membership) = self.position()? else { return Ok(None) };
+        self.serial += 1;
+        std::fs::create_dir_all(&self.scratch)?;
+        let path = self.scratch.join(format!("checkpoint-{}-{}", applied.index, self.serial));
+        // M3: nothing is applied between reading the position and making the checkpoint.
+        self.machine.checkpoint(&path).map_err(fault)?;
+        let meta = SnapshotMeta { last_log_id: Some(applied), last_membership };
+        let snapshot = Arc::new(Checkpoint::new(path));
+        self.recent = Some((Instant::now(), meta.clone(), Arc::downgrade(&snapshot)));
+        Ok(Some(Snapshot { meta, snapshot }))
+    }
+
+    fn install(&mut self, meta: &SnapshotMeta, from: &Checkpoint) -> io::Result<()> {
+        let (applied, _) = store_state_machine::inspect(from.path()).map_err(fault)?;
+        let applied = applied.map(|bytes| codec::decode_log_id(&bytes)).transpose()?;
+        if applied != meta.last_log_id {
+            let what = format!("snapshot at {applied:?} is labelled {:?}", meta.last_log_id);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        self.machine.replace_from(from.path()).map_err(fault)?;
+        self.recent = None;
+        self.listeners.hub.reset(self.machine.view().revision());
+        self.listeners.applied.send_replace(applied.map_or(0, |id| id.index));
+        tracing::info!(index = applied.map_or(0, |id| id.index), "installed a snapshot");
+        Ok(())
+    }
+}
+
+/// Makes the applied state durable, so that the log before it can go.
+pub(crate) struct Builder {
+    view: View,
+    meta: SnapshotMeta,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = Arc<Checkpoint>;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let view = self.view.clone();
+        let flush = tokio::task::spawn_blocking(move || view.flush());
+        flush.await.map_err(io::Error::other)?.map_err(fault)?;
+        // Files are only made when a follower needs them.
+        let snapshot = Arc::new(Checkpoint::new(PathBuf::new()));
+        Ok(Snapshot { meta: self.meta.clone(), snapshot })
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotData = Arc<Checkpoint>;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        self.ask(Job::Position).await
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut items = Vec::new();
+        while let Some(item) = entries.next().await {
+            items.push(item?);
+        }
+        self.ask(|done| Job::Apply(items, done)).await
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        let position = self.ask(Job::Position).await;
+        let (last_log_id, last_membership) =
+            position.unwrap_or_else(|error| crate::fatal("starting a flush", &error));
+        Builder { view: self.view.clone(), meta: SnapshotMeta { last_log_id, last_membership } }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: Arc<Checkpoint>,
+    ) -> Result<(), io::Error> {
+        self.ask(|done| Job::Install(meta.clone(), snapshot, done)).await
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        self.ask(Job::Checkpoint).await
+    }
+}

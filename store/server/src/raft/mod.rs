@@ -1,0 +1,52 @@
+//! Consensus: openraft, with its log, state machine and network made by this crate.
+
+mod codec;
+pub(crate) mod convert;
+mod log;
+mod log_disk;
+pub(crate) mod machine;
+mod network;
+pub(crate) mod peers;
+mod snapshot;
+mod types;
+
+use std::sync::Arc;
+
+use openraft::{Config, SnapshotPolicy};
+
+pub(crate) use log::Log;
+pub(crate) use machine::Machine;
+pub(crate) use network::{Network, PeerClient};
+pub(crate) use types::{Callback, Payload, Peer, TypeConfig};
+
+/// openraft's handle, for this store.
+pub(crate) type Node = openraft::Raft<TypeConfig, Machine>;
+
+/// openraft's settings, each with its reason.
+pub(crate) fn settings(config: &crate::Config) -> Result<Arc<Config>, openraft::ConfigError> {
+    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let (heartbeat, election) = (millis(config.heartbeat), millis(config.election));
+    let settings = Config {
+        cluster_name: config.initial_token.clone(),
+        heartbeat_interval: heartbeat,
+        heartbeat_min_interval: Some(heartbeat),
+        election_timeout_min: election,
+        election_timeout_max: 2 * election,
+        // A member that was cut off must not disturb the others when it comes back.
+        enable_pre_vote: Some(true),
+        // A restarted leader has not proved that its state is current.
+        enable_leader_restore: Some(false),
+        // Else heartbeats of a half-connected leader keep a connected quorum from electing.
+        quorum_loss_probe_interval: Some(4 * election),
+        max_payload_entries: 1024,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_count),
+        // A member in trouble catches up by log: installing snapshots is the rarer path.
+        max_in_snapshot_log_to_keep: 5 * config.snapshot_count,
+        purge_batch_size: (config.snapshot_count / 10).clamp(1, 10_000),
+        // The default of 200 ms is shorter than any real transfer.
+        install_snapshot_timeout: millis(crate::limits::SNAPSHOT_TIMEOUT),
+        api_batch_linger_ms: 0,
+        ..Config::default()
+    };
+    settings.validate().map(Arc::new)
+}

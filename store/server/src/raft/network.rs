@@ -1,0 +1,369 @@
+//! This member's calls to its peers.
+
+use std::{collections::HashMap, future::Future, io, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt};
+use hyper_util::rt::TokioIo;
+use openraft::{
+    OptionalSend, RaftNetworkFactory, RaftNetworkV2,
+    base::{BoxFuture, BoxStream},
+    errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
+    network::{RPCOption, stream_append_sequential},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+        StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
+        VoteResponse,
+    },
+};
+use parking_lot::Mutex;
+use proto::orlop::peer::v1 as peer;
+use rustls_pki_types::ServerName;
+use tokio::{net::TcpStream, sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint, Uri},
+};
+
+use super::{
+    convert,
+    snapshot::{self, Checkpoint},
+    types::{Peer, TypeConfig, Vote},
+};
+use crate::limits;
+
+/// A client of one peer's service.
+pub(crate) type PeerClient = peer::peer_client::PeerClient<Channel>;
+
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, Arc<Checkpoint>>;
+
+/// Makes channels to peers, and keeps one for requests that are forwarded.
+#[derive(Clone)]
+pub(crate) struct Network {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    cluster_id: u64,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    timeout: Duration,
+    runtime: tokio::runtime::Handle,
+    forward: Mutex<HashMap<u64, (Vec<String>, PeerClient)>>,
+}
+
+/// A connection could not be made, so that nothing can have been sent on it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot connect to {peer}: {why}")]
+struct NoConnection {
+    peer: Uri,
+    why: io::Error,
+}
+
+async fn connect(
+    uri: Uri,
+    tls: Option<Arc<rustls::ClientConfig>>,
+) -> io::Result<TokioIo<Box<dyn Io>>> {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let address = (host.clone(), uri.port_u16().unwrap_or(2380));
+    let tcp = timeout(limits::PEER_CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
+    tcp.set_nodelay(true)?;
+    if uri.scheme_str() != Some("https") {
+        return Ok(TokioIo::new(Box::new(tcp)));
+    }
+    let tls = tls.ok_or_else(|| io::Error::other("an https peer, but no peer certificates"))?;
+    let name = ServerName::try_from(host).map_err(io::Error::other)?;
+    let connector = tokio_rustls::TlsConnector::from(tls);
+    let stream = timeout(limits::HANDSHAKE_TIMEOUT, connector.connect(name, tcp)).await??;
+    Ok(TokioIo::new(Box::new(stream)))
+}
+
+trait Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Io for T {}
+
+impl Network {
+    pub(crate) fn new(
+        cluster_id: u64,
+        tls: Option<Arc<rustls::ClientConfig>>,
+        timeout: Duration,
+    ) -> Self {
+        let forward = Mutex::default();
+        let runtime = tokio::runtime::Handle::current();
+        Self { inner: Arc::new(Inner { cluster_id, tls, timeout, runtime, forward }) }
+    }
+
+    /// A new channel, that connects when it is first used.
+    pub(crate) fn channel(&self, url: &str) -> Result<PeerClient, io::Error> {
+        let uri: Uri = url.parse().map_err(io::Error::other)?;
+        let tls = self.inner.tls.clone();
+        // tonic refuses https without its own TLS; the connector below speaks it instead.
+        let plain = url.replacen("https://", "http://", 1);
+        let channel = Endpoint::from_shared(plain)
+            .map_err(io::Error::other)?
+            .http2_keep_alive_interval(Duration::from_secs(1))
+            .keep_alive_timeout(self.inner.timeout.max(Duration::from_secs(1)) * 2)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(8 << 20)
+            .initial_connection_window_size(16 << 20)
+            .tcp_nodelay(true)
+            .connect_with_connector_lazy(tower::service_fn(move |_| {
+                let (peer, tls) = (uri.clone(), tls.clone());
+                async move {
+                    let stream = connect(peer.clone(), tls).await;
+                    stream.map_err(|why| NoConnection { peer, why })
+                }
+            }));
+        Ok(PeerClient::new(channel)
+            .max_decoding_message_size(limits::PEER_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX))
+    }
+
+    /// The channel for requests that are forwarded to `member`.
+    pub(crate) fn forward(&self, member: u64, urls: &[String]) -> Result<PeerClient, io::Error> {
+        let mut kept = self.inner.forward.lock();
+        if let Some((known, client)) = kept.get(&member)
+            && known == urls
+        {
+            return Ok(client.clone());
+        }
+        let url = urls.first().ok_or_else(|| io::Error::other("the peer has no URL"))?;
+        let client = self.channel(url)?;
+        kept.insert(member, (urls.to_vec(), client.clone()));
+        Ok(client)
+    }
+
+    /// The runtime that calls to peers run on, for callers on other threads.
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.inner.runtime
+    }
+
+    /// True if the call failed before anything was sent.
+    pub(crate) fn never_sent(status: &Status) -> bool {
+        let mut source = std::error::Error::source(status);
+        while let Some(error) = source {
+            if error.downcast_ref::<NoConnection>().is_some() {
+                return true;
+            }
+            source = error.source();
+        }
+        false
+    }
+
+    pub(crate) fn cluster_id(&self) -> u64 {
+        self.inner.cluster_id
+    }
+
+    fn link(&self, node: &Peer, heartbeat: bool) -> Link {
+        let client = match node.urls.first() {
+            Some(url) => self.channel(url),
+            None => Err(io::Error::other("the peer has no URL")),
+        };
+        Link { client, heartbeat, network: self.clone() }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Link;
+
+    async fn new_client(&mut self, _target: u64, node: &Peer) -> Link {
+        self.link(node, false)
+    }
+
+    async fn new_heartbeat_client(&mut self, _target: u64, node: &Peer) -> Link {
+        self.link(node, true)
+    }
+
+    async fn new_snapshot_client(&mut self, _target: u64, node: &Peer) -> Link {
+        self.link(node, false)
+    }
+}
+
+/// One use of one peer: heartbeats, replication and snapshots have their own connections.
+pub(crate) struct Link {
+    client: Result<PeerClient, io::Error>,
+    heartbeat: bool,
+    network: Network,
+}
+
+fn failed(status: &Status) -> RPCError<TypeConfig> {
+    match status.code() {
+        tonic::Code::Unavailable | tonic::Code::Unknown => {
+            RPCError::Unreachable(Unreachable::from_string(status.message()))
+        }
+        _ => RPCError::Network(NetworkError::from_string(status)),
+    }
+}
+
+impl Link {
+    fn client(&self) -> Result<PeerClient, RPCError<TypeConfig>> {
+        match &self.client {
+            Ok(client) => Ok(client.clone()),
+            Err(error) => Err(RPCError::Unreachable(Unreachable::new(error))),
+        }
+    }
+
+    /// A call with a deadline: a busy machine must not look like a dead one, so it is at least
+    /// as long as an election timeout.
+    async fn call<T>(
+        &self,
+        option: &RPCOption,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>> + Send,
+    ) -> Result<T, RPCError<TypeConfig>> {
+        match timeout(option.hard_ttl().max(self.network.inner.timeout), call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(failed(&status)),
+            Err(_) => Err(RPCError::Unreachable(Unreachable::from_string("no answer in time"))),
+        }
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Link {
+    type SnapshotData = Arc<Checkpoint>;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let mut client = self.client()?;
+        let message = convert::append_out(&rpc, self.network.inner.cluster_id);
+        let answer = self.call(&option, client.append_entries(message)).await?;
+        let last = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
+        Ok(match convert::appended_in(&answer).map_err(|status| failed(&status))? {
+            Ok(matching) if matching == last => AppendEntriesResponse::Success,
+            Ok(matching) => AppendEntriesResponse::PartialSuccess(matching),
+            Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
+            Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+        })
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<
+        's,
+        Result<
+            BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>,
+            RPCError<TypeConfig>,
+        >,
+    >
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        if self.heartbeat {
+            return stream_append_sequential(self, input, option);
+        }
+        Box::pin(async move {
+            let mut client = self.client()?;
+            let cluster_id = self.network.inner.cluster_id;
+            let requests = input.map(move |request| convert::append_out(&request, cluster_id));
+            let answers = self.call(&option, client.stream_append(requests)).await?;
+            let answers = answers.map(|answer| {
+                let answer = answer.and_then(|answer| convert::appended_in(&answer));
+                answer.map_err(|status| failed(&status))
+            });
+            Ok(answers.boxed() as BoxStream<'s, _>)
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let mut client = self.client()?;
+        let message = convert::vote_request_out(&rpc, self.network.inner.cluster_id);
+        let answer = self.call(&option, client.vote(message)).await?;
+        convert::vote_response_in(&answer).map_err(|status| failed(&status))
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let mut client = self.client()?;
+        let message = convert::vote_request_out(&rpc, self.network.inner.cluster_id);
+        let answer = self.call(&option, client.pre_vote(message)).await?;
+        convert::vote_response_in(&answer).map_err(|status| failed(&status))
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let mut client = self.client()?;
+        let (send, receive) = mpsc::channel(4);
+        let cluster_id = self.network.inner.cluster_id;
+        let reader =
+            tokio::task::spawn_blocking(move || send_snapshot(&vote, &snapshot, cluster_id, &send));
+        let call = timeout(
+            limits::SNAPSHOT_TIMEOUT,
+            client.install_snapshot(ReceiverStream::new(receive)),
+        );
+        let answer = tokio::select! {
+            answer = call => answer,
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+        };
+        if let Ok(Err(error)) = reader.await {
+            return Err(NetworkError::new(&error).into());
+        }
+        match answer {
+            Ok(Ok(answer)) => {
+                let vote = convert::vote_in(answer.into_inner().vote.as_ref())
+                    .map_err(|status| NetworkError::from_string(status))?;
+                Ok(SnapshotResponse::new(vote))
+            }
+            Ok(Err(status)) => Err(failed(&status).into()),
+            Err(_) => Err(Unreachable::from_string("the snapshot took too long").into()),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let mut client = self.client()?;
+        let message = peer::TransferLeaderRequest {
+            from_leader: Some(convert::vote_out(req.from_leader())),
+            to_node_id: *req.to_node_id(),
+            last_log_id: req.last_log_id().map(convert::log_id_out),
+            cluster_id: self.network.inner.cluster_id,
+        };
+        let answer = self.call(&option, client.transfer_leader(message)).await?;
+        if answer.refused.is_empty() {
+            Ok(Ok(()))
+        } else {
+            Err(RPCError::Network(NetworkError::from_string(answer.refused)))
+        }
+    }
+}
+
+fn send_snapshot(
+    vote: &Vote,
+    snapshot: &Snapshot,
+    cluster_id: u64,
+    send: &mpsc::Sender<peer::InstallSnapshotRequest>,
+) -> io::Result<()> {
+    use peer::install_snapshot_request::Part;
+    let dir = snapshot.snapshot.path();
+    let files = snapshot::manifest(dir)?;
+    let manifest = peer::SnapshotManifest {
+        vote: Some(convert::vote_out(vote)),
+        last_log_id: snapshot.meta.last_log_id.as_ref().map(convert::log_id_out),
+        membership: Some(convert::membership_out(&snapshot.meta.last_membership)),
+        cluster_id,
+        files: files.clone(),
+        format: 1,
+        snapshot_id: dir.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+    };
+    let part = |part| peer::InstallSnapshotRequest { part: Some(part) };
+    if send.blocking_send(part(Part::Manifest(manifest))).is_err() {
+        return Ok(());
+    }
+    snapshot::read_chunks(dir, &files, |chunk| send.blocking_send(part(Part::Chunk(chunk))).is_ok())
+}

@@ -1,0 +1,256 @@
+//! What this member answers its peers.
+
+use std::{path::PathBuf, sync::Arc};
+
+use futures::{StreamExt, stream::BoxStream};
+use openraft::raft::TransferLeaderRequest;
+use proto::orlop::peer::v1::{
+    self as peer, change_membership_response, forward_response, install_snapshot_request::Part,
+    lease_renew_response, lease_time_to_live_response, peer_server::Peer as Service,
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    convert,
+    snapshot::Receiver,
+    types::{SnapshotMeta, TypeConfig},
+};
+use crate::rpc::Services;
+
+/// The service of the peer port.
+#[derive(Clone)]
+pub(crate) struct Peers {
+    pub(crate) services: Services,
+    pub(crate) scratch: PathBuf,
+}
+
+impl Peers {
+    fn check_cluster(&self, cluster_id: u64) -> Result<(), Status> {
+        if cluster_id == self.services.headers.cluster_id() {
+            Ok(())
+        } else {
+            Err(Status::failed_precondition("etcdserver: cluster ID mismatch"))
+        }
+    }
+
+    fn not_leader(&self) -> Option<peer::NotLeader> {
+        let leader = *self.services.leader.borrow();
+        let leads = leader == Some(self.services.headers.member_id());
+        (!leads).then(|| peer::NotLeader { leader_id: leader.unwrap_or(0) })
+    }
+}
+
+fn broken(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+type Answers = BoxStream<'static, Result<peer::AppendEntriesResponse, Status>>;
+
+#[tonic::async_trait]
+impl Service for Peers {
+    async fn identify(
+        &self,
+        _request: Request<peer::IdentifyRequest>,
+    ) -> Result<Response<peer::IdentifyResponse>, Status> {
+        Ok(Response::new(peer::IdentifyResponse {
+            cluster_id: self.services.headers.cluster_id(),
+            member_id: self.services.headers.member_id(),
+            name: self.services.config.name.clone(),
+            version: crate::VERSION.to_owned(),
+        }))
+    }
+
+    async fn append_entries(
+        &self,
+        request: Request<peer::AppendEntriesRequest>,
+    ) -> Result<Response<peer::AppendEntriesResponse>, Status> {
+        let message = request.into_inner();
+        self.check_cluster(message.cluster_id)?;
+        let request = convert::append_in(message)?;
+        let prev = request.prev_log_id;
+        let last = request.entries.last().map(|entry| entry.log_id).or(prev);
+        let answer = self.services.raft.append_entries(request).await.map_err(broken)?;
+        let result = match answer {
+            openraft::raft::AppendEntriesResponse::Conflict if prev.is_none() => {
+                return Err(Status::internal("a conflict before the first entry"));
+            }
+            other => other.into_stream_result(prev, last),
+        };
+        Ok(Response::new(convert::appended_out(&result)))
+    }
+
+    type StreamAppendStream = Answers;
+
+    async fn stream_append(
+        &self,
+        request: Request<Streaming<peer::AppendEntriesRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let this = self.clone();
+        // A bad message ends the stream: the leader begins a new one.
+        let requests = request
+            .into_inner()
+            .map(move |message| {
+                let message = message.ok()?;
+                this.check_cluster(message.cluster_id).ok()?;
+                convert::append_in(message).ok()
+            })
+            .take_while(|request| std::future::ready(request.is_some()))
+            .filter_map(std::future::ready);
+        let answers = self.services.raft.stream_append(requests).map(|answer| match answer {
+            Ok(result) => Ok(convert::appended_out(&result)),
+            Err(fatal) => Err(broken(fatal)),
+        });
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<peer::VoteRequest>,
+    ) -> Result<Response<peer::VoteResponse>, Status> {
+        self.check_cluster(request.get_ref().cluster_id)?;
+        let request = convert::vote_request_in(request.get_ref())?;
+        let answer = self.services.raft.vote(request).await.map_err(broken)?;
+        Ok(Response::new(convert::vote_response_out(&answer)))
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<peer::VoteRequest>,
+    ) -> Result<Response<peer::VoteResponse>, Status> {
+        self.check_cluster(request.get_ref().cluster_id)?;
+        let request = convert::vote_request_in(request.get_ref())?;
+        let answer = self.services.raft.pre_vote(request).await.map_err(broken)?;
+        Ok(Response::new(convert::vote_response_out(&answer)))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<peer::TransferLeaderRequest>,
+    ) -> Result<Response<peer::TransferLeaderResponse>, Status> {
+        let message = request.into_inner();
+        self.check_cluster(message.cluster_id)?;
+        let request = TransferLeaderRequest::<TypeConfig>::new(
+            convert::vote_in(message.from_leader.as_ref())?,
+            message.to_node_id,
+            message.last_log_id.as_ref().map(convert::log_id_in),
+        );
+        let answer = self.services.raft.handle_transfer_leader(request).await.map_err(broken)?;
+        let refused = answer.err().map(|error| error.to_string()).unwrap_or_default();
+        Ok(Response::new(peer::TransferLeaderResponse { refused }))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<peer::InstallSnapshotRequest>>,
+    ) -> Result<Response<peer::InstallSnapshotResponse>, Status> {
+        let mut parts = request.into_inner();
+        let Some(peer::InstallSnapshotRequest { part: Some(Part::Manifest(manifest)) }) =
+            parts.message().await?
+        else {
+            return Err(Status::invalid_argument("a snapshot begins with its manifest"));
+        };
+        self.check_cluster(manifest.cluster_id)?;
+        if manifest.format != 1 {
+            return Err(Status::failed_precondition("the snapshot's format is unknown"));
+        }
+        let dir = self.scratch.join(format!("received-{:016x}", rand::random::<u64>()));
+        let mut receiver = Receiver::new(dir, manifest.files).map_err(broken)?;
+        while let Some(message) = parts.message().await? {
+            let Some(Part::Chunk(chunk)) = message.part else {
+                return Err(Status::invalid_argument("a snapshot has one manifest"));
+            };
+            let write = move || receiver.write(&chunk).map(|()| receiver);
+            receiver = tokio::task::spawn_blocking(write).await.map_err(broken)?.map_err(broken)?;
+        }
+        let finish = tokio::task::spawn_blocking(move || receiver.finish()).await;
+        let checkpoint = finish.map_err(broken)?.map_err(broken)?;
+        let membership = manifest.membership.unwrap_or_default();
+        let meta = SnapshotMeta {
+            last_log_id: manifest.last_log_id.as_ref().map(convert::log_id_in),
+            last_membership: convert::membership_in(&membership)?,
+        };
+        let vote = convert::vote_in(manifest.vote.as_ref())?;
+        let snapshot = openraft::Snapshot { meta, snapshot: Arc::new(checkpoint) };
+        let installed = self.services.raft.install_full_snapshot(vote, snapshot).await;
+        let vote = Some(convert::vote_out(&installed.map_err(broken)?.vote));
+        Ok(Response::new(peer::InstallSnapshotResponse { vote }))
+    }
+
+    async fn forward(
+        &self,
+        request: Request<peer::ForwardRequest>,
+    ) -> Result<Response<peer::ForwardResponse>, Status> {
+        let message = request.into_inner();
+        self.check_cluster(message.cluster_id)?;
+        let result = match (self.not_leader(), message.batch) {
+            (Some(not_leader), _) => forward_response::Result::NotLeader(not_leader),
+            (None, Some(batch)) => self.services.proposer.forwarded(&batch).await,
+            (None, None) => return Err(Status::invalid_argument("there is no batch")),
+        };
+        Ok(Response::new(peer::ForwardResponse { result: Some(result) }))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<peer::ReadIndexRequest>,
+    ) -> Result<Response<peer::ReadIndexResponse>, Status> {
+        self.check_cluster(request.get_ref().cluster_id)?;
+        let result = Some(self.services.reader.as_leader().await);
+        Ok(Response::new(peer::ReadIndexResponse { result }))
+    }
+
+    async fn lease_renew(
+        &self,
+        request: Request<peer::LeaseRenewRequest>,
+    ) -> Result<Response<peer::LeaseRenewResponse>, Status> {
+        let message = request.into_inner();
+        self.check_cluster(message.cluster_id)?;
+        let result = match self.services.lessor.renew(message.lease_id) {
+            Some(ttl) => lease_renew_response::Result::Ttl(ttl),
+            None => lease_renew_response::Result::NotLeader(self.not_leader().unwrap_or_default()),
+        };
+        Ok(Response::new(peer::LeaseRenewResponse { result: Some(result) }))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<peer::LeaseTimeToLiveRequest>,
+    ) -> Result<Response<peer::LeaseTimeToLiveResponse>, Status> {
+        let message = request.into_inner();
+        self.check_cluster(message.cluster_id)?;
+        let request = message.request.unwrap_or_default();
+        self.services.reader.linearizable().await?;
+        let result = match self.services.time_to_live(&request) {
+            Some(response) => lease_time_to_live_response::Result::Response(response),
+            None => lease_time_to_live_response::Result::NotLeader(
+                self.not_leader().unwrap_or_default(),
+            ),
+        };
+        Ok(Response::new(peer::LeaseTimeToLiveResponse { result: Some(result) }))
+    }
+
+    async fn change_membership(
+        &self,
+        request: Request<peer::ChangeMembershipRequest>,
+    ) -> Result<Response<peer::ChangeMembershipResponse>, Status> {
+        use change_membership_response::Result as Answer;
+        let message = request.into_inner();
+        self.check_cluster(message.cluster_id)?;
+        let change =
+            message.change.ok_or_else(|| Status::invalid_argument("there is no change"))?;
+        let result = match self.not_leader() {
+            Some(not_leader) => Answer::NotLeader(not_leader),
+            None => match self.services.members.change(change).await {
+                Ok(changed) => Answer::Changed(changed),
+                Err(error) => {
+                    let status = Status::from(error);
+                    Answer::Refused(peer::ClientError {
+                        code: status.code().into(),
+                        message: status.message().to_owned(),
+                    })
+                }
+            },
+        };
+        Ok(Response::new(peer::ChangeMembershipResponse { result: Some(result) }))
+    }
+}

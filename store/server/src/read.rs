@@ -1,0 +1,143 @@
+//! The only way to read what is surely current: wait until this member has applied the read index.
+
+use std::{sync::Arc, time::Duration};
+
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::{
+    ReadPolicy,
+    errors::{LinearizableReadError, RaftError},
+};
+use proto::orlop::peer::v1::{self as peer, read_index_response};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::{
+    error::Error,
+    limits,
+    raft::{Network, Node},
+};
+
+/// The door for linearizable reads. Concurrent readers share one question to the leader.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    queue: mpsc::Sender<oneshot::Sender<u64>>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    raft: Node,
+    network: Network,
+    leader: watch::Receiver<Option<u64>>,
+    applied: watch::Receiver<u64>,
+    timeout: Duration,
+}
+
+impl Reader {
+    pub(crate) fn start(
+        raft: Node,
+        network: Network,
+        leader: watch::Receiver<Option<u64>>,
+        applied: watch::Receiver<u64>,
+        timeout: Duration,
+    ) -> Self {
+        let (queue, waiting) = mpsc::channel(limits::READS_WAITING_MAX);
+        let inner = Arc::new(Inner { raft, network, leader, applied, timeout });
+        tokio::spawn(ask_for_all(Arc::downgrade(&inner), waiting));
+        Self { queue, inner }
+    }
+
+    /// Returns when everything that was committed before the call is applied on this member.
+    pub(crate) async fn linearizable(&self) -> Result<(), Error> {
+        let deadline = Instant::now() + self.inner.timeout;
+        let (send, index) = oneshot::channel();
+        self.queue.try_send(send).map_err(|_| Error::TooManyRequests)?;
+        let late = || {
+            if self.inner.leader.borrow().is_none() {
+                Error::TimeoutLeaderFailed
+            } else {
+                Error::Timeout
+            }
+        };
+        let index = match timeout_at(deadline, index).await {
+            Ok(Ok(index)) => index,
+            Ok(Err(_)) => return Err(Error::LeaderChanged),
+            Err(_) => return Err(late()),
+        };
+        let mut applied = self.inner.applied.clone();
+        match timeout_at(deadline, applied.wait_for(|applied| *applied >= index)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Error::Stopped),
+            Err(_) => Err(late()),
+        }
+    }
+
+    /// The read index, if this member leads: what a follower asks for.
+    pub(crate) async fn as_leader(&self) -> read_index_response::Result {
+        match local(&self.inner).await {
+            Ok(id) => read_index_response::Result::ReadLogId(id),
+            Err(Some(leader_id)) => {
+                read_index_response::Result::NotLeader(peer::NotLeader { leader_id })
+            }
+            Err(None) => read_index_response::Result::Unknown(peer::Unknown {
+                why: "no quorum answered".to_owned(),
+            }),
+        }
+    }
+}
+
+/// The read index from this member's own raft; otherwise the leader's id, if that is the reason.
+async fn local(inner: &Inner) -> Result<peer::LogId, Option<u64>> {
+    match inner.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
+        Ok((id, _)) => Ok(crate::raft::convert::log_id_out(id.log_id())),
+        Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
+            Err(Some(to.leader_id.unwrap_or(0)))
+        }
+        Err(
+            RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) | RaftError::Fatal(_),
+        ) => Err(None),
+    }
+}
+
+async fn ask_for_all(
+    inner: std::sync::Weak<Inner>,
+    mut waiting: mpsc::Receiver<oneshot::Sender<u64>>,
+) {
+    let mut readers = Vec::new();
+    while waiting.recv_many(&mut readers, limits::READS_WAITING_MAX).await > 0 {
+        loop {
+            let Some(inner) = inner.upgrade() else { return };
+            if let Some(index) = ask(&inner).await {
+                for reader in readers.drain(..) {
+                    drop(reader.send(index));
+                }
+                break;
+            }
+            readers.retain(|reader| !reader.is_closed());
+            if readers.is_empty() {
+                break;
+            }
+            let mut leader = inner.leader.clone();
+            leader.mark_unchanged();
+            drop(timeout(Duration::from_millis(50), leader.changed()).await);
+        }
+    }
+}
+
+/// One question for the read index, wherever the leader is.
+async fn ask(inner: &Inner) -> Option<u64> {
+    let leader = (*inner.leader.borrow())?;
+    let round = Duration::from_millis(500).min(inner.timeout);
+    if leader == *inner.raft.node_id() {
+        return timeout(round, local(inner)).await.ok()?.ok().map(|id| id.index);
+    }
+    let membership = inner.raft.metrics().borrow_watched().membership_config.clone();
+    let urls = membership.membership().get_node(&leader)?.urls.clone();
+    let mut client = inner.network.forward(leader, &urls).ok()?;
+    let request = peer::ReadIndexRequest { cluster_id: inner.network.cluster_id() };
+    match timeout(round, client.read_index(request)).await.ok()?.ok()?.into_inner().result? {
+        read_index_response::Result::ReadLogId(id) => Some(id.index),
+        read_index_response::Result::NotLeader(_) | read_index_response::Result::Unknown(_) => None,
+    }
+}

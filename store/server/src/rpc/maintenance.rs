@@ -1,0 +1,158 @@
+//! etcd's Maintenance service.
+
+use openraft::async_runtime::WatchReceiver as _;
+use proto::{
+    etcdserverpb::{
+        AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
+        DowngradeInfo, DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse,
+        HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest,
+        SnapshotResponse, StatusRequest, StatusResponse, alarm_request::AlarmAction,
+        maintenance_server::Maintenance,
+    },
+    orlop::store::v1::command::Op,
+};
+use store_state_machine::Reply;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::Services;
+use crate::error::{Error, read_failed};
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+impl Services {
+    /// What is wrong with the cluster, as Status reports it.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.leader.borrow().is_none() {
+            problems.push("etcdserver: no leader".to_owned());
+        }
+        for alarm in self.state.view().alarms() {
+            let kind = AlarmType::try_from(alarm.alarm).unwrap_or_default();
+            let name = kind.as_str_name();
+            problems.push(format!("memberID:{} alarm:{name} ", alarm.member_id));
+        }
+        problems
+    }
+}
+
+#[tonic::async_trait]
+impl Maintenance for Services {
+    async fn status(
+        &self,
+        _request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        let view = self.state.view();
+        let sized = view.clone();
+        let sizes = tokio::task::spawn_blocking(move || sized.sizes()).await;
+        let sizes = sizes
+            .map_err(|error| Status::internal(error.to_string()))?
+            .unwrap_or_else(|fault| crate::fatal("reading sizes", &fault));
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        Ok(Response::new(StatusResponse {
+            header: Some(self.headers.at(view.revision())),
+            version: crate::VERSION.to_owned(),
+            db_size: signed(sizes.total),
+            db_size_in_use: signed(sizes.in_use),
+            db_size_quota: signed(self.config.quota_bytes),
+            leader: self.leader.borrow().unwrap_or(0),
+            raft_index: metrics.local_committed.map_or(0, |id| id.index),
+            raft_term: self.headers.term(),
+            raft_applied_index: metrics.last_applied.map_or(0, |id| id.index),
+            errors: self.problems(),
+            is_learner: self.members.is_learner(self.headers.member_id()),
+            storage_version: crate::VERSION.to_owned(),
+            downgrade_info: Some(DowngradeInfo::default()),
+        }))
+    }
+
+    async fn alarm(
+        &self,
+        request: Request<AlarmRequest>,
+    ) -> Result<Response<AlarmResponse>, Status> {
+        self.check_leader(&request)?;
+        let request = request.into_inner();
+        if request.action == i32::from(AlarmAction::Get) {
+            let view = self.state.view();
+            let wanted = |alarm: &proto::etcdserverpb::AlarmMember| {
+                (request.member_id == 0 || request.member_id == alarm.member_id)
+                    && (request.alarm == 0 || request.alarm == alarm.alarm)
+            };
+            let alarms = view.alarms().into_iter().filter(wanted).collect();
+            let header = Some(self.headers.at(view.revision()));
+            return Ok(Response::new(AlarmResponse { header, alarms }));
+        }
+        match self.proposer.propose(Op::Alarm(request)).await? {
+            Reply::Alarm(mut response) => {
+                self.headers.complete(&mut response.header);
+                Ok(Response::new(response))
+            }
+            _ => Err(Status::internal("the outcome does not belong to the request")),
+        }
+    }
+
+    async fn defragment(
+        &self,
+        _request: Request<DefragmentRequest>,
+    ) -> Result<Response<DefragmentResponse>, Status> {
+        // The files never fragment: space is given back by compaction in the background. What can
+        // be done at once is to write out what is in memory; nothing is blocked meanwhile.
+        let view = self.state.view();
+        let flushed = tokio::task::spawn_blocking(move || view.flush()).await;
+        flushed
+            .map_err(|error| Status::internal(error.to_string()))?
+            .map_err(|fault| Status::internal(fault.to_string()))?;
+        Ok(Response::new(DefragmentResponse { header: None }))
+    }
+
+    async fn hash(&self, _request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        Err(Status::unimplemented("a hash of the whole backend file is not kept; use HashKV"))
+    }
+
+    async fn hash_kv(
+        &self,
+        request: Request<HashKvRequest>,
+    ) -> Result<Response<HashKvResponse>, Status> {
+        let revision = request.into_inner().revision;
+        let view = self.state.view();
+        let current = view.revision();
+        let hashed = tokio::task::spawn_blocking(move || view.hash_kv(revision)).await;
+        let hash =
+            hashed.map_err(|error| Status::internal(error.to_string()))?.map_err(read_failed)?;
+        Ok(Response::new(HashKvResponse {
+            header: Some(self.headers.at(current)),
+            hash: hash.hash,
+            compact_revision: hash.compact_revision,
+            hash_revision: hash.hash_revision,
+        }))
+    }
+
+    type SnapshotStream = ReceiverStream<Result<SnapshotResponse, Status>>;
+
+    async fn snapshot(
+        &self,
+        _request: Request<SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        Err(Status::unimplemented("snapshots as bbolt files are not made by this store"))
+    }
+
+    async fn move_leader(
+        &self,
+        request: Request<MoveLeaderRequest>,
+    ) -> Result<Response<MoveLeaderResponse>, Status> {
+        if *self.leader.borrow() != Some(self.headers.member_id()) {
+            return Err(Error::NotLeader.into());
+        }
+        self.members.move_leader(request.into_inner().target_id).await?;
+        Ok(Response::new(MoveLeaderResponse { header: None }))
+    }
+
+    async fn downgrade(
+        &self,
+        _request: Request<DowngradeRequest>,
+    ) -> Result<Response<DowngradeResponse>, Status> {
+        Err(Status::unimplemented("downgrades are not supported by this store"))
+    }
+}

@@ -1,0 +1,92 @@
+//! etcd's services, one file each: they check, call one of the two doors, and fill in headers.
+
+mod cluster;
+mod kv;
+mod lease;
+mod maintenance;
+mod watch;
+
+use std::sync::Arc;
+
+use tokio::sync::watch as channel;
+use tonic::{Request, Status};
+
+use crate::{
+    config::Config,
+    error::Error,
+    header::Headers,
+    lessor::Lessor,
+    members::Members,
+    metrics::Metrics,
+    propose::Proposer,
+    raft::Node,
+    read::Reader,
+    state::State,
+    watch::{Context, Hub},
+};
+
+/// What the services share.
+#[derive(Clone)]
+pub(crate) struct Services {
+    pub(crate) config: Arc<Config>,
+    pub(crate) raft: Node,
+    pub(crate) proposer: Proposer,
+    pub(crate) reader: Reader,
+    pub(crate) state: State,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) headers: Headers,
+    pub(crate) lessor: Lessor,
+    pub(crate) members: Members,
+    pub(crate) leader: channel::Receiver<Option<u64>>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stopping: tokio_util::sync::CancellationToken,
+}
+
+/// True if the client wants an error rather than wait for a leader.
+fn needs_leader<T>(request: &Request<T>) -> bool {
+    request.metadata().get("hasleader").is_some_and(|value| value == "true")
+}
+
+impl Services {
+    /// Fails at once if the client demands a leader and there is none.
+    fn check_leader<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        if needs_leader(request) && self.leader.borrow().is_none() {
+            return Err(Error::NoLeader.into());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn watch_context(&self) -> Context {
+        Context {
+            hub: self.hub.clone(),
+            state: self.state.clone(),
+            headers: self.headers.clone(),
+            leader: self.leader.clone(),
+            progress_every: self.config.watch_progress_interval,
+            election: self.config.election,
+            fragment_bytes: self.config.max_request_bytes + crate::limits::REQUEST_ENVELOPE_BYTES,
+            stopping: self.stopping.clone(),
+        }
+    }
+}
+
+/// All services as one router of the client port.
+pub(crate) fn router(services: Services) -> axum::Router {
+    use proto::etcdserverpb::{
+        cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
+        maintenance_server::MaintenanceServer, watch_server::WatchServer,
+    };
+    let limit = services.config.max_request_bytes + crate::limits::REQUEST_ENVELOPE_BYTES;
+    let kv = KvServer::new(services.clone())
+        .max_decoding_message_size(limit)
+        .max_encoding_message_size(usize::MAX);
+    let watch = WatchServer::new(services.clone())
+        .max_decoding_message_size(limit)
+        .max_encoding_message_size(usize::MAX);
+    tonic::service::Routes::new(kv)
+        .add_service(watch)
+        .add_service(LeaseServer::new(services.clone()).max_encoding_message_size(usize::MAX))
+        .add_service(ClusterServer::new(services.clone()))
+        .add_service(MaintenanceServer::new(services))
+        .into_axum_router()
+}

@@ -1,0 +1,26 @@
+//! etcd's Watch service.
+
+use proto::etcdserverpb::{WatchRequest, WatchResponse, watch_server::Watch};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Services;
+use crate::{limits, watch::Watches};
+
+#[tonic::async_trait]
+impl Watch for Services {
+    type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let needs_leader = super::needs_leader(&request);
+        self.check_leader(&request)?;
+        let (send, frames) = mpsc::channel(limits::WATCH_STREAM_QUEUE);
+        let watches = Watches::new(self.watch_context(), send);
+        tokio::spawn(watches.run(request.into_inner(), needs_leader));
+        Ok(Response::new(ReceiverStream::new(frames)))
+    }
+}

@@ -1,0 +1,216 @@
+//! What a member does by itself, beside serving: it watches over itself, publishes its addresses,
+//! tends the membership, raises the space alarm and compacts old revisions.
+
+use std::{collections::VecDeque, time::Duration};
+
+use openraft::{ServerState, async_runtime::WatchReceiver as _};
+use proto::{
+    etcdserverpb::{
+        AlarmRequest, AlarmType, CompactionRequest, Member, alarm_request::AlarmAction,
+    },
+    orlop::store::v1::{ClusterSet, command::Op},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    AutoCompaction, VERSION, header::Headers, metrics::Metrics, raft::Node, rpc::Services,
+};
+
+/// Follows raft's metrics: the leader, the term, and whether raft still runs. openraft's core ends
+/// on a fatal error and leaves the process behind; here the process ends too.
+pub(crate) async fn follow(
+    raft: Node,
+    leader: watch::Sender<Option<u64>>,
+    headers: Headers,
+    metrics: std::sync::Arc<Metrics>,
+    stop: CancellationToken,
+) {
+    let mut changes = raft.metrics();
+    loop {
+        let now = changes.borrow_watched().clone();
+        if let Err(fatal) = &now.running_state
+            && !stop.is_cancelled()
+            && !matches!(fatal, openraft::errors::Fatal::Stopped)
+        {
+            crate::fatal("running raft", fatal);
+        }
+        headers.set_term(now.current_term);
+        // A leader that steps down for a moment still names itself.
+        let known = match (now.current_leader, now.state) {
+            (Some(id), state) if id == now.id && state != ServerState::Leader => None,
+            (known, _) => known,
+        };
+        let changed = leader.send_if_modified(|old| std::mem::replace(old, known) != known);
+        if changed && let Some(id) = known {
+            metrics.leader_changes.inc();
+            tracing::info!(member = id, term = now.current_term, "the leader is known");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Tells the cluster this member's name and client URLs, until it is known.
+pub(crate) async fn publish(services: Services, stop: CancellationToken) {
+    let id = services.headers.member_id();
+    loop {
+        let known = services.state.view().members().into_iter().find(|member| member.id == id);
+        let config = &services.config;
+        let wanted = Member {
+            id,
+            name: config.name.clone(),
+            peer_urls: config.advertise_peer_urls.clone(),
+            client_urls: config.advertise_client_urls.clone(),
+            is_learner: known.as_ref().is_some_and(|member| member.is_learner),
+        };
+        if known.as_ref() == Some(&wanted) {
+            break;
+        }
+        let proposed = services.proposer.propose(Op::MemberSet(wanted));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            outcome = proposed => match outcome {
+                Ok(_) => break,
+                Err(error) => tracing::debug!(?error, "the member's URLs are not published yet"),
+            },
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+    let (cluster_id, version) = services.state.view().cluster();
+    if (cluster_id, version.as_str()) != (services.headers.cluster_id(), VERSION) {
+        let cluster_id = services.headers.cluster_id();
+        let set = ClusterSet { cluster_id, cluster_version: VERSION.to_owned() };
+        if let Err(error) = services.proposer.propose(Op::ClusterSet(set)).await {
+            tracing::warn!(?error, "the cluster version is not agreed on yet");
+        }
+    }
+}
+
+/// The leader's regular work, once a second.
+pub(crate) async fn tend(services: Services, stop: CancellationToken) {
+    let mut tick = interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut compaction = Compaction::new(services.config.auto_compaction);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        check_space(&services).await;
+        if *services.leader.borrow() != Some(services.headers.member_id()) {
+            compaction = Compaction::new(services.config.auto_compaction);
+            continue;
+        }
+        services.members.tend().await;
+        let revision = services.state.view().revision();
+        if let Some(revision) = compaction.due(Instant::now(), revision) {
+            let request = CompactionRequest { revision, physical: false };
+            match services.proposer.propose(Op::Compact(request)).await {
+                Ok(_) => tracing::info!(revision, "compacted old revisions"),
+                Err(error) => tracing::debug!(?error, revision, "nothing compacted"),
+            }
+        }
+    }
+}
+
+/// Raises this member's NOSPACE alarm when the quota is reached.
+async fn check_space(services: &Services) {
+    let quota = services.config.quota_bytes;
+    if quota == 0 {
+        return;
+    }
+    let view = services.state.view();
+    let member_id = services.headers.member_id();
+    let alarm = i32::from(AlarmType::Nospace);
+    if view.alarms().iter().any(|a| a.alarm == alarm && a.member_id == member_id) {
+        return;
+    }
+    let sizes = tokio::task::spawn_blocking(move || view.sizes()).await;
+    if let Ok(Ok(sizes)) = sizes
+        && sizes.in_use > quota
+    {
+        let action = i32::from(AlarmAction::Activate);
+        let request = AlarmRequest { action, member_id, alarm };
+        if let Err(error) = services.proposer.propose(Op::Alarm(request)).await {
+            tracing::warn!(?error, "the space alarm is not raised yet");
+        }
+    }
+}
+
+/// Decides when to compact what, as etcd does.
+struct Compaction {
+    mode: AutoCompaction,
+    /// Revisions with the time at which they were the current one.
+    seen: VecDeque<(Instant, i64)>,
+    last: Option<Instant>,
+}
+
+impl Compaction {
+    fn new(mode: AutoCompaction) -> Self {
+        Self { mode, seen: VecDeque::new(), last: None }
+    }
+
+    fn due(&mut self, now: Instant, revision: i64) -> Option<i64> {
+        match self.mode {
+            AutoCompaction::Off => None,
+            AutoCompaction::Periodic(keep) => {
+                let step = keep / 10;
+                if self.seen.back().is_none_or(|(at, _)| now - *at >= step) {
+                    self.seen.push_back((now, revision));
+                }
+                let every = keep.min(Duration::from_secs(3600));
+                if self.last.is_some_and(|last| now - last < every) {
+                    return None;
+                }
+                let mut old = None;
+                while let Some((at, revision)) = self.seen.front().copied() {
+                    if now - at < keep {
+                        break;
+                    }
+                    old = Some(revision);
+                    self.seen.pop_front();
+                }
+                if old.is_some() {
+                    self.last = Some(now);
+                }
+                old
+            }
+            AutoCompaction::Revisions(keep) => {
+                let every = Duration::from_secs(300);
+                if self.last.is_some_and(|last| now - last < every) {
+                    return None;
+                }
+                self.last = Some(now);
+                Some(revision - keep).filter(|revision| *revision > 0)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periodic_compaction_keeps_its_history() {
+        let keep = Duration::from_secs(100);
+        let mut compaction = Compaction::new(AutoCompaction::Periodic(keep));
+        let start = Instant::now();
+        let mut compacted = Vec::new();
+        for second in 0..300i64 {
+            let revision: i64 = second;
+            let now = start + Duration::from_secs(second.unsigned_abs());
+            if let Some(revision) = compaction.due(now, revision) {
+                compacted.push((second, revision));
+            }
+        }
+        // First after one whole period, then once a period; always that much behind.
+        assert_eq!(compacted, [(100, 0), (200, 100)]);
+    }
+}

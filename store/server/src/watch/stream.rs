@@ -1,0 +1,454 @@
+//! One client stream of watches: its requests, its cursor, and the frames that it is sent.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use prost::Message;
+use proto::{
+    etcdserverpb::{
+        ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse,
+        watch_create_request::FilterType, watch_request::RequestUnion,
+    },
+    mvccpb,
+};
+use store_state_machine::{Event, KeyRange, ReadError, RevisionEvents};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+use tonic::Status;
+
+use super::Hub;
+use crate::{error::Error, header::Headers, limits, state::State};
+
+/// What every stream shares.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) state: State,
+    pub(crate) headers: Headers,
+    pub(crate) leader: watch::Receiver<Option<u64>>,
+    pub(crate) progress_every: Duration,
+    pub(crate) election: Duration,
+    pub(crate) fragment_bytes: usize,
+    pub(crate) stopping: tokio_util::sync::CancellationToken,
+}
+
+struct Watcher {
+    range: KeyRange,
+    /// Events below this one are not for it.
+    next: i64,
+    prev_kv: bool,
+    progress: bool,
+    fragment: bool,
+    no_put: bool,
+    no_delete: bool,
+    /// Something was sent since the last progress tick.
+    active: bool,
+}
+
+impl Watcher {
+    fn wants(&self, event: &Event) -> bool {
+        event.revision.main >= self.next
+            && !(event.deleted && self.no_delete)
+            && !(!event.deleted && self.no_put)
+            && self.range.contains(&event.kv.key)
+    }
+}
+
+type Frames = mpsc::Sender<Result<WatchResponse, Status>>;
+
+/// The client has gone, or is told a final error.
+struct Gone;
+
+/// The watches of one stream.
+pub(crate) struct Watches {
+    context: Context,
+    frames: Frames,
+    watchers: BTreeMap<i64, Watcher>,
+    /// Watches of a single key, by it; the others are looked at for every event.
+    single: HashMap<Bytes, Vec<i64>>,
+    ranges: Vec<i64>,
+    /// Watches that are still reading history.
+    behind: Vec<i64>,
+    next_id: i64,
+    /// All watches but those behind have every event up to here.
+    cursor: i64,
+}
+
+impl Watches {
+    pub(crate) fn new(context: Context, frames: Frames) -> Self {
+        let cursor = context.hub.revision();
+        Self {
+            context,
+            frames,
+            watchers: BTreeMap::new(),
+            single: HashMap::new(),
+            ranges: Vec::new(),
+            behind: Vec::new(),
+            next_id: 0,
+            cursor,
+        }
+    }
+
+    /// Serves the stream until the client leaves. `needs_leader`: it wants to hear of lost leaders.
+    pub(crate) async fn run<S>(mut self, mut requests: S, needs_leader: bool)
+    where
+        S: Stream<Item = Result<WatchRequest, Status>> + Unpin,
+    {
+        let mut published = self.context.hub.subscribe();
+        let every = self.context.progress_every;
+        let mut progress = interval_at(Instant::now() + every, every);
+        progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let election = self.context.election;
+        let mut monitor = interval_at(Instant::now() + election, election);
+        let mut leaderless = 0;
+        let stopping = self.context.stopping.clone();
+        loop {
+            let idle = self.behind.is_empty();
+            let step = tokio::select! {
+                biased;
+                () = stopping.cancelled() => {
+                    drop(self.frames.send(Err(Error::Stopped.into())).await);
+                    return;
+                }
+                request = requests.next() => match request {
+                    Some(Ok(request)) => self.request(request).await,
+                    Some(Err(_)) | None => return,
+                },
+                _ = progress.tick() => self.notify_progress().await,
+                _ = monitor.tick(), if needs_leader => {
+                    let lost = self.context.leader.borrow().is_none();
+                    leaderless = if lost { leaderless + 1 } else { 0 };
+                    if leaderless >= 3 {
+                        drop(self.frames.send(Err(Error::NoLeader.into())).await);
+                        return;
+                    }
+                    Ok(())
+                }
+                changed = published.changed() => match changed {
+                    Ok(()) => self.deliver().await,
+                    Err(_) => return,
+                },
+                () = std::future::ready(()), if !idle => self.catch_up().await,
+                () = self.frames.closed() => return,
+            };
+            if step.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn header(&self, revision: i64) -> Option<ResponseHeader> {
+        Some(self.context.headers.at(revision))
+    }
+
+    async fn send(&self, frame: WatchResponse) -> Result<(), Gone> {
+        self.frames.send(Ok(frame)).await.map_err(|_| Gone)
+    }
+
+    async fn request(&mut self, request: WatchRequest) -> Result<(), Gone> {
+        match request.request_union {
+            Some(RequestUnion::CreateRequest(create)) => self.create(create).await,
+            Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id).await,
+            Some(RequestUnion::ProgressRequest(_)) => {
+                self.deliver().await?;
+                // W6: only when no watch has anything outstanding.
+                let reached = self.watchers.values().all(|w| w.next <= self.cursor + 1);
+                if self.watchers.is_empty() || !self.behind.is_empty() || !reached {
+                    return Ok(());
+                }
+                let header = self.header(self.cursor);
+                self.send(WatchResponse { header, watch_id: -1, ..WatchResponse::default() }).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn refuse(&self, reason: &str) -> Result<(), Gone> {
+        self.send(WatchResponse {
+            header: self.header(self.cursor),
+            watch_id: -1,
+            created: true,
+            canceled: true,
+            cancel_reason: reason.to_owned(),
+            ..WatchResponse::default()
+        })
+        .await
+    }
+
+    async fn create(&mut self, create: WatchCreateRequest) -> Result<(), Gone> {
+        // The watch begins where the stream's cursor is, so the cursor moves up first.
+        self.deliver().await?;
+        let smallest = Bytes::from_static(b"\0");
+        let key = if create.key.is_empty() { smallest } else { create.key };
+        let range = KeyRange::new(&key, &create.range_end);
+        if matches!(&range, KeyRange::Between(start, end) if start >= end) {
+            return self.refuse("mvcc: watcher range is empty").await;
+        }
+        if create.start_revision < 0 {
+            let reason = "etcdserver: mvcc: required revision has been compacted";
+            return self.refuse(reason).await;
+        }
+        if self.watchers.len() >= limits::WATCHES_PER_STREAM_MAX {
+            return self.refuse("etcdserver: too many requests").await;
+        }
+        let id = if create.watch_id == 0 {
+            while self.watchers.contains_key(&self.next_id) {
+                self.next_id += 1;
+            }
+            self.next_id += 1;
+            self.next_id - 1
+        } else {
+            create.watch_id
+        };
+        if self.watchers.contains_key(&id) {
+            let reason = "mvcc: duplicate watch ID provided on the WatchStream";
+            return self.refuse(reason).await;
+        }
+        let start = create.start_revision;
+        let filter = |kind: FilterType| create.filters.contains(&i32::from(kind));
+        let watcher = Watcher {
+            next: if start == 0 { self.cursor + 1 } else { start },
+            prev_kv: create.prev_kv,
+            progress: create.progress_notify,
+            fragment: create.fragment,
+            no_put: filter(FilterType::Noput),
+            no_delete: filter(FilterType::Nodelete),
+            active: false,
+            range,
+        };
+        self.send(WatchResponse {
+            header: self.header(self.cursor),
+            watch_id: id,
+            created: true,
+            ..WatchResponse::default()
+        })
+        .await?;
+        if watcher.next <= self.cursor {
+            self.behind.push(id);
+        } else {
+            self.index(id, &watcher.range);
+        }
+        self.watchers.insert(id, watcher);
+        Ok(())
+    }
+
+    fn index(&mut self, id: i64, range: &KeyRange) {
+        match range {
+            KeyRange::One(key) => self.single.entry(key.clone()).or_default().push(id),
+            KeyRange::Between(..) | KeyRange::From(_) => self.ranges.push(id),
+        }
+    }
+
+    fn remove(&mut self, id: i64) -> bool {
+        let Some(watcher) = self.watchers.remove(&id) else { return false };
+        self.behind.retain(|other| *other != id);
+        match &watcher.range {
+            KeyRange::One(key) => {
+                if let Some(ids) = self.single.get_mut(key) {
+                    ids.retain(|other| *other != id);
+                    if ids.is_empty() {
+                        self.single.remove(key);
+                    }
+                }
+            }
+            KeyRange::Between(..) | KeyRange::From(_) => self.ranges.retain(|other| *other != id),
+        }
+        true
+    }
+
+    async fn cancel(&mut self, id: i64) -> Result<(), Gone> {
+        if !self.remove(id) {
+            return Ok(());
+        }
+        let header = self.header(self.cursor);
+        self.send(WatchResponse {
+            header,
+            watch_id: id,
+            canceled: true,
+            ..WatchResponse::default()
+        })
+        .await
+    }
+
+    async fn cancel_compacted(&mut self, id: i64, compact_revision: i64) -> Result<(), Gone> {
+        self.remove(id);
+        // W9: as etcd, without a revision in the header.
+        self.send(WatchResponse {
+            header: self.header(0),
+            watch_id: id,
+            canceled: true,
+            compact_revision,
+            ..WatchResponse::default()
+        })
+        .await
+    }
+
+    async fn notify_progress(&mut self) -> Result<(), Gone> {
+        self.deliver().await?;
+        let behind = &self.behind;
+        let mut due = Vec::new();
+        for (id, watcher) in &mut self.watchers {
+            let was_active = std::mem::take(&mut watcher.active);
+            if watcher.progress && !was_active && !behind.contains(id) {
+                due.push(*id);
+            }
+        }
+        for watch_id in due {
+            let header = self.header(self.cursor);
+            self.send(WatchResponse { header, watch_id, ..WatchResponse::default() }).await?;
+        }
+        Ok(())
+    }
+
+    /// Moves the cursor to the published revision, and sends what lies in between.
+    async fn deliver(&mut self) -> Result<(), Gone> {
+        let target = self.context.hub.revision();
+        while self.cursor < target {
+            if self.watchers.len() == self.behind.len() {
+                // Nobody waits for these events.
+                self.cursor = target;
+                break;
+            }
+            let limit = limits::WATCH_CATCH_UP_REVISIONS_MAX;
+            let (events, complete) = match self.context.hub.after(self.cursor, limit) {
+                Some(found) => found,
+                None => match self.history(self.cursor + 1, target).await {
+                    Ok(found) => found,
+                    Err(compacted) => {
+                        // The stream was too slow: its position is no longer readable.
+                        let mut ids: Vec<i64> = self.watchers.keys().copied().collect();
+                        ids.retain(|id| !self.behind.contains(id));
+                        for id in ids {
+                            self.cancel_compacted(id, compacted).await?;
+                        }
+                        self.cursor = target;
+                        break;
+                    }
+                },
+            };
+            let mut found: BTreeMap<i64, Vec<Arc<Event>>> = BTreeMap::new();
+            for event in events.iter().flat_map(|events| &events.events) {
+                let single = self.single.get(&event.kv.key).into_iter().flatten();
+                for id in single.chain(&self.ranges) {
+                    if self.watchers.get(id).is_some_and(|watcher| watcher.wants(event)) {
+                        found.entry(*id).or_default().push(event.clone());
+                    }
+                }
+            }
+            self.cursor = complete.max(self.cursor + 1);
+            for (id, events) in found {
+                self.send_events(id, events, self.cursor).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads history off the async threads; the error is the compacted revision.
+    async fn history(&self, from: i64, to: i64) -> Result<(Vec<Arc<RevisionEvents>>, i64), i64> {
+        let state = self.context.state.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let limit = limits::WATCH_CATCH_UP_REVISIONS_MAX;
+            let view = state.view();
+            match view.events(from, to, limit) {
+                Ok(events) => {
+                    // A page that is not full (in events) reaches up to the end.
+                    let count: usize = events.iter().map(|events| events.events.len()).sum();
+                    let complete = match events.last() {
+                        Some(last) if count >= limit => last.revision,
+                        _ => to,
+                    };
+                    Ok((events.into_iter().map(Arc::new).collect(), complete))
+                }
+                Err(ReadError::Refused(_)) => Err(view.compact_revision()),
+                Err(ReadError::Failed(fault)) => crate::fatal("reading history", &fault),
+            }
+        });
+        read.await.unwrap_or(Err(0))
+    }
+
+    /// One page of history for one of the watches behind.
+    async fn catch_up(&mut self) -> Result<(), Gone> {
+        let Some(id) = self.behind.first().copied() else { return Ok(()) };
+        self.behind.rotate_left(1);
+        let Some(next) = self.watchers.get(&id).map(|watcher| watcher.next) else { return Ok(()) };
+        let (events, complete) = match self.history(next, self.cursor).await {
+            Ok(found) => found,
+            Err(compacted) => return self.cancel_compacted(id, compacted).await,
+        };
+        let Some(watcher) = self.watchers.get(&id) else { return Ok(()) };
+        let wanted: Vec<_> = events
+            .iter()
+            .flat_map(|events| &events.events)
+            .filter(|event| watcher.wants(event))
+            .cloned()
+            .collect();
+        if !wanted.is_empty() {
+            self.send_events(id, wanted, complete).await?;
+        }
+        let cursor = self.cursor;
+        let Some(watcher) = self.watchers.get_mut(&id) else { return Ok(()) };
+        watcher.next = complete + 1;
+        if watcher.next > cursor {
+            // W4: it has everything up to the cursor, and goes on with the others.
+            let range = watcher.range.clone();
+            self.behind.retain(|other| *other != id);
+            self.index(id, &range);
+        }
+        Ok(())
+    }
+
+    async fn send_events(
+        &mut self,
+        id: i64,
+        events: Vec<Arc<Event>>,
+        revision: i64,
+    ) -> Result<(), Gone> {
+        let Some(watcher) = self.watchers.get_mut(&id) else { return Ok(()) };
+        watcher.active = true;
+        let (fragment, prev_kv) = (watcher.fragment, watcher.prev_kv);
+        let wire: Vec<mvccpb::Event> = if prev_kv {
+            let state = self.context.state.clone();
+            let with_previous = move || {
+                let view = state.view();
+                let convert = |event: &Arc<Event>| match view.previous_kv(event) {
+                    Ok(previous) => event.to_wire(previous),
+                    Err(fault) => crate::fatal("reading a previous value", &fault),
+                };
+                events.iter().map(convert).collect()
+            };
+            tokio::task::spawn_blocking(with_previous).await.map_err(|_| Gone)?
+        } else {
+            events.iter().map(|event| event.to_wire(None)).collect()
+        };
+        let mut frame = WatchResponse {
+            header: self.header(revision),
+            watch_id: id,
+            events: wire,
+            ..WatchResponse::default()
+        };
+        if fragment && frame.encoded_len() > self.context.fragment_bytes {
+            let mut rest = std::mem::take(&mut frame.events).into_iter().peekable();
+            while rest.peek().is_some() {
+                let mut piece = WatchResponse { watch_id: id, ..frame.clone() };
+                let mut bytes = 0;
+                while let Some(event) = rest.next_if(|event| {
+                    bytes += event.encoded_len() + 8;
+                    piece.events.is_empty() || bytes < self.context.fragment_bytes
+                }) {
+                    piece.events.push(event);
+                }
+                piece.fragment = rest.peek().is_some();
+                self.send(piece).await?;
+            }
+            return Ok(());
+        }
+        self.send(frame).await
+    }
+}
