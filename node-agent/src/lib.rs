@@ -7,6 +7,7 @@ mod config;
 pub mod containerd;
 mod labels;
 mod limits;
+mod manifests;
 mod node;
 mod plan;
 #[cfg(test)]
@@ -18,8 +19,10 @@ mod runtime;
 mod serve;
 mod spec;
 mod status;
+mod stop_all;
 mod view;
 mod volume;
 
-pub use agent::{run, stop_all_pods};
+pub use agent::run;
 pub use config::{Config, ConfigError, Flags};
+pub use stop_all::stop_all_pods;

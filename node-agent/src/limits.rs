@@ -68,3 +68,13 @@ pub(crate) const DEAD_CONTAINERS_KEPT: usize = 1;
 pub(crate) const CHILD_PROCESS: Duration = Duration::from_secs(120);
 /// Names of images in the node's status.
 pub(crate) const NODE_IMAGES_MAX: usize = 50;
+/// Longest run of a postStart or preStop hook.
+pub(crate) const HOOK: Duration = Duration::from_secs(120);
+/// How long fetched configMaps and secrets of one pod stand for themselves without being read again.
+pub(crate) const SOURCES_FRESH: Duration = Duration::from_secs(1);
+/// A token of a service account is replaced at this age at the latest.
+pub(crate) const TOKEN_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Containers that are being stopped at once when all pods of a node stop.
+pub(crate) const STOP_CONTAINERS_PARALLEL: usize = 64;
+/// Sandboxes that are being removed at once when all pods of a node stop.
+pub(crate) const STOP_SANDBOXES_PARALLEL: usize = 16;

@@ -51,6 +51,10 @@ pub(crate) struct Instance {
     pub(crate) hash: String,
     pub(crate) log_path: String,
     pub(crate) message_from_log: bool,
+    /// Grace of its pod, in seconds; for when the pod's definition is lost.
+    pub(crate) grace: Option<i64>,
+    /// Its preStop hook in JSON; empty when it has none.
+    pub(crate) pre_stop: String,
 }
 
 impl PodView {
@@ -135,6 +139,8 @@ impl From<cri::ContainerStatus> for Instance {
             restarts: note(labels::RESTART_COUNT).parse().unwrap_or(0),
             hash: note(labels::CONTAINER_HASH),
             message_from_log: note(labels::MESSAGE_POLICY) == "FallbackToLogsOnError",
+            grace: note(labels::POD_GRACE).parse().ok(),
+            pre_stop: note(labels::PRE_STOP),
             created_ns: status.created_at,
             started_ns: status.started_at,
             finished_ns: status.finished_at,

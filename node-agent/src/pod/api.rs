@@ -1,18 +1,17 @@
 //! What the agent reads from and writes to the API about pods: status, events, sources, deletion.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{
-    ConfigMap, Event, EventSource, ObjectReference, Pod, PodStatus, Secret,
-};
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use super::sources::{Keeper, Tokens};
 use crate::limits::{API_CALL, EVENT_MEMORY, EVENT_QUEUE};
 use crate::spec::SpecError;
 use crate::spec::env::Sources;
@@ -21,6 +20,7 @@ use crate::spec::env::Sources;
 #[derive(Clone)]
 pub(crate) struct PodApi {
     client: Option<kube::Client>,
+    kept: Arc<Keeper>,
     events: mpsc::Sender<(Arc<Pod>, &'static str, &'static str, String)>,
 }
 
@@ -39,7 +39,7 @@ impl PodApi {
     pub(crate) fn start(client: Option<kube::Client>, node: &str) -> Self {
         let (events, queue) = mpsc::channel(EVENT_QUEUE);
         tokio::spawn(write_events(client.clone(), node.to_owned(), queue));
-        Self { client, events }
+        Self { kept: Arc::new(Keeper::new(client.clone())), client, events }
     }
 
     /// Queues an event about a pod; a full queue drops it.
@@ -99,97 +99,19 @@ impl PodApi {
         }
     }
 
-    /// Fetches every configMap and secret that the pod names. What is absent stays absent.
-    pub(crate) async fn sources(&self, pod: &Pod) -> Result<Sources, SpecError> {
-        let mut sources = Sources::default();
-        let Some(client) = self.client.clone() else { return Ok(sources) };
-        let value = serde_json::to_value(&pod.spec).unwrap_or_default();
-        let (mut maps, mut secrets) = (Vec::new(), Vec::new());
-        references(&value, &mut maps, &mut secrets);
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
-        let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-        for name in maps {
-            if let Some(map) = fetch(&api, &name).await? {
-                sources.config_maps.insert(name, map);
-            }
-        }
-        let api: Api<Secret> = Api::namespaced(client, namespace);
-        for name in secrets {
-            if let Some(secret) = fetch(&api, &name).await? {
-                sources.secrets.insert(name, secret);
-            }
-        }
-        Ok(sources)
+    /// The configMaps and secrets that the pod names; see [`Keeper::sources`].
+    pub(crate) async fn sources(&self, pod: &Pod) -> Result<Arc<Sources>, SpecError> {
+        self.kept.sources(pod).await
     }
 
-    /// Tokens of the pod's service account, by (volume, path). An API without the request has none.
-    pub(crate) async fn tokens(&self, pod: &Pod) -> BTreeMap<(String, String), String> {
-        let mut out = BTreeMap::new();
-        let (Some(client), Some(spec)) = (self.client.clone(), &pod.spec) else { return out };
-        let account = spec.service_account_name.as_deref().unwrap_or("default");
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
-        for volume in spec.volumes.iter().flatten() {
-            let projected = volume.projected.iter().flat_map(|p| p.sources.iter().flatten());
-            for wanted in projected.filter_map(|p| p.service_account_token.as_ref()) {
-                let audiences: Vec<&String> = wanted.audience.iter().collect();
-                let body = json!({
-                    "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-                    "spec": {"audiences": audiences, "expirationSeconds": wanted.expiration_seconds,
-                        "boundObjectRef": {"kind": "Pod", "apiVersion": "v1",
-                            "name": pod.metadata.name, "uid": pod.metadata.uid}}});
-                let path =
-                    format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
-                let Ok(request) = http::Request::post(path)
-                    .header("content-type", "application/json")
-                    .body(body.to_string().into_bytes())
-                else {
-                    continue;
-                };
-                match tokio::time::timeout(API_CALL, client.request::<Value>(request)).await {
-                    Ok(Ok(answer)) => {
-                        let token = answer["status"]["token"].as_str().unwrap_or_default();
-                        out.insert((volume.name.clone(), wanted.path.clone()), token.to_owned());
-                    }
-                    Ok(Err(error)) => warn!(%error, account, "no service account token"),
-                    Err(_) => warn!(account, "no service account token in time"),
-                }
-            }
-        }
-        out
+    /// The tokens of the pod's volumes; see [`Keeper::tokens`].
+    pub(crate) async fn tokens(&self, pod: &Pod) -> Result<Tokens, SpecError> {
+        self.kept.tokens(pod).await
     }
-}
 
-async fn fetch<K>(api: &Api<K>, name: &str) -> Result<Option<K>, SpecError>
-where
-    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-{
-    match tokio::time::timeout(API_CALL, api.get_opt(name)).await {
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => Err(SpecError::Config(format!("cannot read {name:?}: {error}"))),
-        Err(_) => Err(SpecError::Config(format!("cannot read {name:?} in time"))),
-    }
-}
-
-/// Names of configMaps and secrets anywhere in a pod's spec.
-fn references(value: &Value, maps: &mut Vec<String>, secrets: &mut Vec<String>) {
-    match value {
-        Value::Object(fields) => {
-            for (key, inner) in fields {
-                let name = inner.get("name").or_else(|| inner.get("secretName"));
-                if let Some(name) = name.and_then(Value::as_str) {
-                    match key.as_str() {
-                        "configMap" | "configMapRef" | "configMapKeyRef" => {
-                            maps.push(name.to_owned())
-                        }
-                        "secret" | "secretRef" | "secretKeyRef" => secrets.push(name.to_owned()),
-                        _ => {}
-                    }
-                }
-                references(inner, maps, secrets);
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| references(item, maps, secrets)),
-        _ => {}
+    /// Drops what is kept for a pod that has ended.
+    pub(crate) fn forget(&self, uid: &str) {
+        self.kept.forget(uid);
     }
 }
 

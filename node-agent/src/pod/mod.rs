@@ -1,7 +1,12 @@
 //! One pod on this node: its worker, its probes, and what they tell the API.
 
 pub(crate) mod api;
+#[cfg(test)]
+mod containerd_test;
 pub(crate) mod probe;
+mod sources;
+mod start;
+mod stop;
 pub(crate) mod worker;
 #[cfg(test)]
 mod worker_test;

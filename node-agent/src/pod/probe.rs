@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Probe};
+use k8s_openapi::api::core::v1::{Container, HTTPGetAction, PodStatus, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,6 +29,34 @@ struct Verdicts {
     is_started: bool,
     is_ready: bool,
     must_die: Option<&'static str>,
+}
+
+/// A run of a container to ask about.
+pub(crate) struct Running<'a> {
+    container: &'a Container,
+    id: String,
+    /// It was said to be started, or ready, before this agent started.
+    was_started: bool,
+    was_ready: bool,
+}
+
+impl<'a> Running<'a> {
+    /// The run `id`, and what a status said about it before: a restart of the agent is no reason
+    /// to take a ready container out of service.
+    pub(crate) fn new(container: &'a Container, id: &str, before: &PodStatus) -> Self {
+        let of = |list: &Option<Vec<k8s_openapi::api::core::v1::ContainerStatus>>| {
+            list.iter().flatten().find(|c| c.name == container.name).cloned()
+        };
+        let known = of(&before.container_statuses)
+            .or_else(|| of(&before.init_container_statuses))
+            .filter(|c| c.container_id.as_ref().is_some_and(|known| known.ends_with(id)));
+        Self {
+            container,
+            id: id.to_owned(),
+            was_started: known.as_ref().is_some_and(|c| c.started == Some(true)),
+            was_ready: known.as_ref().is_some_and(|c| c.ready),
+        }
+    }
 }
 
 /// The probes of one pod; dropping it ends them.
@@ -80,21 +108,21 @@ impl Prober {
     }
 
     /// Starts the probes of new runs and ends those of runs that are gone.
-    pub(crate) fn attend(&mut self, running: &[(&Container, String)], ip: Option<&str>) {
+    pub(crate) fn attend(&mut self, running: &[Running<'_>], ip: Option<&str>) {
         if self.runtime.is_simulated() {
             return;
         }
         let gone: Vec<String> = self
             .tasks
             .keys()
-            .filter(|id| !running.iter().any(|(_, running)| running == *id))
+            .filter(|id| !running.iter().any(|run| run.id == **id))
             .cloned()
             .collect();
         for id in gone {
             self.tasks.remove(&id).into_iter().flatten().for_each(|task| task.abort());
             self.verdicts.lock().remove(&id);
         }
-        for (container, id) in running {
+        for Running { container, id, was_started, was_ready } in running {
             if self.tasks.contains_key(id) {
                 continue;
             }
@@ -104,8 +132,8 @@ impl Prober {
                 (Purpose::Readiness, &container.readiness_probe),
             ];
             let first = Verdicts {
-                is_started: container.startup_probe.is_none(),
-                is_ready: container.readiness_probe.is_none(),
+                is_started: *was_started || container.startup_probe.is_none(),
+                is_ready: *was_ready || container.readiness_probe.is_none(),
                 must_die: None,
             };
             self.verdicts.lock().insert(id.clone(), first);
@@ -230,19 +258,12 @@ impl Question {
             return None;
         }
         let asked = async {
-            if let Some(http) = &self.probe.http_get {
-                let host = http.host.as_deref().filter(|h| !h.is_empty()).unwrap_or(&self.ip);
-                let port = self.port(&http.port)?;
-                if http.scheme.as_deref() == Some("HTTPS") {
-                    return Err("HTTPS probes are not supported yet".to_owned());
-                }
-                let headers = http.http_headers.iter().flatten();
-                let extra: String =
-                    headers.map(|h| format!("{}: {}\r\n", h.name, h.value)).collect();
-                http_get(host, port, http.path.as_deref().unwrap_or("/"), &extra).await
+            if let Some(action) = &self.probe.http_get {
+                let host = action.host.as_deref().filter(|h| !h.is_empty()).unwrap_or(&self.ip);
+                http(action, host, port_of(Some(&self.container), &action.port)?).await
             } else if let Some(tcp) = &self.probe.tcp_socket {
                 let host = tcp.host.as_deref().filter(|h| !h.is_empty()).unwrap_or(&self.ip);
-                let port = self.port(&tcp.port)?;
+                let port = port_of(Some(&self.container), &tcp.port)?;
                 TcpStream::connect((host, port)).await.map(drop).map_err(|e| e.to_string())
             } else {
                 Err("gRPC probes are not supported yet".to_owned())
@@ -254,25 +275,32 @@ impl Question {
                 .unwrap_or_else(|_| Err(format!("timeout after {limit:?}"))),
         )
     }
+}
 
-    fn port(&self, port: &IntOrString) -> Result<u16, String> {
-        let number = match port {
-            IntOrString::Int(number) => Some(*number),
-            IntOrString::String(name) => self
-                .container
-                .ports
-                .iter()
-                .flatten()
-                .find(|p| p.name.as_ref() == Some(name))
-                .map(|p| p.container_port)
-                .or_else(|| name.parse().ok()),
-        };
-        number.and_then(|n| u16::try_from(n).ok()).ok_or_else(|| format!("no port {port:?}"))
+/// A port by number, by the name of one of the container's ports, or a number in quotes.
+pub(crate) fn port_of(container: Option<&Container>, port: &IntOrString) -> Result<u16, String> {
+    let number = match port {
+        IntOrString::Int(number) => Some(*number),
+        IntOrString::String(name) => container
+            .and_then(|c| c.ports.iter().flatten().find(|p| p.name.as_ref() == Some(name)))
+            .map(|p| p.container_port)
+            .or_else(|| name.parse().ok()),
+    };
+    number.and_then(|n| u16::try_from(n).ok()).ok_or_else(|| format!("no port {port:?}"))
+}
+
+/// Asks as a probe or a hook says.
+pub(crate) async fn http(action: &HTTPGetAction, host: &str, port: u16) -> Result<(), String> {
+    if action.scheme.as_deref() == Some("HTTPS") {
+        return Err("HTTPS is not supported in probes and hooks yet".to_owned());
     }
+    let headers = action.http_headers.iter().flatten();
+    let extra: String = headers.map(|h| format!("{}: {}\r\n", h.name, h.value)).collect();
+    http_get(host, port, action.path.as_deref().unwrap_or("/"), &extra).await
 }
 
 /// A plain GET; every status from 200 to 399 is a success.
-pub(crate) async fn http_get(host: &str, port: u16, path: &str, extra: &str) -> Result<(), String> {
+async fn http_get(host: &str, port: u16, path: &str, extra: &str) -> Result<(), String> {
     let mut stream = TcpStream::connect((host, port)).await.map_err(|e| e.to_string())?;
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let host = if extra.to_ascii_lowercase().contains("host:") {

@@ -43,6 +43,14 @@ fn kind(volume: &Volume) -> &'static str {
     }
 }
 
+/// Whether its contents come from the API, and so may change while the pod runs.
+pub(crate) fn is_made_of_files(volume: &Volume) -> bool {
+    volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.projected.is_some()
+}
+
 /// Where a volume is on this node.
 fn host_path(root: &Path, uid: &str, volume: &Volume) -> PathBuf {
     match &volume.host_path {
