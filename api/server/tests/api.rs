@@ -1,13 +1,49 @@
-//! The API from outside, over HTTPS, on a real store.
+//! The API from outside, over HTTPS: on our own store always, and on etcd, the oracle, when
+//! `ORLOP_ETCD` names its binary. What fails on one of them only is the store's fault.
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
-#![expect(clippy::print_stderr, reason = "a skipped test says so")]
 #![expect(clippy::panic, reason = "a failed helper is a failed test")]
 
 mod support;
 
 use api_machinery::protobuf;
 use serde_json::{Value, json};
-use support::{Cluster, cluster};
+use support::{Cluster, Store};
+
+/// Each story as one test on either store.
+macro_rules! stories {
+    ($($story:ident),+ $(,)?) => {
+        mod own {
+            $(
+                #[tokio::test]
+                async fn $story() {
+                    super::$story(super::Cluster::on(super::Store::own(1)).await).await;
+                }
+            )+
+        }
+
+        mod etcd {
+            $(
+                #[tokio::test]
+                async fn $story() {
+                    let Some(store) = super::Store::etcd() else { return };
+                    super::$story(super::Cluster::on(store).await).await;
+                }
+            )+
+        }
+    };
+}
+
+stories! {
+    writes_follow_upstreams_rules_for_versions,
+    watches_tell_every_change_once_and_in_order,
+    lists_are_paged_at_one_revision,
+    protobuf_goes_in_and_out,
+    pods_are_bound_once_and_go_with_their_grace,
+    finalizers_and_namespaces_hold_back_deletion,
+    services_get_addresses_and_give_them_back,
+    refusals_have_upstreams_words,
+    tables_and_discovery_are_negotiated,
+}
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
@@ -49,9 +85,7 @@ async fn pod(cluster: &Cluster, name: &str) -> Value {
     created.json()
 }
 
-#[tokio::test]
-async fn writes_follow_upstreams_rules_for_versions() {
-    let Some(cluster) = cluster().await else { return };
+async fn writes_follow_upstreams_rules_for_versions(cluster: Cluster) {
     let created = cluster.post(DEPLOYMENTS, &deployment("web")).await;
     assert_eq!(created.code, 201, "{}", created.message());
     let first = created.json();
@@ -102,9 +136,7 @@ async fn writes_follow_upstreams_rules_for_versions() {
     assert_eq!(cluster.get(&at).await.code, 404);
 }
 
-#[tokio::test]
-async fn watches_tell_every_change_once_and_in_order() {
-    let Some(mut cluster) = cluster().await else { return };
+async fn watches_tell_every_change_once_and_in_order(mut cluster: Cluster) {
     cluster.post(CONFIG_MAPS, &config_map("a", "red")).await;
     let mut all = cluster.watch(&format!("{CONFIG_MAPS}?watch=1")).await;
     let mut red = cluster
@@ -143,7 +175,7 @@ async fn watches_tell_every_change_once_and_in_order() {
     assert!(back.next().await.is_none());
 
     // A server that started later has no memory of what was before.
-    cluster.move_to_another_server().await;
+    cluster.restart().await;
     let mut old = cluster.watch(&format!("{CONFIG_MAPS}?watch=1&resourceVersion=1")).await;
     let error = old.next().await.unwrap();
     assert_eq!(error["type"], "ERROR");
@@ -153,9 +185,7 @@ async fn watches_tell_every_change_once_and_in_order() {
     );
 }
 
-#[tokio::test]
-async fn lists_are_paged_at_one_revision() {
-    let Some(cluster) = cluster().await else { return };
+async fn lists_are_paged_at_one_revision(cluster: Cluster) {
     for name in ["a", "b", "c", "d", "e"] {
         cluster.post(CONFIG_MAPS, &config_map(name, "x")).await;
     }
@@ -186,9 +216,7 @@ async fn lists_are_paged_at_one_revision() {
     assert_eq!((ahead.code, ahead.json()["reason"].clone()), (504, json!("Timeout")));
 }
 
-#[tokio::test]
-async fn protobuf_goes_in_and_out() {
-    let Some(cluster) = cluster().await else { return };
+async fn protobuf_goes_in_and_out(cluster: Cluster) {
     let body = protobuf::encode(&config_map("p", "x")).unwrap();
     let media = ("accept", "application/vnd.kubernetes.protobuf,application/json");
     let headers = [("content-type", protobuf::MEDIA_TYPE), media];
@@ -211,9 +239,7 @@ async fn protobuf_goes_in_and_out() {
     assert_eq!(length as usize, watch.bytes.len() - 4, "one frame of the length it names");
 }
 
-#[tokio::test]
-async fn pods_are_bound_once_and_go_with_their_grace() {
-    let Some(cluster) = cluster().await else { return };
+async fn pods_are_bound_once_and_go_with_their_grace(cluster: Cluster) {
     let made = pod(&cluster, "p").await;
     assert_eq!(made["spec"]["serviceAccountName"], "default");
     let at = format!("{PODS}/p");
@@ -242,9 +268,7 @@ async fn pods_are_bound_once_and_go_with_their_grace() {
     assert_eq!(cluster.get(&format!("{PODS}/unbound")).await.code, 404);
 }
 
-#[tokio::test]
-async fn finalizers_and_namespaces_hold_back_deletion() {
-    let Some(cluster) = cluster().await else { return };
+async fn finalizers_and_namespaces_hold_back_deletion(cluster: Cluster) {
     let mut held = config_map("held", "x");
     held["metadata"]["finalizers"] = json!(["example.com/wait"]);
     cluster.post(CONFIG_MAPS, &held).await;
@@ -268,9 +292,7 @@ async fn finalizers_and_namespaces_hold_back_deletion() {
     assert_eq!(cluster.delete("/api/v1/namespaces/default").await.code, 403);
 }
 
-#[tokio::test]
-async fn services_get_addresses_and_give_them_back() {
-    let Some(cluster) = cluster().await else { return };
+async fn services_get_addresses_and_give_them_back(cluster: Cluster) {
     let services = "/api/v1/namespaces/default/services";
     let service = |name: &str, ip: Option<&str>| {
         let mut tree = json!({
@@ -293,9 +315,7 @@ async fn services_get_addresses_and_give_them_back() {
     assert_eq!(cluster.post(services, &service("b", Some(&ip))).await.code, 201);
 }
 
-#[tokio::test]
-async fn refusals_have_upstreams_words() {
-    let Some(cluster) = cluster().await else { return };
+async fn refusals_have_upstreams_words(cluster: Cluster) {
     let jane = ("authorization", "Bearer jane-token");
     let refused = cluster.call("GET", PODS, &[jane], "").await;
     assert_eq!(refused.code, 403);
@@ -338,9 +358,7 @@ async fn refusals_have_upstreams_words() {
     assert!(strict.message().ends_with("strict decoding error: unknown field \"dataa\""));
 }
 
-#[tokio::test]
-async fn tables_and_discovery_are_negotiated() {
-    let Some(cluster) = cluster().await else { return };
+async fn tables_and_discovery_are_negotiated(cluster: Cluster) {
     pod(&cluster, "p").await;
     let table = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
     let tree = cluster.call("GET", PODS, &[table], "").await.json();

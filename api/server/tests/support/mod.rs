@@ -1,7 +1,9 @@
 //! A server in this process on a store of its own, and a plain HTTPS client.
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+#![allow(dead_code, clippy::allow_attributes, reason = "every test file uses a part of it")]
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+mod store;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,58 +19,21 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use store::Store;
+
 /// How long anything here may take.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) const ADMIN: &str = "admin-token";
 
-/// The store: an etcd whose binary `ORLOP_TEST_ETCD` names.
-struct Store {
-    child: Child,
-    endpoint: String,
-    _dir: tempfile::TempDir,
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-impl Store {
-    fn start() -> Option<Self> {
-        let Some(binary) = std::env::var_os("ORLOP_TEST_ETCD") else {
-            eprintln!("SKIPPED: ORLOP_TEST_ETCD does not name an etcd binary");
-            return None;
-        };
-        let dir = tempfile::tempdir().unwrap();
-        let client = format!("http://127.0.0.1:{}", free_port());
-        let peer = format!("http://127.0.0.1:{}", free_port());
-        let child = Command::new(binary)
-            .args(["--name", "one", "--log-level", "error", "--data-dir"])
-            .arg(dir.path().join("data"))
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("one={peer}")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Some(Self { child, endpoint: client, _dir: dir })
-    }
-}
-
-/// A running server with its store.
+/// A running server, and the store that it may share with others.
 pub(crate) struct Cluster {
     pub(crate) running: Running,
+    /// The serving certificate, which is its own authority; DER.
+    pub(crate) certificate: Vec<u8>,
     config: Config,
     shutdown: CancellationToken,
     tls: Arc<ClientConfig>,
-    _store: Store,
+    pub(crate) store: Arc<Store>,
 }
 
 impl Drop for Cluster {
@@ -77,60 +42,78 @@ impl Drop for Cluster {
     }
 }
 
-/// Starts both and waits until the server is ready; `None` when there is no store to be had.
-pub(crate) async fn cluster() -> Option<Cluster> {
-    let store = Store::start()?;
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let user = |name: &str, groups: &[&str]| api_server::TokenUser {
+fn user(name: &str, groups: &[&str]) -> api_server::TokenUser {
+    api_server::TokenUser {
         name: name.to_owned(),
         uid: String::new(),
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-    };
-    let config = Config {
-        store: StoreConfig {
-            endpoints: vec![store.endpoint.clone()],
-            ca: None,
-            identity: None,
-            prefix: "/registry".to_owned(),
-        },
-        listen: "127.0.0.1:0".parse().unwrap(),
-        advertise: "127.0.0.1".parse().unwrap(),
-        serving: Identity {
-            certificate: made.cert.pem().into_bytes(),
-            key: made.signing_key.serialize_pem().into_bytes(),
-        },
-        client_ca: None,
-        tokens: [
-            (ADMIN.to_owned(), user("admin", &["system:masters"])),
-            ("jane-token".to_owned(), user("jane", &[])),
-        ]
-        .into(),
-        kubelet: KubeletConfig::default(),
-        service_range: ServiceRange::parse("10.96.0.0/24").unwrap(),
-        node_ports: (30000, 30099),
-        authorization: Mode::MastersOnly,
-        readonly_inflight_max: 100,
-        mutating_inflight_max: 100,
-        anonymous: true,
-    };
-    let shutdown = CancellationToken::new();
-    let running = api_server::start(config.clone(), shutdown.clone()).await.unwrap();
-    let cluster = Cluster { running, config, shutdown, tls: Arc::new(tls), _store: store };
-    cluster.wait_until_ready().await;
-    Some(cluster)
+    }
 }
 
 impl Cluster {
-    /// A second server on the same store; requests go to it from now on.
-    pub(crate) async fn move_to_another_server(&mut self) {
+    /// A server on a store, ready to serve.
+    pub(crate) async fn on(store: Store) -> Self {
+        Self::beside(&Arc::new(store), 0).await
+    }
+
+    /// The same on a store that others use too; its own member is number `member`.
+    pub(crate) async fn beside(store: &Arc<Store>, member: usize) -> Self {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut endpoints = store.endpoints().to_vec();
+        endpoints.rotate_left(member);
+        let config = Config {
+            store: StoreConfig {
+                endpoints,
+                ca: None,
+                identity: None,
+                prefix: "/registry".to_owned(),
+            },
+            listen: "127.0.0.1:0".parse().unwrap(),
+            advertise: "127.0.0.1".parse().unwrap(),
+            serving: Identity {
+                certificate: made.cert.pem().into_bytes(),
+                key: made.signing_key.serialize_pem().into_bytes(),
+            },
+            client_ca: None,
+            tokens: [
+                (ADMIN.to_owned(), user("admin", &["system:masters"])),
+                ("jane-token".to_owned(), user("jane", &[])),
+            ]
+            .into(),
+            kubelet: KubeletConfig::default(),
+            service_range: ServiceRange::parse("10.96.0.0/24").unwrap(),
+            node_ports: (30000, 30099),
+            authorization: Mode::MastersOnly,
+            readonly_inflight_max: 100,
+            mutating_inflight_max: 100,
+            anonymous: true,
+        };
+        let shutdown = CancellationToken::new();
+        let running = api_server::start(config.clone(), shutdown.clone()).await.unwrap();
+        let cluster = Self {
+            running,
+            certificate: made.cert.der().to_vec(),
+            config,
+            shutdown,
+            tls: Arc::new(tls),
+            store: store.clone(),
+        };
+        cluster.wait_until_ready().await;
+        cluster
+    }
+
+    /// Replaces the server by a new one on the same store, as a restart does.
+    pub(crate) async fn restart(&mut self) {
+        self.shutdown.cancel();
+        self.shutdown = CancellationToken::new();
         let config = self.config.clone();
         self.running = api_server::start(config, self.shutdown.clone()).await.unwrap();
         self.wait_until_ready().await;
