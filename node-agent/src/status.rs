@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::plan::Health;
 use crate::restart::Policy;
 use crate::spec::resources::qos;
+use crate::spec::totals::totals;
 use crate::view::{Instance, PodView, Run, time};
 
 /// Why a container is not running although it should: the API's reason and message.
@@ -39,7 +40,7 @@ pub(crate) struct Facts<'a> {
 /// The whole status.
 pub(crate) fn status(pod: &Pod, facts: &Facts<'_>) -> PodStatus {
     let Some(spec) = &pod.spec else { return PodStatus::default() };
-    let containers: Vec<ContainerStatus> =
+    let mut containers: Vec<ContainerStatus> =
         spec.containers.iter().map(|c| container_status(spec, c, facts, false)).collect();
     let init: Vec<ContainerStatus> = spec
         .init_containers
@@ -60,9 +61,15 @@ pub(crate) fn status(pod: &Pod, facts: &Facts<'_>) -> PodStatus {
         Some(sandbox) if !sandbox.ips.is_empty() => sandbox.ips.clone(),
         _ => facts.previous.pod_ips.iter().flatten().map(|ip| ip.ip.clone()).collect(),
     };
+    let conditions = conditions(pod, spec, &phase, &init, &containers, facts);
+    let totals = totals(spec);
+    // The API's order, whatever the definition's is.
+    containers.sort_by(|a, b| a.name.cmp(&b.name));
     PodStatus {
-        conditions: Some(conditions(pod, spec, &phase, &init, &containers, facts)),
+        conditions: Some(conditions),
         phase: Some(phase),
+        allocated_resources: totals.as_ref().and_then(|t| t.requests.clone()),
+        resources: totals,
         container_statuses: Some(containers),
         init_container_statuses: (!init.is_empty()).then_some(init),
         host_ip: Some(facts.node_ip.to_owned()),

@@ -77,7 +77,9 @@ impl PodApi {
         let call = api.patch_status(name, &params, &patch);
         match tokio::time::timeout(API_CALL, call).await {
             Ok(Ok(_)) => Written::Yes,
-            Ok(Err(kube::Error::Api(status))) if [404, 409].contains(&status.code) => Written::Gone,
+            Ok(Err(kube::Error::Api(status))) if is_gone(status.code, &status.message) => {
+                Written::Gone
+            }
             Ok(Err(error)) => {
                 warn!(name, %error, "cannot write the status of a pod");
                 Written::No
@@ -94,7 +96,9 @@ impl PodApi {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         match tokio::time::timeout(API_CALL, api.delete(name, &params)).await {
             Ok(Ok(_)) => Written::Yes,
-            Ok(Err(kube::Error::Api(status))) if [404, 409].contains(&status.code) => Written::Gone,
+            Ok(Err(kube::Error::Api(status))) if is_gone(status.code, &status.message) => {
+                Written::Gone
+            }
             Ok(Err(_)) | Err(_) => Written::No,
         }
     }
@@ -113,6 +117,12 @@ impl PodApi {
     pub(crate) fn forget(&self, uid: &str) {
         self.kept.forget(uid);
     }
+}
+
+/// Whether an answer says that the pod is gone, or another one has its name: a patch with the uid
+/// of a pod that was there before is invalid, as uids never change.
+fn is_gone(code: u16, message: &str) -> bool {
+    [404, 409].contains(&code) || (code == 422 && message.contains("metadata.uid"))
 }
 
 /// A strategic merge patch from one status to another: what went away is said to be null.
@@ -210,5 +220,32 @@ async fn write_events(
             Ok(Err(error)) => debug!(%error, reason, "an event was not taken"),
             Err(_) => debug!(reason, "an event was not taken in time"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_was_replaced_under_its_name_is_gone() {
+        let replaced =
+            "Pod \"p\" is invalid: metadata.uid: Invalid value: \"u\": field is immutable";
+        assert!(is_gone(422, replaced));
+        assert!(!is_gone(422, "Pod \"p\" is invalid: status.phase: Invalid value"));
+        assert!(is_gone(404, "") && is_gone(409, "") && !is_gone(500, "metadata.uid"));
+    }
+
+    #[test]
+    fn what_went_away_is_named_in_the_patch() {
+        let status = |value: Value| -> PodStatus { serde_json::from_value(value).unwrap() };
+        let old = status(json!({"podIPs": [{"ip": "1"}, {"ip": "2"}], "reason": "Evicted",
+            "conditions": [{"type": "Ready", "status": "False", "reason": "X"}]}));
+        let new = status(json!({"podIPs": [{"ip": "2"}],
+            "conditions": [{"type": "Ready", "status": "True"}]}));
+        let patch = status_patch(&old, &new);
+        assert_eq!(patch["podIPs"], json!([{"ip": "2"}, {"$patch": "delete", "ip": "1"}]));
+        assert_eq!(patch["conditions"][0]["reason"], Value::Null);
+        assert!(patch.as_object().unwrap().contains_key("reason"));
     }
 }

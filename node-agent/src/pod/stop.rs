@@ -196,8 +196,10 @@ impl Worker {
         if view.is_alive() {
             return Ok((false, POD_RETRY));
         }
-        if self.report(pod, &view, true).await < POD_RESYNC {
-            // The API has to know how the containers ended before they are removed.
+        let is_told = self.report(pod, &view, true).await >= POD_RESYNC;
+        // The API has to know how the containers ended before they are removed. A static pod waits
+        // for nobody: the API itself may be one, and its next version waits for this one to go.
+        if !is_told && !self.desired.lock().is_static {
             return Ok((false, API_RETRY));
         }
         for run in &view.containers {

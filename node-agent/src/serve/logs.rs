@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use axum::body::Body;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::PodStatus;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::mpsc;
 
@@ -14,7 +15,7 @@ use crate::limits::{LOG_FOLLOW, LOG_LINE_BYTES_MAX};
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Options {
     follow: Option<bool>,
-    previous: Option<bool>,
+    pub(super) previous: Option<bool>,
     tail_lines: Option<usize>,
     since_seconds: Option<i64>,
     since_time: Option<String>,
@@ -40,18 +41,57 @@ fn parse(line: &[u8]) -> Option<Entry<'_>> {
     Some(Entry { time, is_partial, text: parts.next().unwrap_or_default() })
 }
 
-/// The log's file of the newest run, or of the one before.
-fn file(folder: &Path, previous: bool) -> Result<PathBuf, String> {
+/// Which log of a container is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// That of the newest run.
+    Newest,
+    /// That of the run before it.
+    Before,
+}
+
+/// Chooses a container's log by its state, or says why there is none in the API's words.
+pub(super) fn choose(
+    status: &PodStatus,
+    (pod, container): (&str, &str),
+    previous: bool,
+) -> Result<Which, String> {
+    let named = format!("container \"{container}\" in pod \"{pod}\"");
+    let all = [&status.container_statuses, &status.init_container_statuses];
+    let found = all.into_iter().flatten().flatten().find(|c| c.name == container);
+    let known = found.ok_or_else(|| format!("{named} is not available"))?;
+    let state = known.state.clone().unwrap_or_default();
+    let ended_before = known.last_state.as_ref().is_some_and(|last| last.terminated.is_some());
+    let is_waiting = state.running.is_none() && state.terminated.is_none();
+    match (previous, is_waiting, ended_before) {
+        (true, _, false) => Err(format!("previous terminated {named} not found")),
+        (true, false, true) => Ok(Which::Before),
+        // While a container waits, the run that ended last is the newest and the one before.
+        (true | false, true, true) | (false, false, _) => Ok(Which::Newest),
+        (false, true, false) => {
+            let reason = state.waiting.and_then(|waiting| waiting.reason).unwrap_or_default();
+            let why = match reason.as_str() {
+                "ErrImagePull" => "image can't be pulled",
+                "ImagePullBackOff" => "trying and failing to pull image",
+                other => other,
+            };
+            Err(format!("{named} is waiting to start: {why}"))
+        }
+    }
+}
+
+fn file(folder: &Path, which: Which) -> Result<PathBuf, String> {
     let mut runs: Vec<u64> = std::fs::read_dir(folder)
-        .map_err(|_| "has no log yet".to_owned())?
+        .map_err(|_| "it has no log yet".to_owned())?
         .flatten()
         .filter_map(|e| e.file_name().to_str()?.strip_suffix(".log")?.parse().ok())
         .collect();
     runs.sort_unstable_by(|a, b| b.cmp(a));
-    let run = runs.get(usize::from(previous));
-    let missing =
-        if previous { "previous terminated container not found" } else { "has no log yet" };
-    run.map(|n| folder.join(format!("{n}.log"))).ok_or_else(|| missing.to_owned())
+    let run = match which {
+        Which::Newest => runs.first(),
+        Which::Before => runs.get(1),
+    };
+    run.map(|n| folder.join(format!("{n}.log"))).ok_or_else(|| "its log is gone".to_owned())
 }
 
 /// Turns log lines into what the reader asked for.
@@ -85,10 +125,18 @@ impl Filter {
     }
 }
 
-/// Opens a container's log as the body of an answer.
-pub(crate) async fn open(folder: &Path, options: Options) -> Result<Body, String> {
-    let (folder, previous) = (folder.to_owned(), options.previous == Some(true));
-    let path = tokio::task::spawn_blocking(move || file(&folder, previous))
+/// Whether a log may still grow.
+pub(super) type IsRunning = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// Opens a container's log as the body of an answer. A follower stays while `is_running` says so.
+pub(super) async fn open(
+    folder: &Path,
+    which: Which,
+    options: Options,
+    is_running: IsRunning,
+) -> Result<Body, String> {
+    let folder = folder.to_owned();
+    let path = tokio::task::spawn_blocking(move || file(&folder, which))
         .await
         .map_err(|e| e.to_string())??;
     let since = match (&options.since_time, options.since_seconds) {
@@ -107,7 +155,9 @@ pub(crate) async fn open(folder: &Path, options: Options) -> Result<Body, String
         Some(tail) => count_lines(&path).await.map_err(|e| e.to_string())?.saturating_sub(tail),
     };
     let (sender, receiver) = mpsc::channel::<Result<Vec<u8>, std::io::Error>>(64);
-    tokio::spawn(copy(path, skip, filter, options.follow == Some(true) && !previous, sender));
+    let follow = options.follow == Some(true) && which == Which::Newest;
+    let is_running = if follow { is_running } else { Box::new(|| false) };
+    tokio::spawn(copy(path, skip, filter, is_running, sender));
     Ok(Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(receiver)))
 }
 
@@ -121,17 +171,17 @@ async fn count_lines(path: &Path) -> std::io::Result<usize> {
     Ok(count)
 }
 
-/// Sends the log until its end; a follower stays until the reader leaves or a newer run begins.
+/// Sends the log until its end; stays while it may grow, and the reader stays too.
 async fn copy(
     path: PathBuf,
     mut skip: usize,
     mut filter: Filter,
-    follow: bool,
+    is_running: IsRunning,
     sender: mpsc::Sender<Result<Vec<u8>, std::io::Error>>,
 ) {
     let Ok(handle) = tokio::fs::File::open(&path).await else { return };
     let mut reader = BufReader::new(handle);
-    let mut line = Vec::new();
+    let (mut line, mut is_last_look) = (Vec::new(), !is_running());
     loop {
         match reader.read_until(b'\n', &mut line).await {
             Ok(n) if n > 0 && line.ends_with(b"\n") && line.len() <= LOG_LINE_BYTES_MAX => {
@@ -150,13 +200,11 @@ async fn copy(
             Ok(_) if line.len() > LOG_LINE_BYTES_MAX => line.clear(),
             Ok(_) => {
                 // A half-written line stays in `line` until the rest comes.
-                let newer = path
-                    .parent()
-                    .and_then(|folder| file(folder, false).ok())
-                    .is_none_or(|newest| newest != path);
-                if !follow || newer || sender.is_closed() {
+                if is_last_look || sender.is_closed() {
                     return;
                 }
+                // What was written before the container ended is there at the next look.
+                is_last_look = !is_running();
                 tokio::time::sleep(LOG_FOLLOW).await;
             }
             Err(error) => {
@@ -203,7 +251,8 @@ mod tests {
         )
         .unwrap();
         let read = |options: Options| async {
-            let body = open(folder.path(), options).await.unwrap();
+            let which = if options.previous == Some(true) { Which::Before } else { Which::Newest };
+            let body = open(folder.path(), which, options, Box::new(|| false)).await.unwrap();
             String::from_utf8(axum::body::to_bytes(body, 1 << 20).await.unwrap().to_vec()).unwrap()
         };
         assert_eq!(read(Options::default()).await, "ab\nc\nd\n");
@@ -214,5 +263,58 @@ mod tests {
             read(Options { timestamps: Some(true), ..Default::default() }).await,
             "t ab\nt c\nt d\n"
         );
+    }
+
+    #[tokio::test]
+    async fn a_follower_sees_what_comes_and_leaves_when_the_container_ends() {
+        use std::io::Write;
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = std::fs::File::create(folder.path().join("0.log")).unwrap();
+        file.write_all(b"t stdout F one\nt stdout F tw").unwrap();
+        let running = Arc::new(AtomicBool::new(true));
+        let seen = running.clone();
+        let options = Options { follow: Some(true), ..Default::default() };
+        let is_running: IsRunning = Box::new(move || seen.load(Ordering::SeqCst));
+        let body = open(folder.path(), Which::Newest, options, is_running).await.unwrap();
+        let mut stream = body.into_data_stream();
+        let next = futures::StreamExt::next(&mut stream).await.unwrap().unwrap();
+        assert_eq!(&*next, b"one\n");
+        // The last words and the end come together: nothing of them may be lost.
+        file.write_all(b"o\nt stderr F bye\n").unwrap();
+        running.store(false, Ordering::SeqCst);
+        let rest: Vec<u8> = futures::StreamExt::collect::<Vec<_>>(stream)
+            .await
+            .into_iter()
+            .flat_map(|part| part.unwrap().to_vec())
+            .collect();
+        assert_eq!(rest, b"two\nbye\n");
+    }
+
+    #[test]
+    fn the_log_is_chosen_by_the_state_of_the_container() {
+        let status = |state: &str, last: bool| -> PodStatus {
+            let last = if last { r#"{"terminated": {"exitCode": 1}}"# } else { "{}" };
+            serde_json::from_str(&format!(
+                r#"{{"containerStatuses": [{{"name": "c", "image": "", "imageID": "", "ready": false,
+                    "restartCount": 0, "state": {state}, "lastState": {last}}}]}}"#
+            ))
+            .unwrap()
+        };
+        let running = r#"{"running": {}}"#;
+        let waiting = r#"{"waiting": {"reason": "CrashLoopBackOff"}}"#;
+        let creating = r#"{"waiting": {"reason": "ContainerCreating"}}"#;
+        let ask = |status: PodStatus, previous| choose(&status, ("p", "c"), previous);
+        assert_eq!(ask(status(running, true), false), Ok(Which::Newest));
+        assert_eq!(ask(status(running, true), true), Ok(Which::Before));
+        assert_eq!(ask(status(waiting, true), false), Ok(Which::Newest));
+        assert_eq!(ask(status(waiting, true), true), Ok(Which::Newest));
+        let error = ask(status(running, false), true).unwrap_err();
+        assert_eq!(error, "previous terminated container \"c\" in pod \"p\" not found");
+        let error = ask(status(creating, false), false).unwrap_err();
+        assert_eq!(error, "container \"c\" in pod \"p\" is waiting to start: ContainerCreating");
+        let error = choose(&PodStatus::default(), ("p", "../x"), false).unwrap_err();
+        assert_eq!(error, "container \"../x\" in pod \"p\" is not available");
     }
 }

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
+use k8s_openapi::api::core::v1::PodStatus;
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject;
@@ -161,16 +162,30 @@ async fn container_logs(
         let desired = handle.desired.lock();
         let meta = &desired.pod.metadata;
         (meta.namespace.as_ref() == Some(&namespace) && meta.name.as_ref() == Some(&pod))
-            .then(|| (meta.uid.clone().unwrap_or_default(), handle.log_dir.clone()))
+            .then(|| (handle.status.clone(), handle.log_dir.clone()))
     });
-    let Some((_, folder)) = found else {
+    let Some((status, folder)) = found else {
         return (StatusCode::NOT_FOUND, format!("pod \"{pod}\" not found")).into_response();
     };
-    match logs::open(&folder.join(&container), query).await {
+    let refuse = |why: String| (StatusCode::BAD_REQUEST, why).into_response();
+    // The name becomes part of a path only when the pod has such a container.
+    let now = status.lock().clone();
+    let which = match logs::choose(&now, (&pod, &container), query.previous == Some(true)) {
+        Ok(which) => which,
+        Err(why) => return refuse(why),
+    };
+    let run = restarts_while_running(&now, &container);
+    let name = container.clone();
+    let is_running = move || run.is_some() && restarts_while_running(&status.lock(), &name) == run;
+    match logs::open(&folder.join(&container), which, query, Box::new(is_running)).await {
         Ok(body) => ([("content-type", "text/plain")], body).into_response(),
-        Err(why) => {
-            (StatusCode::BAD_REQUEST, format!("container \"{container}\" in pod \"{pod}\": {why}"))
-                .into_response()
-        }
+        Err(why) => refuse(format!("container \"{container}\" in pod \"{pod}\": {why}")),
     }
+}
+
+/// The number of the run that goes on now.
+fn restarts_while_running(status: &PodStatus, container: &str) -> Option<i32> {
+    let all = [&status.container_statuses, &status.init_container_statuses];
+    let found = all.into_iter().flatten().flatten().find(|c| c.name == container)?;
+    found.state.as_ref()?.running.as_ref().map(|_| found.restart_count)
 }

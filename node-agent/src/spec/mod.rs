@@ -3,6 +3,7 @@
 pub(crate) mod env;
 pub(crate) mod make;
 pub(crate) mod resources;
+pub(crate) mod totals;
 
 /// Why a pod cannot be turned into containers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

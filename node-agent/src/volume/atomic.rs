@@ -1,6 +1,6 @@
 //! Files of a volume replaced all at once: readers see the old set or the new one, never a mix.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Component, Path};
 
 use jiff::Timestamp;
@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use super::Files;
 
 /// Makes the folder show exactly these files: a new folder, then one rename of a link to it.
-pub(super) fn write(folder: &Path, files: &Files) -> std::io::Result<()> {
+/// With a group they belong to it, and it may read them.
+pub(super) fn write(folder: &Path, files: &Files, group: Option<u32>) -> std::io::Result<()> {
     let current = folder.join("..data");
     if current.exists() && is_same(&current, files)? {
         return Ok(());
@@ -28,7 +29,9 @@ pub(super) fn write(folder: &Path, files: &Files) -> std::io::Result<()> {
             std::fs::create_dir_all(parent)?;
         }
         std::fs::write(&target, bytes)?;
-        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(*mode))?;
+        let for_group = if group.is_some() { 0o040 } else { 0 };
+        chown(&target, None, group)?;
+        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(mode | for_group))?;
     }
     let next = folder.join("..data_tmp");
     let _ = std::fs::remove_file(&next);
@@ -83,17 +86,17 @@ mod tests {
             ("a".to_owned(), (b"1".to_vec(), 0o600)),
             ("d/b".to_owned(), (b"2".to_vec(), 0o644)),
         ]);
-        write(folder.path(), &one).unwrap();
+        write(folder.path(), &one, None).unwrap();
         assert_eq!(std::fs::read(folder.path().join("a")).unwrap(), b"1");
         assert_eq!(std::fs::read(folder.path().join("d/b")).unwrap(), b"2");
 
         let two = Files::from([("a".to_owned(), (b"3".to_vec(), 0o600))]);
-        write(folder.path(), &two).unwrap();
+        write(folder.path(), &two, None).unwrap();
         assert_eq!(std::fs::read(folder.path().join("a")).unwrap(), b"3");
         assert!(folder.path().join("d").symlink_metadata().is_err());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
 
         let bad = Files::from([("../x".to_owned(), (Vec::new(), 0o644))]);
-        assert!(write(folder.path(), &bad).is_err());
+        assert!(write(folder.path(), &bad, None).is_err());
     }
 }

@@ -86,7 +86,8 @@ pub(crate) fn set_up(root: &Path, pod: &Pod, inputs: &Inputs<'_>) -> Result<(), 
         } else {
             let files = files(pod, spec, volume, inputs)?;
             std::fs::create_dir_all(&path).map_err(disk)?;
-            atomic::write(&path, &files).map_err(disk)?;
+            let group = group.and_then(|gid| u32::try_from(gid).ok());
+            atomic::write(&path, &files, group).map_err(disk)?;
         }
     }
     Ok(())
