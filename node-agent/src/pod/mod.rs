@@ -3,6 +3,7 @@
 pub(crate) mod api;
 #[cfg(test)]
 mod containerd_test;
+mod http;
 pub(crate) mod probe;
 mod sources;
 mod start;

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, HTTPGetAction, PodStatus, Probe};
+use k8s_openapi::api::core::v1::{Container, PodStatus, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::http;
 use crate::limits::{PROBE_BODY_BYTES_MAX, PROBE_RETRIES};
 use crate::plan::Health;
 use crate::runtime::Runtime;
@@ -260,7 +260,7 @@ impl Question {
         let asked = async {
             if let Some(action) = &self.probe.http_get {
                 let host = action.host.as_deref().filter(|h| !h.is_empty()).unwrap_or(&self.ip);
-                http(action, host, port_of(Some(&self.container), &action.port)?).await
+                http::get(action, host, port_of(Some(&self.container), &action.port)?).await
             } else if let Some(tcp) = &self.probe.tcp_socket {
                 let host = tcp.host.as_deref().filter(|h| !h.is_empty()).unwrap_or(&self.ip);
                 let port = port_of(Some(&self.container), &tcp.port)?;
@@ -287,45 +287,4 @@ pub(crate) fn port_of(container: Option<&Container>, port: &IntOrString) -> Resu
             .or_else(|| name.parse().ok()),
     };
     number.and_then(|n| u16::try_from(n).ok()).ok_or_else(|| format!("no port {port:?}"))
-}
-
-/// Asks as a probe or a hook says.
-pub(crate) async fn http(action: &HTTPGetAction, host: &str, port: u16) -> Result<(), String> {
-    if action.scheme.as_deref() == Some("HTTPS") {
-        return Err("HTTPS is not supported in probes and hooks yet".to_owned());
-    }
-    let headers = action.http_headers.iter().flatten();
-    let extra: String = headers.map(|h| format!("{}: {}\r\n", h.name, h.value)).collect();
-    http_get(host, port, action.path.as_deref().unwrap_or("/"), &extra).await
-}
-
-/// A plain GET; every status from 200 to 399 is a success.
-async fn http_get(host: &str, port: u16, path: &str, extra: &str) -> Result<(), String> {
-    let mut stream = TcpStream::connect((host, port)).await.map_err(|e| e.to_string())?;
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    let host = if extra.to_ascii_lowercase().contains("host:") {
-        String::new()
-    } else {
-        format!("Host: {host}:{port}\r\n")
-    };
-    let request = format!(
-        "GET {path} HTTP/1.1\r\n{host}User-Agent: kube-probe/1.36\r\nAccept: */*\r\n{extra}Connection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await.map_err(|e| e.to_string())?;
-    let mut head = Vec::new();
-    let mut reader = stream.take(PROBE_BODY_BYTES_MAX as u64);
-    while !head.contains(&b'\n') {
-        let mut part = [0; 512];
-        match reader.read(&mut part).await.map_err(|e| e.to_string())? {
-            0 => break,
-            n => head.extend_from_slice(&part[..n]),
-        }
-    }
-    let line = String::from_utf8_lossy(&head);
-    let code: u16 = line.split(' ').nth(1).and_then(|c| c.get(..3)?.parse().ok()).unwrap_or(0);
-    if (200..400).contains(&code) {
-        Ok(())
-    } else {
-        Err(format!("HTTP probe failed with statuscode: {code}"))
-    }
 }

@@ -227,3 +227,128 @@ fn references(value: &Value, maps: &mut Vec<String>, secrets: &mut Vec<String>) 
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use kube::client::Body;
+
+    use super::*;
+
+    /// An API that can be away, and whose objects can be replaced.
+    #[derive(Clone, Default)]
+    struct Stub {
+        is_away: Arc<AtomicBool>,
+        has_no_tokens: Arc<AtomicBool>,
+        token_life_seconds: Arc<std::sync::atomic::AtomicI64>,
+        tokens_given: Arc<AtomicUsize>,
+        objects: Arc<Mutex<HashMap<String, Value>>>,
+    }
+
+    impl Stub {
+        fn keeper(&self) -> Keeper {
+            let stub = self.clone();
+            let service = tower::service_fn(move |request: http::Request<Body>| {
+                let stub = stub.clone();
+                async move { stub.answer(request.uri().path()) }
+            });
+            Keeper::new(Some(kube::Client::new(service, "default")))
+        }
+
+        fn answer(&self, path: &str) -> Result<http::Response<Body>, std::io::Error> {
+            if self.is_away.load(Ordering::SeqCst) {
+                return Err(std::io::Error::other("connection refused"));
+            }
+            let found = if path.ends_with("/token") && !self.has_no_tokens.load(Ordering::SeqCst) {
+                let number = self.tokens_given.fetch_add(1, Ordering::SeqCst);
+                let life = self.token_life_seconds.load(Ordering::SeqCst);
+                let expires = Timestamp::now() + jiff::SignedDuration::from_secs(life);
+                Some(json!({"status": {"token": format!("t{number}"),
+                    "expirationTimestamp": expires.to_string()}}))
+            } else {
+                self.objects.lock().get(path).cloned()
+            };
+            let missing = json!({"kind": "Status", "apiVersion": "v1", "metadata": {},
+                "status": "Failure", "message": "not found", "reason": "NotFound", "code": 404});
+            let code = if found.is_some() { 200 } else { 404 };
+            let body = found.unwrap_or(missing).to_string().into_bytes();
+            Ok(http::Response::builder().status(code).body(Body::from(body)).unwrap())
+        }
+
+        fn put(&self, path: &str, data: Value) {
+            let name = path.rsplit('/').next().unwrap();
+            let object = json!({"metadata": {"name": name}, "data": data});
+            self.objects.lock().insert(path.to_owned(), object);
+        }
+    }
+
+    fn pod(uid: &str) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "p", "namespace": "n", "uid": uid},
+            "spec": {
+                "volumes": [
+                    {"name": "s", "secret": {"secretName": "s"}},
+                    {"name": "t", "projected": {"sources": [
+                        {"serviceAccountToken": {"path": "tok", "expirationSeconds": 600}}]}}],
+                "containers": [{"name": "c", "env": [{"name": "A", "valueFrom":
+                    {"configMapKeyRef": {"name": "m", "key": "k"}}}]}]}}))
+        .unwrap()
+    }
+
+    async fn key(keeper: &Keeper, pod: &Pod) -> Option<Vec<u8>> {
+        keeper.sources(pod).await.unwrap().config_map("m", "k")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_last_is_used_while_the_api_is_away_and_only_then() {
+        let stub = Stub::default();
+        stub.put("/api/v1/namespaces/n/configmaps/m", json!({"k": "one"}));
+        let keeper = stub.keeper();
+        let p1 = pod("u1");
+        assert_eq!(key(&keeper, &p1).await, Some(b"one".to_vec()));
+
+        stub.put("/api/v1/namespaces/n/configmaps/m", json!({"k": "two"}));
+        tokio::time::advance(SOURCES_FRESH).await;
+        assert_eq!(key(&keeper, &p1).await, Some(b"two".to_vec()), "S1: it answers");
+        stub.is_away.store(true, Ordering::SeqCst);
+        tokio::time::advance(SOURCES_FRESH * 1000).await;
+        assert_eq!(key(&keeper, &p1).await, Some(b"two".to_vec()), "S1: it is away");
+        let error = keeper.sources(&pod("u2")).await.unwrap_err().to_string();
+        assert!(error.contains("cannot read \"m\""), "S2: nothing was read for this pod: {error}");
+
+        stub.is_away.store(false, Ordering::SeqCst);
+        stub.objects.lock().clear();
+        tokio::time::advance(SOURCES_FRESH).await;
+        assert_eq!(key(&keeper, &p1).await, None, "S3: deleted is deleted");
+        stub.is_away.store(true, Ordering::SeqCst);
+        tokio::time::advance(SOURCES_FRESH).await;
+        assert_eq!(key(&keeper, &p1).await, None, "S3: also while it is away");
+        keeper.forget("u1");
+        assert!(keeper.sources(&p1).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_kept_for_four_fifths_of_its_life_and_longer_when_nobody_gives_another() {
+        let stub = Stub::default();
+        stub.token_life_seconds.store(1000, Ordering::SeqCst);
+        let (keeper, pod) = (stub.keeper(), pod("u1"));
+        let token = async || keeper.tokens(&pod).await.unwrap().into_values().next();
+        assert_eq!(token().await.as_deref(), Some("t0"));
+        tokio::time::advance(std::time::Duration::from_secs(700)).await;
+        assert_eq!(token().await.as_deref(), Some("t0"));
+        tokio::time::advance(std::time::Duration::from_secs(101)).await;
+        assert_eq!(token().await.as_deref(), Some("t1"));
+
+        stub.is_away.store(true, Ordering::SeqCst);
+        tokio::time::advance(std::time::Duration::from_secs(2000)).await;
+        assert_eq!(token().await.as_deref(), Some("t1"));
+        keeper.forget("u1");
+        assert!(keeper.tokens(&pod).await.is_err(), "a new pod does not start without its token");
+
+        // An API that has no such request at all is no reason not to run.
+        stub.is_away.store(false, Ordering::SeqCst);
+        stub.has_no_tokens.store(true, Ordering::SeqCst);
+        assert_eq!(token().await, None);
+    }
+}

@@ -107,7 +107,7 @@ impl Worker {
         let host = http.host.as_deref().filter(|host| !host.is_empty());
         let host = host.or(ips.first().map(String::as_str)).unwrap_or("127.0.0.1");
         let port = super::probe::port_of(container, &http.port)?;
-        let asked = super::probe::http(http, host, port);
+        let asked = super::http::get(http, host, port);
         tokio::time::timeout(limit, asked).await.map_err(|_| format!("timeout after {limit:?}"))?
     }
 
