@@ -32,6 +32,25 @@ pub struct MemberStatus {
     pub term: u64,
     /// Its revision.
     pub revision: i64,
+    /// etcd's version that it stands for; `None` when it is no version.
+    pub version: Option<(u64, u64, u64)>,
+}
+
+impl MemberStatus {
+    /// Whether an answer to a progress request can be relied on: etcd's own can since 3.5.13 (and
+    /// 3.4.31), and a Kubernetes API server asks for progress from these versions on.
+    pub fn has_reliable_progress(&self) -> bool {
+        self.version.is_some_and(|version| {
+            version >= (3, 5, 13) || ((3, 4, 31)..(3, 5, 0)).contains(&version)
+        })
+    }
+}
+
+/// Three numbers at the start of a version; what follows them is no matter here.
+fn version_numbers(text: &str) -> Option<(u64, u64, u64)> {
+    let core = text.split(['-', '+']).next()?;
+    let mut numbers = core.split('.').map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??, numbers.next()??))
 }
 
 /// A connection to one member. Connects when it is first used, and again after a loss.
@@ -121,6 +140,7 @@ impl MemberClient {
             leader_id: answer.leader,
             term: answer.raft_term.max(header.raft_term),
             revision: header.revision,
+            version: version_numbers(&answer.version),
         })
     }
 

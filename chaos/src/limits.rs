@@ -55,5 +55,15 @@ pub const BENCH_RESPONSE_BYTES_MAX: usize = 64 << 20;
 /// Longest latency the load generator's histogram can hold, in microseconds (10 minutes).
 pub const BENCH_LATENCY_US_MAX: u64 = 600_000_000;
 
+/// Time for new members to come to rest before their idle memory is read.
+pub const BENCH_IDLE_SETTLE: Duration = Duration::from_secs(3);
+
+/// First pause of a load generator's client after an error; it doubles with each further error, so
+/// that a dead endpoint costs no CPU time.
+pub const BENCH_BACK_OFF_FIRST: Duration = Duration::from_millis(5);
+
+/// Longest pause of a load generator's client between two attempts.
+pub const BENCH_BACK_OFF_MAX: Duration = Duration::from_secs(1);
+
 /// Longest time one operation of the load generator may take before it is counted as an error.
 pub const BENCH_OPERATION_DEADLINE: Duration = Duration::from_secs(30);

@@ -95,10 +95,11 @@ pub struct Flags {
     /// Run at least this many seconds, with calm traffic at the end
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub duration: u64,
-    /// Watchers also ask for their progress all the time (etcd before 3.5.8 is known to answer
-    /// too early)
-    #[arg(long)]
-    pub watch_progress: bool,
+    /// Whether watchers also ask for their progress all the time. When not given they do if the
+    /// members' version says that the answer can be relied on (etcd's since 3.5.13)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    pub watch_progress: Option<bool>,
     /// Plant a bug: send linearizable reads as serializable ones. The checkers must object, or
     /// they are asleep
     #[arg(long)]
@@ -127,7 +128,7 @@ impl Flags {
             writes_between: 150,
             seed: None,
             duration: 0,
-            watch_progress: false,
+            watch_progress: None,
             plant_stale_reads: false,
             output: None,
             keep: false,
@@ -215,9 +216,11 @@ async fn record(flags: &Flags, seed: u64, cluster: &mut Cluster) -> anyhow::Resu
     let mut rng = StdRng::seed_from_u64(seed);
     let recorder = Recorder::default();
     let urls = cluster.urls();
-    let base_revision = cluster.status(0).await?.revision;
+    let status = cluster.status(0).await?;
+    let base_revision = status.revision;
+    let progress = flags.watch_progress.unwrap_or_else(|| status.has_reliable_progress());
     ensure!(base_revision == 1, "an empty store is at revision 1, not {base_revision}");
-    let observers = Observers::start(&urls, base_revision + 1, flags.watch_progress, &recorder)?;
+    let observers = Observers::start(&urls, base_revision + 1, progress, &recorder)?;
     let settings = Settings {
         clients: flags.clients,
         keys: flags.keys,

@@ -83,9 +83,19 @@ pub struct LoadFlags {
     /// Client key
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
-    /// Print JSON
+    /// Print JSON: the same as -o json
     #[arg(long)]
     pub json: bool,
+    /// Print in this format
+    #[arg(short, long, value_parser = ["json"], value_name = "FORMAT")]
+    pub output: Option<String>,
+}
+
+impl LoadFlags {
+    /// Whether a program reads the figures.
+    pub fn wants_json(&self) -> bool {
+        self.json || self.output.is_some()
+    }
 }
 
 /// Flags of `range`.
@@ -125,9 +135,10 @@ pub struct VersusFlags {
     /// Seconds of each measurement
     #[arg(long, default_value_t = 5)]
     pub seconds: u64,
-    /// Operations under way at the same time
-    #[arg(long, default_value_t = 64)]
-    pub clients: usize,
+    /// Operations under way at the same time; several numbers load puts with each of them, reads
+    /// and transactions with the largest that is at most 64
+    #[arg(long, value_delimiter = ',', default_value = "64")]
+    pub clients: Vec<usize>,
     /// Also write the report to this file
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,

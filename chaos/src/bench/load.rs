@@ -170,6 +170,7 @@ async fn work(
     turns: Arc<Turns>,
     mut tally: Tally,
 ) -> Tally {
+    let mut back_off = limits::BENCH_BACK_OFF_FIRST;
     while let Some((turn, due)) = turns.take() {
         let request = maker.request(turn);
         if turns.interval.is_some() {
@@ -179,7 +180,17 @@ async fn work(
         // to wait for a slow one before it is slow, too.
         let start = if turns.interval.is_some() { due } else { Instant::now() };
         let result = connection.call(kind.path(), request).await;
+        let failed = result.is_err();
         tally.record(start.elapsed(), result);
+        if failed {
+            // A dead connection fails at once: without a pause its clients would spin, and take
+            // the turns of those that get answers.
+            let left = turns.end.map(|end| end.saturating_duration_since(Instant::now()));
+            tokio::time::sleep(left.map_or(back_off, |left| left.min(back_off))).await;
+            back_off = (back_off * 2).min(limits::BENCH_BACK_OFF_MAX);
+        } else {
+            back_off = limits::BENCH_BACK_OFF_FIRST;
+        }
     }
     tally
 }

@@ -44,5 +44,9 @@ async fn dispatch(workload: Workload) -> anyhow::Result<String> {
 
 async fn one(kind: operation::Kind, load: &LoadFlags) -> anyhow::Result<String> {
     let summary = generate(kind, load).await?;
-    if load.json { Ok(serde_json::to_string(&summary)? + "\n") } else { Ok(summary.table()) }
+    if load.wants_json() {
+        Ok(serde_json::to_string(&summary)? + "\n")
+    } else {
+        Ok(summary.table())
+    }
 }

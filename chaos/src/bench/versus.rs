@@ -1,14 +1,16 @@
 //! Two stores on one machine, three members each, loaded in turns: only the ratio of rounds that
 //! stand side by side means something on a machine that does other things too.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use super::operation::Kind;
 use super::report::Summary;
-use super::{LoadFlags, VersusFlags, generate};
+use super::{LoadFlags, VersusFlags, generate, measure};
 use crate::cluster::{Cluster, Launcher};
+use crate::limits;
 
 const MEMBERS: usize = 3;
 const CONNECTIONS_MAX: usize = 9;
@@ -22,23 +24,25 @@ pub(super) async fn run(flags: &VersusFlags) -> anyhow::Result<String> {
     let ours = Cluster::start(Launcher::orlop(&orlop), MEMBERS).await.context("orlop")?;
     let peer = Cluster::start(Launcher::etcd(&flags.etcd), MEMBERS).await.context("etcd")?;
     let mut out = header(flags, &orlop)?;
-    let kinds = [
-        Kind::Put,
-        Kind::Range { serializable: false },
-        Kind::Range { serializable: true },
-        Kind::Txn { puts: 64 },
-    ];
-    for kind in kinds {
-        writeln!(out, "\n## {}\n", kind.name())?;
+    tokio::time::sleep(limits::BENCH_IDLE_SETTLE).await;
+    writeln!(out, "* RSS of idle members, MiB: etcd {}; orlop {}", rss(&peer)?, rss(&ours)?)?;
+    for (kind, clients) in plan(&flags.clients)? {
+        writeln!(out, "\n## {}, {clients} clients\n", kind.name())?;
         writeln!(
             out,
             "| round | store | ops/s | p50 ms | p99 ms | failed | server CPU us/op | generator CPU \
              us/op | RSS MiB |\n|---|---|---|---|---|---|---|---|---|"
         )?;
         let mut ratios = Vec::new();
+        let mut spent = BTreeMap::new();
         for round in 0..flags.rounds {
-            let theirs = generate(kind, &load(flags, &peer)).await.context("etcd")?;
-            let own = generate(kind, &load(flags, &ours)).await.context("orlop")?;
+            let theirs = generate(kind, &load(flags, &peer, clients)).await.context("etcd")?;
+            let threads = measure::cpu_us_by_thread(&ours.pids())?;
+            let own = generate(kind, &load(flags, &ours, clients)).await.context("orlop")?;
+            for (name, us) in measure::cpu_us_by_thread(&ours.pids())? {
+                *spent.entry(name.clone()).or_insert(0) +=
+                    us.saturating_sub(threads.get(&name).copied().unwrap_or(0));
+            }
             row(&mut out, round, "etcd", &theirs)?;
             row(&mut out, round, "orlop", &own)?;
             let cpu = own
@@ -54,6 +58,7 @@ pub(super) async fn run(flags: &VersusFlags) -> anyhow::Result<String> {
             spread(speed),
             spread(cpu)
         )?;
+        writeln!(out, "\norlop's CPU time by thread: {}", shares(&spent))?;
     }
     writeln!(out, "\nLoad of the machine at the end: {}", load_average())?;
     if let Some(path) = &flags.report {
@@ -62,11 +67,44 @@ pub(super) async fn run(flags: &VersusFlags) -> anyhow::Result<String> {
     Ok(out)
 }
 
-fn load(flags: &VersusFlags, cluster: &Cluster) -> LoadFlags {
+/// What is measured, with how many clients.
+fn plan(clients: &[usize]) -> anyhow::Result<Vec<(Kind, usize)>> {
+    ensure!(!clients.is_empty() && !clients.contains(&0), "at least one client");
+    let others = clients.iter().copied().filter(|count| *count <= 64).max();
+    let others = others.or_else(|| clients.iter().copied().min()).context("at least one client")?;
+    let kinds = [
+        Kind::Range { serializable: false },
+        Kind::Range { serializable: true },
+        Kind::Txn { puts: 64 },
+    ];
+    let puts = clients.iter().map(|count| (Kind::Put, *count));
+    Ok(puts.chain(kinds.map(|kind| (kind, others))).collect())
+}
+
+fn rss(cluster: &Cluster) -> anyhow::Result<String> {
+    let memory = cluster.pids().into_iter().map(measure::memory);
+    let memory: Vec<String> = memory
+        .map(|memory| Ok((memory?.rss_kib / 1024).to_string()))
+        .collect::<anyhow::Result<_>>()?;
+    Ok(memory.join(" + "))
+}
+
+/// The threads that used most, largest first, in hundredths of all.
+fn shares(spent: &BTreeMap<String, u64>) -> String {
+    const LISTED_MAX: usize = 8;
+    let all = spent.values().sum::<u64>().max(1);
+    let mut threads: Vec<(&String, u64)> =
+        spent.iter().map(|(name, us)| (name, us * 100 / all)).collect();
+    threads.sort_by_key(|(_, share)| std::cmp::Reverse(*share));
+    let listed = threads.iter().filter(|(_, share)| *share > 0).take(LISTED_MAX);
+    listed.map(|(name, share)| format!("{name} {share} %")).collect::<Vec<_>>().join(", ")
+}
+
+fn load(flags: &VersusFlags, cluster: &Cluster, clients: usize) -> LoadFlags {
     LoadFlags {
         endpoints: cluster.urls(),
-        clients: flags.clients,
-        conns: flags.clients.min(CONNECTIONS_MAX),
+        clients,
+        conns: clients.min(CONNECTIONS_MAX),
         total: u64::MAX,
         duration: Some(flags.seconds),
         warm_up: 2_000,
@@ -81,6 +119,7 @@ fn load(flags: &VersusFlags, cluster: &Cluster) -> LoadFlags {
         cert: None,
         key: None,
         json: false,
+        output: None,
     }
 }
 
@@ -90,9 +129,9 @@ fn header(flags: &VersusFlags, orlop: &std::path::Path) -> anyhow::Result<String
     writeln!(
         out,
         "Three members each on one machine, both running all the time, loaded in turns: {} rounds \
-         of {} s, {} clients, key 28 B, value 256 B, through all members, without TLS. Native \
-         disk, no pinning.\n",
-        flags.rounds, flags.seconds, flags.clients
+         of {} s, key 28 B, value 256 B, through all members, without TLS. Native disk, no \
+         pinning.\n",
+        flags.rounds, flags.seconds
     )?;
     writeln!(out, "* etcd: {}", version(&flags.etcd, "--version"))?;
     writeln!(out, "* orlop: {}", version(orlop, "version"))?;

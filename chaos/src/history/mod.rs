@@ -69,6 +69,15 @@ pub struct WatchLog {
     pub seen: Vec<WatchSeen>,
 }
 
+impl WatchLog {
+    /// Responses that say nothing but how far the stream is.
+    pub fn progress_answers(&self) -> usize {
+        let says_only_progress =
+            |seen: &&WatchSeen| seen.events.is_empty() && !seen.created && seen.canceled.is_none();
+        self.seen.iter().filter(says_only_progress).count()
+    }
+}
+
 /// Everything that one run recorded.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct History {

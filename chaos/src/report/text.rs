@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use crate::checker::{Verdict, bookkeeping, shortest_counter_example};
-use crate::history::{History, Outcome};
+use crate::history::{History, Outcome, WatchLog};
 use crate::scenario::{Flags, Run};
 
 /// The scenario in words.
@@ -32,10 +32,11 @@ fn write_summary(out: &mut String, flags: &Flags, run: &Run) -> fmt::Result {
         history.watches.iter().flat_map(|w| &w.seen).map(|seen| seen.events.len()).sum();
     let streams: usize =
         history.watches.iter().map(|w| w.seen.last().map_or(0, |seen| seen.stream + 1)).sum();
+    let progress: usize = history.watches.iter().map(WatchLog::progress_answers).sum();
     writeln!(
         out,
-        "watch   {} watchers, {streams} streams, {events} events told; log of {} events to \
-         revision {}",
+        "watch   {} watchers, {streams} streams, {events} events told, {progress} times their \
+         progress; log of {} events to revision {}",
         history.watches.len(),
         history.log().len(),
         history.log().last().map_or(0, |event| event.kv.mod_revision)
