@@ -184,6 +184,13 @@ static KINDS: [ResourceInfo; 11] = [
                 kind: "Binding",
                 verbs: &["create"],
             },
+            Subresource {
+                name: "eviction",
+                group: "policy",
+                version: "v1",
+                kind: "Eviction",
+                verbs: &["create"],
+            },
             Subresource { name: "log", group: "", version: "v1", kind: "Pod", verbs: &["get"] },
             status("", "Pod"),
         ],

@@ -21,6 +21,10 @@ pub(crate) async fn run(server: Arc<Server>) {
     loop {
         match all(&server).await {
             Ok(()) => return,
+            // A store that starts along with us has no leader yet, most often.
+            Err(error) if backoff == BACKOFF_MIN => {
+                tracing::debug!(%error, "bootstrap is not done yet, will try again");
+            }
             Err(error) => tracing::warn!(%error, "bootstrap is not done yet, will try again"),
         }
         tokio::select! {
@@ -73,7 +77,10 @@ async fn ensure(
             tracing::info!(resource = plural, ns = namespace, name, "created");
             Ok(())
         }
-        Err(status) if status.reason == "AlreadyExists" => Ok(()),
+        Err(status) if status.reason == "AlreadyExists" => {
+            tracing::debug!(resource = plural, ns = namespace, name, "another server made it");
+            Ok(())
+        }
         Err(status) => Err(status),
     }
 }

@@ -1,7 +1,6 @@
 //! The API from outside, over HTTPS: on our own store always, and on etcd, the oracle, when
 //! `ORLOP_ETCD` names its binary. What fails on one of them only is the store's fault.
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
-#![expect(clippy::panic, reason = "a failed helper is a failed test")]
 
 mod support;
 
@@ -263,6 +262,32 @@ async fn pods_are_bound_once_and_go_with_their_grace(cluster: Cluster) {
     assert_eq!(cluster.delete(&format!("{at}?gracePeriodSeconds=0")).await.code, 200);
     assert_eq!(cluster.get(&at).await.code, 404);
 
+    // `kubectl drain` asks discovery whether pods can be evicted, and evicts.
+    let resources = cluster.get("/api/v1").await.json();
+    let resources = resources["resources"].as_array().unwrap();
+    let eviction = resources.iter().find(|one| one["name"] == "pods/eviction").unwrap();
+    assert_eq!(
+        (&eviction["group"], &eviction["version"], &eviction["kind"]),
+        (&json!("policy"), &json!("v1"), &json!("Eviction"))
+    );
+    pod(&cluster, "evicted").await;
+    let at = format!("{PODS}/evicted");
+    let mut binding = binding;
+    binding["metadata"]["name"] = "evicted".into();
+    assert_eq!(cluster.post(&format!("{at}/binding"), &binding).await.code, 201);
+    let mut eviction = json!({
+        "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "evicted"},
+        "deleteOptions": {"gracePeriodSeconds": 7, "preconditions": {"uid": "other"}},
+    });
+    assert_eq!(cluster.post(&format!("{at}/eviction"), &eviction).await.code, 409);
+    eviction["deleteOptions"]["preconditions"] = Value::Null;
+    let evicted = cluster.post(&format!("{at}/eviction"), &eviction).await;
+    assert_eq!((evicted.code, evicted.json()["status"].clone()), (201, json!("Success")));
+    let going = cluster.get(&at).await.json();
+    assert_eq!(going["metadata"]["deletionGracePeriodSeconds"], 7);
+    eviction["metadata"]["name"] = "nobody".into();
+    assert_eq!(cluster.post(&format!("{PODS}/nobody/eviction"), &eviction).await.code, 404);
+
     pod(&cluster, "unbound").await;
     cluster.delete(&format!("{PODS}/unbound")).await;
     assert_eq!(cluster.get(&format!("{PODS}/unbound")).await.code, 404);
@@ -311,6 +336,9 @@ async fn services_get_addresses_and_give_them_back(cluster: Cluster) {
     let taken = cluster.post(services, &service("b", Some(&ip))).await;
     assert_eq!(taken.code, 422);
     assert!(taken.message().contains("provided IP is already allocated"), "{}", taken.message());
+    // The first address is nobody's but Service kubernetes', be it there or not.
+    let first = cluster.post(services, &service("c", Some("10.96.0.1"))).await;
+    assert!(first.message().contains("provided IP is already allocated"), "{}", first.message());
     cluster.delete(&format!("{services}/a")).await;
     assert_eq!(cluster.post(services, &service("b", Some(&ip))).await.code, 201);
 }

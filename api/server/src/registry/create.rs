@@ -99,7 +99,10 @@ async fn create_service(
     match server.storage.put(info, &mut service, 0).await {
         Ok(Outcome::Done(_)) => Ok(service),
         Ok(Outcome::Conflict(_)) => {
-            cluster_ip::release_all(&server.storage, &service, ports).await;
+            // Another server made it, with the same address.
+            if !cluster_ip::is_kubernetes(&service) {
+                cluster_ip::release_all(&server.storage, &service, ports).await;
+            }
             Err(Status::already_exists(&info.group_resource(), service.name()))
         }
         // The write may have happened: the address stays taken rather than being given out twice.

@@ -1,5 +1,6 @@
 //! A server in this process on a store of its own, and a plain HTTPS client.
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+#![expect(clippy::panic, reason = "a failed helper is a failed test")]
 #![allow(dead_code, clippy::allow_attributes, reason = "every test file uses a part of it")]
 
 mod store;

@@ -106,7 +106,7 @@ impl Store {
     /// Ends a member without telling anybody: no hand-over, connections just break.
     pub(crate) fn kill(&self, number: usize) {
         let Parts::Own(members) = &self.parts else { unreachable!("only our own are killed") };
-        members[number].lock().take().unwrap().kill();
+        drop(members[number].lock().take().unwrap());
     }
 
     /// The number of the member that leads, once there is one.
@@ -137,36 +137,32 @@ struct Line {
 /// anything; of one thread, because then nothing of it runs on while it is being ended.
 struct Member {
     thread: Option<JoinHandle<()>>,
-    stop: CancellationToken,
     kill: CancellationToken,
 }
 
 impl Member {
     fn start(config: store_server::Config) -> Self {
-        let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
-        let (stopped, killed) = (stop.clone(), kill.clone());
+        let kill = CancellationToken::new();
+        let killed = kill.clone();
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 tokio::select! {
-                    ended = store_server::run(config, stopped) => ended.unwrap(),
+                    ended = store_server::run(config, CancellationToken::new()) => ended.unwrap(),
                     () = killed.cancelled() => {}
                 }
             });
             runtime.shutdown_timeout(REMAINS_MAX);
         });
-        Self { thread: Some(thread), stop, kill }
-    }
-
-    fn kill(self) {
-        self.kill.cancel();
+        Self { thread: Some(thread), kill }
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.stop.cancel();
+        // Nobody needs the data: an orderly stop would only wait for the clients.
+        self.kill.cancel();
         let ended = self.thread.take().is_none_or(|thread| thread.join().is_ok());
         // A second panic would hide the first.
         assert!(ended || std::thread::panicking(), "a member of the store panicked");
