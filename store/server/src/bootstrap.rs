@@ -19,17 +19,17 @@ const FORMAT: u32 = 1;
 
 /// Who this member is; fixed when its data directory is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub(crate) struct Identity {
     format: u32,
     /// The cluster's id.
-    pub cluster_id: u64,
+    pub(crate) cluster_id: u64,
     /// This member's id.
-    pub member_id: u64,
+    pub(crate) member_id: u64,
 }
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The file system refused.
     #[error("{path}: {source}")]
     Io {
@@ -61,7 +61,7 @@ fn first_eight(hash: Sha1) -> u64 {
 
 /// A member's id, from its peer URLs and the token (and, for members added later, the time).
 #[must_use]
-pub fn member_id(peer_urls: &[String], token: &str, added_at: Option<u64>) -> u64 {
+pub(crate) fn member_id(peer_urls: &[String], token: &str, added_at: Option<u64>) -> u64 {
     let mut urls = peer_urls.to_vec();
     urls.sort();
     let mut hash = Sha1::new();
@@ -75,7 +75,7 @@ pub fn member_id(peer_urls: &[String], token: &str, added_at: Option<u64>) -> u6
 
 /// The cluster's id, from the ids of its first members.
 #[must_use]
-pub fn cluster_id(members: &[u64]) -> u64 {
+pub(crate) fn cluster_id(members: &[u64]) -> u64 {
     let mut ids = members.to_vec();
     ids.sort_unstable();
     let mut hash = Sha1::new();
@@ -87,7 +87,7 @@ pub fn cluster_id(members: &[u64]) -> u64 {
 
 /// The data directory, locked for this process.
 #[derive(Debug)]
-pub struct DataDir {
+pub(crate) struct DataDir {
     root: PathBuf,
     _lock: Flock<File>,
 }
@@ -97,7 +97,7 @@ impl DataDir {
     ///
     /// # Errors
     /// If another process holds it, or the file system refuses.
-    pub fn open(root: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         let failed = |path: &Path| {
             let path = path.to_path_buf();
             move |source| Error::Io { path, source }
@@ -112,19 +112,19 @@ impl DataDir {
 
     /// Where the raft log lies.
     #[must_use]
-    pub fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.root.join("log")
     }
 
     /// Where the state machine lies.
     #[must_use]
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.root.join("state")
     }
 
     /// Where checkpoints and received snapshots lie for a while.
     #[must_use]
-    pub fn scratch(&self) -> PathBuf {
+    pub(crate) fn scratch(&self) -> PathBuf {
         self.root.join("snapshots")
     }
 
@@ -132,7 +132,7 @@ impl DataDir {
     ///
     /// # Errors
     /// If the directory holds something, but no readable identity.
-    pub fn identity(&self) -> Result<Option<Identity>, Error> {
+    pub(crate) fn identity(&self) -> Result<Option<Identity>, Error> {
         let path = self.root.join("member.json");
         let unusable = |problem: String| Error::Unusable { path: self.root.clone(), problem };
         let text = match fs::read(&path) {
@@ -157,7 +157,7 @@ impl DataDir {
     ///
     /// # Errors
     /// If the file system refuses.
-    pub fn set_identity(&self, identity: &Identity) -> Result<(), Error> {
+    pub(crate) fn set_identity(&self, identity: &Identity) -> Result<(), Error> {
         let (path, temporary) = (self.root.join("member.json"), self.root.join("member.tmp"));
         let write = || -> io::Result<()> {
             fs::write(&temporary, serde_json::to_vec_pretty(identity)?)?;
@@ -171,7 +171,7 @@ impl DataDir {
 
 /// The ids that the configuration's initial cluster leads to.
 #[must_use]
-pub fn initial_members(config: &Config) -> Vec<(u64, String, Vec<String>)> {
+pub(crate) fn initial_members(config: &Config) -> Vec<(u64, String, Vec<String>)> {
     config
         .initial_cluster
         .iter()
@@ -184,7 +184,7 @@ pub fn initial_members(config: &Config) -> Vec<(u64, String, Vec<String>)> {
 impl Identity {
     /// An identity of the current format.
     #[must_use]
-    pub fn new(cluster_id: u64, member_id: u64) -> Self {
+    pub(crate) fn new(cluster_id: u64, member_id: u64) -> Self {
         Self { format: FORMAT, cluster_id, member_id }
     }
 }

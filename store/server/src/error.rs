@@ -40,11 +40,7 @@ pub(crate) enum Error {
     Unhealthy,
     /// Leadership cannot go there.
     BadTransferee,
-    /// The first check of a request.
-    EmptyKey,
-    /// A sort option that does not exist.
-    InvalidSort,
-    /// Requests to a learner.
+    /// A learner serves nothing but Status and serializable reads.
     NotSupportedForLearner,
 }
 
@@ -119,8 +115,6 @@ impl From<Error> for Status {
             }
             Error::Unhealthy => (Unavailable, "etcdserver: unhealthy cluster"),
             Error::BadTransferee => (FailedPrecondition, "etcdserver: bad leader transferee"),
-            Error::EmptyKey => (InvalidArgument, "etcdserver: key is not provided"),
-            Error::InvalidSort => (InvalidArgument, "etcdserver: invalid sort option"),
             Error::NotSupportedForLearner => {
                 (FailedPrecondition, "etcdserver: rpc not supported for learner")
             }

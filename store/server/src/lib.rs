@@ -26,7 +26,6 @@ mod tls;
 mod upkeep;
 mod watch;
 
-pub use bootstrap::{cluster_id, member_id};
 pub use config::{AutoCompaction, Config, ConfigError, InitialState, ListenUrl, TlsFiles};
 pub use flags::Flags;
 pub use node::{Member, run};

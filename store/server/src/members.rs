@@ -57,7 +57,10 @@ impl Members {
 
     /// True if the member is a learner in the eyes of clients.
     pub(crate) fn is_learner(&self, id: u64) -> bool {
-        self.list().iter().any(|member| member.id == id && member.is_learner)
+        let stored = self.raft.metrics().borrow_watched().membership_config.clone();
+        // The common case first: this is asked for every request.
+        let voter = stored.membership().get_joint_config().iter().any(|set| set.contains(&id));
+        !voter && self.list().iter().any(|member| member.id == id && member.is_learner)
     }
 
     /// Carries out a change on the leader.

@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     apply: Histogram,
     proposals_applied: Gauge<u64, AtomicU64>,
     commands: Counter,
+    pub(crate) snapshots_installed: Counter,
     pub(crate) has_leader: Gauge<i64, AtomicI64>,
     pub(crate) is_leader: Gauge<i64, AtomicI64>,
     pub(crate) leader_changes: Counter,
@@ -42,6 +43,7 @@ impl Metrics {
             apply: histogram(),
             proposals_applied: Gauge::default(),
             commands: Counter::default(),
+            snapshots_installed: Counter::default(),
             has_leader: Gauge::default(),
             is_leader: Gauge::default(),
             leader_changes: Counter::default(),
@@ -65,6 +67,8 @@ impl Metrics {
         r.register("etcd_server_proposals_applied_total", applied, self.proposals_applied.clone());
         let commands = "Commands applied since the start";
         r.register("orlop_store_commands_applied", commands, self.commands.clone());
+        let installed = "Snapshots of other members installed here";
+        r.register("orlop_store_snapshots_installed", installed, self.snapshots_installed.clone());
         r.register("etcd_server_has_leader", "1 if a leader is known", self.has_leader.clone());
         r.register("etcd_server_is_leader", "1 if this member leads", self.is_leader.clone());
         let changes = "Leader changes seen";

@@ -110,7 +110,8 @@ async fn ask_for_all(
             let Some(inner) = inner.upgrade() else { return };
             if let Some(index) = ask(&inner).await {
                 for reader in readers.drain(..) {
-                    drop(reader.send(index));
+                    // A reader that gave up has dropped its end.
+                    let _: Result<(), u64> = reader.send(index);
                 }
                 break;
             }

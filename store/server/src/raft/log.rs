@@ -88,7 +88,7 @@ fn size(entry: &Entry) -> usize {
 
 /// The raft log. Clones share it, and serve as readers.
 #[derive(Clone)]
-pub struct Log {
+pub(crate) struct Log {
     tail: Arc<RwLock<Tail>>,
     disk: Arc<Disk>,
 }
@@ -98,7 +98,7 @@ impl Log {
     ///
     /// # Errors
     /// If the directory cannot be opened or holds bytes of an unknown version.
-    pub fn open(
+    pub(crate) fn open(
         path: &Path,
         on_sync: impl Fn(Duration) + Send + 'static,
     ) -> Result<Self, io::Error> {
@@ -126,33 +126,29 @@ impl Log {
         Ok(Self { tail, disk: Arc::new(disk) })
     }
 
-    /// True if nothing was ever voted, appended or purged here.
-    #[must_use]
-    pub fn is_pristine(&self) -> bool {
-        let tail = self.tail.read();
-        tail.vote.is_none() && tail.last.is_none() && tail.purged.is_none()
-    }
-
     /// Writes what is queued, and stops the sync thread.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.disk.stop();
     }
 
     fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, io::Error> {
+        // The tail is read first: what it does not hold any more is on disk (G2). The disk may
+        // still hold what was deleted: deletions are queued like every other write.
+        let (start, end, mut newest, first) = {
+            let tail = self.tail.read();
+            let start = start.max(tail.purged.map_or(0, |id| id.index + 1));
+            let end = end.min(tail.last.map_or(0, |id| id.index + 1));
+            (start, end, tail.slice(start, end, bytes_max), tail.first())
+        };
         if start >= end {
             return Ok(Vec::new());
         }
-        // The tail is read first: what it does not hold any more is on disk (G2).
-        let (mut newest, first) = {
-            let tail = self.tail.read();
-            (tail.slice(start, end, bytes_max), tail.first())
-        };
         if first.is_some_and(|first| first <= start) {
             return Ok(newest);
         }
         let disk_end = first.unwrap_or(end).min(end);
-        let mut entries = self.disk.read(start, disk_end, bytes_max)?;
-        if entries.last().is_some_and(|entry| entry.log_id.index + 1 == disk_end) {
+        let (mut entries, all) = self.disk.read(start, disk_end, bytes_max)?;
+        if all {
             entries.append(&mut newest);
         }
         Ok(entries)
@@ -261,6 +257,9 @@ impl RaftLogStorage<TypeConfig> for Log {
         let keep = last.map_or(0, |id| id.index + 1);
         {
             let mut tail = self.tail.write();
+            if tail.last.is_none_or(|end| end.index < keep) {
+                return Ok(());
+            }
             while tail.entries.back().is_some_and(|entry| entry.log_id.index >= keep) {
                 if let Some(entry) = tail.entries.pop_back() {
                     tail.bytes -= size(&entry);

@@ -151,13 +151,14 @@ impl Disk {
         }
     }
 
-    /// The entries with `start <= index < end`, at most `bytes_max` of them (but at least one).
+    /// The entries with `start <= index < end`, but no more after `bytes_max` bytes; and whether
+    /// these are all.
     pub(crate) fn read(
         &self,
         start: u64,
         end: u64,
         bytes_max: usize,
-    ) -> Result<Vec<Entry>, io::Error> {
+    ) -> Result<(Vec<Entry>, bool), io::Error> {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(entry_key(end));
         let from = entry_key(start);
@@ -169,10 +170,10 @@ impl Disk {
             bytes += value.len();
             entries.push(decode(&key, Bytes::from(value))?);
             if bytes >= bytes_max {
-                break;
+                return Ok((entries, false));
             }
         }
-        Ok(entries)
+        Ok((entries, true))
     }
 
     /// Writes what is queued, syncs, and ends the thread.

@@ -263,6 +263,7 @@ impl Worker {
         self.recent = None;
         self.listeners.hub.reset(self.machine.view().revision());
         self.listeners.applied.send_replace(applied.map_or(0, |id| id.index));
+        self.listeners.metrics.snapshots_installed.inc();
         tracing::info!(index = applied.map_or(0, |id| id.index), "installed a snapshot");
         Ok(())
     }

@@ -8,6 +8,8 @@ pub(crate) mod machine;
 mod network;
 pub(crate) mod peers;
 mod snapshot;
+#[cfg(test)]
+mod suite_test;
 mod types;
 
 use std::sync::Arc;

@@ -314,7 +314,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
         match answer {
             Ok(Ok(answer)) => {
                 let vote = convert::vote_in(answer.into_inner().vote.as_ref())
-                    .map_err(|status| NetworkError::from_string(status))?;
+                    .map_err(NetworkError::from_string)?;
                 Ok(SnapshotResponse::new(vote))
             }
             Ok(Err(status)) => Err(failed(&status).into()),

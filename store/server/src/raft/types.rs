@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// The openraft type configuration of the store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TypeConfig {}
+pub(crate) struct TypeConfig {}
 
 impl RaftTypeConfig for TypeConfig {
     type D = Payload;
@@ -34,7 +34,7 @@ impl RaftTypeConfig for TypeConfig {
 
 /// One log entry's content: an encoded batch of operations. Cloning it copies a pointer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Payload(pub Bytes);
+pub(crate) struct Payload(pub(crate) Bytes);
 
 impl fmt::Display for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,18 +44,18 @@ impl fmt::Display for Payload {
 
 /// What the membership entry says about one member: where its peers reach it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// The member's advertised peer URLs.
-    pub urls: Vec<String>,
+    pub(crate) urls: Vec<String>,
 }
 
 /// Calls back when a proposal is decided. Success is told by the apply thread instead, so that a
 /// follower's waiters are answered the same way as a leader's.
-pub struct Callback<T>(Box<dyn FnOnce(T) + Send>);
+pub(crate) struct Callback<T>(Box<dyn FnOnce(T) + Send>);
 
 impl<T> Callback<T> {
     /// Wraps the function to call with the outcome.
-    pub fn new(call: impl FnOnce(T) + Send + 'static) -> Self {
+    pub(crate) fn new(call: impl FnOnce(T) + Send + 'static) -> Self {
         Self(Box::new(call))
     }
 }
@@ -67,16 +67,16 @@ impl<T: OptionalSend + 'static> Responder<TypeConfig, T> for Callback<T> {
 }
 
 /// A position in the raft log.
-pub type LogId = openraft::alias::LogIdOf<TypeConfig>;
+pub(crate) type LogId = openraft::alias::LogIdOf<TypeConfig>;
 /// One raft log entry.
-pub type Entry = openraft::alias::EntryOf<TypeConfig>;
+pub(crate) type Entry = openraft::alias::EntryOf<TypeConfig>;
 /// A vote: the term, the candidate, and whether a quorum granted it.
-pub type Vote = openraft::alias::VoteOf<TypeConfig>;
+pub(crate) type Vote = openraft::alias::VoteOf<TypeConfig>;
 /// The leader part of a log id.
-pub type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
+pub(crate) type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
 /// The voters and learners.
-pub type Membership = openraft::Membership<u64, Peer>;
+pub(crate) type Membership = openraft::Membership<u64, Peer>;
 /// The membership together with the log id that set it.
-pub type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
+pub(crate) type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
 /// A snapshot's position and membership.
-pub type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
+pub(crate) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;

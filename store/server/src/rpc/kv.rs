@@ -69,7 +69,11 @@ impl Kv for Services {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeResponse>, Status> {
-        self.check_leader(&request)?;
+        if request.get_ref().serializable {
+            self.check_has_leader(&request)?;
+        } else {
+            self.check_leader(&request)?;
+        }
         let request = request.into_inner();
         check_range(&request).map_err(refused)?;
         if !request.serializable {

@@ -61,7 +61,7 @@ impl Services {
         let view = self.state.view();
         let header = Some(self.headers.at(view.revision()));
         let missing = LeaseTimeToLiveResponse {
-            header: header.clone(),
+            header,
             id: request.id,
             ttl: -1,
             ..LeaseTimeToLiveResponse::default()

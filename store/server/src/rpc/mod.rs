@@ -48,8 +48,15 @@ fn needs_leader<T>(request: &Request<T>) -> bool {
 }
 
 impl Services {
-    /// Fails at once if the client demands a leader and there is none.
+    /// Fails on a learner, and if the client demands a leader and there is none.
     fn check_leader<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        if self.members.is_learner(self.headers.member_id()) {
+            return Err(Error::NotSupportedForLearner.into());
+        }
+        self.check_has_leader(request)
+    }
+
+    fn check_has_leader<T>(&self, request: &Request<T>) -> Result<(), Status> {
         if needs_leader(request) && self.leader.borrow().is_none() {
             return Err(Error::NoLeader.into());
         }

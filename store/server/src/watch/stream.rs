@@ -56,7 +56,7 @@ impl Watcher {
     fn wants(&self, event: &Event) -> bool {
         event.revision.main >= self.next
             && !(event.deleted && self.no_delete)
-            && !(!event.deleted && self.no_put)
+            && (event.deleted || !self.no_put)
             && self.range.contains(&event.kv.key)
     }
 }

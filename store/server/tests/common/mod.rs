@@ -1,0 +1,165 @@
+//! Clusters of members inside the test process.
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+#![allow(dead_code, clippy::allow_attributes, reason = "every test file uses a part of it")]
+
+use std::{
+    future::Future,
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use proto::etcdserverpb::{
+    PutRequest, RangeRequest, kv_client::KvClient, lease_client::LeaseClient,
+    watch_client::WatchClient,
+};
+use store_server::{Flags, Member};
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+pub(crate) struct Cluster {
+    pub(crate) members: Vec<Option<Member>>,
+    client_urls: Vec<String>,
+    peer_urls: Vec<String>,
+    dir: TempDir,
+    extra: Vec<String>,
+}
+
+fn free_url() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+impl Cluster {
+    pub(crate) async fn start(count: usize, extra: &[&str]) -> Self {
+        let urls = || (0..count).map(|_| free_url()).collect::<Vec<_>>();
+        let mut cluster = Self {
+            members: (0..count).map(|_| None).collect(),
+            client_urls: urls(),
+            peer_urls: urls(),
+            dir: tempfile::tempdir().unwrap(),
+            extra: extra.iter().map(|text| (*text).to_owned()).collect(),
+        };
+        for number in 0..count {
+            cluster.start_member(number).await;
+        }
+        cluster
+    }
+
+    pub(crate) async fn start_member(&mut self, number: usize) {
+        let peers = self.peer_urls.iter().enumerate();
+        let all: Vec<String> = peers.map(|(n, url)| format!("m{n}={url}")).collect();
+        let mut line = vec![
+            "store".to_owned(),
+            format!("--name=m{number}"),
+            format!("--data-dir={}", self.dir.path().join(format!("m{number}")).display()),
+            format!("--listen-client-urls={}", self.client_urls[number]),
+            format!("--advertise-client-urls={}", self.client_urls[number]),
+            format!("--listen-peer-urls={}", self.peer_urls[number]),
+            format!("--initial-advertise-peer-urls={}", self.peer_urls[number]),
+            format!("--initial-cluster={}", all.join(",")),
+        ];
+        line.extend(self.extra.iter().cloned());
+        let config = Line::parse_from(line).flags.into_config().unwrap();
+        self.members[number] = Some(Member::start(config).await.unwrap());
+    }
+
+    pub(crate) async fn stop_member(&mut self, number: usize) {
+        self.members[number].take().unwrap().stop().await;
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        for number in 0..self.members.len() {
+            if self.members[number].is_some() {
+                self.stop_member(number).await;
+            }
+        }
+    }
+
+    pub(crate) fn endpoints(&self) -> String {
+        self.client_urls.join(",")
+    }
+
+    /// The answer of a plain HTTP request to a member's client port.
+    pub(crate) fn http(&self, number: usize, path: &str) -> String {
+        use std::io::{Read as _, Write as _};
+        let address = self.client_urls[number].trim_start_matches("http://");
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    fn channel(&self, number: usize) -> Channel {
+        Endpoint::from_shared(self.client_urls[number].clone()).unwrap().connect_lazy()
+    }
+
+    pub(crate) fn kv(&self, number: usize) -> KvClient<Channel> {
+        KvClient::new(self.channel(number))
+    }
+
+    pub(crate) fn watch(&self, number: usize) -> WatchClient<Channel> {
+        WatchClient::new(self.channel(number))
+    }
+
+    pub(crate) fn lease(&self, number: usize) -> LeaseClient<Channel> {
+        LeaseClient::new(self.channel(number))
+    }
+
+    /// The number of the member that leads, once one does and all running members agree.
+    pub(crate) async fn leader(&self) -> usize {
+        eventually("a leader", || async {
+            let running: Vec<_> = self.members.iter().flatten().collect();
+            let leader = running[0].leader()?;
+            let agreed = running.iter().all(|member| member.leader() == Some(leader));
+            let number = self
+                .members
+                .iter()
+                .position(|member| member.as_ref().is_some_and(|member| member.id() == leader))?;
+            agreed.then_some(number)
+        })
+        .await
+    }
+}
+
+/// Waits until `probe` finds something; fails after twenty seconds.
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut probe: impl FnMut() -> F,
+) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "no {what} in time");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub(crate) async fn put(kv: &mut KvClient<Channel>, key: &str, value: &str) -> i64 {
+    let request = PutRequest {
+        key: key.to_owned().into(),
+        value: value.to_owned().into(),
+        ..PutRequest::default()
+    };
+    kv.put(request).await.unwrap().into_inner().header.unwrap().revision
+}
+
+pub(crate) async fn get(
+    kv: &mut KvClient<Channel>,
+    key: &str,
+    serializable: bool,
+) -> Option<String> {
+    let key = key.to_owned().into();
+    let request = RangeRequest { key, serializable, ..RangeRequest::default() };
+    let response = kv.range(request).await.unwrap().into_inner();
+    response.kvs.first().map(|kv| String::from_utf8(kv.value.to_vec()).unwrap())
+}

@@ -1,0 +1,150 @@
+//! Three members as clients see them: agreement, failover, restarts, snapshots, watches, leases.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Cluster, eventually, get, put};
+use proto::etcdserverpb::{
+    LeaseGrantRequest, PutRequest, WatchCreateRequest, WatchRequest, watch_request::RequestUnion,
+};
+use tonic::Code;
+
+const QUICK: [&str; 2] = ["--heartbeat-interval=50", "--election-timeout=300"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_member_serves_writes_and_current_reads() {
+    let mut cluster = Cluster::start(3, &QUICK).await;
+    for number in 0..3 {
+        put(&mut cluster.kv(number), "key", &format!("from {number}")).await;
+        for reader in 0..3 {
+            // Linearizable: whoever is asked, the newest value is told.
+            let value = get(&mut cluster.kv(reader), "key", false).await;
+            assert_eq!(value.as_deref(), Some(format!("from {number}").as_str()));
+        }
+        // A client reads its own write from its member even without asking the leader.
+        let value = get(&mut cluster.kv(number), "key", true).await;
+        assert_eq!(value.as_deref(), Some(format!("from {number}").as_str()));
+    }
+    // Everything is still there after all of them restarted.
+    cluster.stop().await;
+    for number in 0..3 {
+        cluster.start_member(number).await;
+    }
+    for number in 0..3 {
+        let value = get(&mut cluster.kv(number), "key", false).await;
+        assert_eq!(value.as_deref(), Some("from 2"));
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_leader_is_replaced_and_a_lost_quorum_is_said() {
+    let mut cluster = Cluster::start(3, &QUICK).await;
+    let leader = cluster.leader().await;
+    put(&mut cluster.kv(leader), "before", "1").await;
+    cluster.stop_member(leader).await;
+    let stopped = Instant::now();
+    let next = (leader + 1) % 3;
+    put(&mut cluster.kv(next), "after", "2").await;
+    assert!(stopped.elapsed() < Duration::from_secs(5), "failover took {:?}", stopped.elapsed());
+    assert_eq!(get(&mut cluster.kv(next), "before", false).await.as_deref(), Some("1"));
+
+    let last = (leader + 2) % 3;
+    cluster.stop_member(next).await;
+    let request = PutRequest { key: "lost".into(), ..PutRequest::default() };
+    let error = cluster.kv(last).put(request).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    assert!(error.message().starts_with("etcdserver: request timed out"), "{error}");
+    // What was applied can still be read from the last member itself.
+    assert_eq!(get(&mut cluster.kv(last), "after", true).await.as_deref(), Some("2"));
+
+    cluster.start_member(next).await;
+    put(&mut cluster.kv(last), "found", "3").await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_missed_the_log_gets_a_snapshot() {
+    let flags = [QUICK[0], QUICK[1], "--snapshot-count=20"];
+    let mut cluster = Cluster::start(3, &flags).await;
+    let leader = cluster.leader().await;
+    let lagging = (leader + 1) % 3;
+    cluster.stop_member(lagging).await;
+    // Five times the count is kept; these are many more entries, so the log is gone.
+    let mut kv = cluster.kv(leader);
+    for number in 0..400 {
+        put(&mut kv, &format!("key {number:03}"), &"x".repeat(100)).await;
+    }
+    cluster.start_member(lagging).await;
+    let mut late = cluster.kv(lagging);
+    eventually("snapshot", || {
+        let mut late = late.clone();
+        async move { get(&mut late, "key 399", true).await }
+    })
+    .await;
+    let metrics = cluster.http(lagging, "/metrics");
+    let installed = "orlop_store_snapshots_installed_total 1";
+    assert!(metrics.contains(installed), "it came by log, not by snapshot:\n{metrics}");
+    assert!(cluster.http(lagging, "/health").contains("{\"health\":\"true\""));
+    put(&mut late, "key 000", "again").await;
+    assert_eq!(get(&mut cluster.kv(leader), "key 000", false).await.as_deref(), Some("again"));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_gets_history_then_news_without_a_gap() {
+    let mut cluster = Cluster::start(1, &QUICK).await;
+    let mut kv = cluster.kv(0);
+    let first = put(&mut kv, "w/0", "0").await;
+    for number in 1..50 {
+        put(&mut kv, &format!("w/{number}"), "old").await;
+    }
+    let create = WatchCreateRequest {
+        key: "w/".into(),
+        range_end: "w0".into(),
+        start_revision: first,
+        prev_kv: true,
+        ..WatchCreateRequest::default()
+    };
+    let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+    let requests =
+        tokio_stream::StreamExt::chain(tokio_stream::iter([request]), tokio_stream::pending());
+    let mut frames = cluster.watch(0).watch(requests).await.unwrap().into_inner();
+    assert!(frames.message().await.unwrap().unwrap().created);
+    for number in 0..50 {
+        put(&mut kv, &format!("w/{number}"), "new").await;
+    }
+    let mut revisions = Vec::new();
+    while revisions.len() < 100 {
+        let frame = tokio::time::timeout(Duration::from_secs(5), frames.message());
+        let frame = frame.await.unwrap().unwrap().unwrap();
+        for event in frame.events {
+            let kv = event.kv.unwrap();
+            assert_eq!(event.prev_kv.is_some(), kv.version > 1, "previous values are told");
+            revisions.push(kv.mod_revision);
+        }
+    }
+    let expected: Vec<i64> = (first..first + 100).collect();
+    assert_eq!(revisions, expected);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_ends_and_takes_its_keys_along() {
+    let mut cluster = Cluster::start(3, &QUICK).await;
+    let leader = cluster.leader().await;
+    let follower = (leader + 1) % 3;
+    let grant = LeaseGrantRequest { ttl: 1, id: 0 };
+    let granted = cluster.lease(follower).lease_grant(grant).await.unwrap().into_inner();
+    assert_eq!(granted.ttl, 1);
+    let request = PutRequest { key: "leased".into(), lease: granted.id, ..PutRequest::default() };
+    cluster.kv(follower).put(request).await.unwrap();
+    assert!(get(&mut cluster.kv(leader), "leased", false).await.is_some());
+    eventually("expiry", || {
+        let mut kv = cluster.kv(follower);
+        async move { get(&mut kv, "leased", false).await.is_none().then_some(()) }
+    })
+    .await;
+    cluster.stop().await;
+}
