@@ -34,6 +34,8 @@ pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// What containers get to end by themselves, of that: asked to, then made to.
 pub(crate) const STOP_PODS_GRACE_SECONDS: i64 = 2;
 pub(crate) const STOP_PODS_DEADLINE: Duration = Duration::from_secs(4);
+/// Removing one network link, of that.
+pub(crate) const REMOVE_LINK_DEADLINE: Duration = Duration::from_millis(500);
 /// What any one part gets between SIGTERM and SIGKILL, of that.
 pub(crate) const STOP_PART_DEADLINE: Duration = Duration::from_millis(1500);
 

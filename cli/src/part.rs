@@ -8,10 +8,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+/// What libraries say at `info` is for those who work on them: at that level only their warnings.
+const QUIET: &str =
+    "openraft=warn,hyper=warn,h2=warn,tower=warn,kube_client=warn,kube_runtime=warn";
+
 /// Log lines go to standard error; `RUST_LOG` wins over `--log-level`.
 pub(crate) fn set_up_logs(level: &str) -> anyhow::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(filter) if !filter.is_empty() => filter,
+        _ if level == "info" => format!("info,{QUIET}"),
         _ => level.to_owned(),
     };
     let filter = EnvFilter::try_new(&filter).with_context(|| {

@@ -147,6 +147,11 @@ pub(crate) async fn nodes(layout: &Layout) -> anyhow::Result<Vec<Node>> {
     Ok(items.iter().map(|node| Node { name: name(node), ready: ready(node) }).collect())
 }
 
+/// The host whose member says that it leads.
+pub(crate) async fn store_leader(layout: &Layout) -> Option<String> {
+    members(layout).await.into_iter().find(|member| member.leader).map(|member| member.host)
+}
+
 async fn members(layout: &Layout) -> Vec<Member> {
     let asked = layout.hosts().into_iter().map(|host| async move {
         let answer = member(layout, &layout.store_client_url(&host)).await;

@@ -206,7 +206,9 @@ impl Cluster<'_> {
             self.supervisor.write().await.add(writer.store(host));
         }
         self.wait_ready(Kind::Store).await?;
-        step.done(&counted(hosts.len(), "member"));
+        let members = counted(hosts.len(), "member");
+        step.doing("waiting for a leader");
+        step.done(&format!("{members}, {} leads", self.store_leader().await?));
 
         let step = self.screen.step("apiserver", "waiting for the API");
         for host in &hosts {
@@ -231,6 +233,21 @@ impl Cluster<'_> {
         }
         self.say_ready(began.elapsed());
         Ok(())
+    }
+
+    /// The host of the member that leads, as soon as there is one.
+    async fn store_leader(&self) -> anyhow::Result<String> {
+        let deadline = Instant::now() + limits::STEP_DEADLINE;
+        loop {
+            if let Some(leader) = crate::status::store_leader(self.layout()).await {
+                return Ok(leader);
+            }
+            self.supervisor.read().await.check_dying(Kind::Store)?;
+            if Instant::now() > deadline {
+                bail!("the store has no leader: see {}", self.layout().logs().display());
+            }
+            tokio::time::sleep(limits::READY_POLL).await;
+        }
     }
 
     async fn wait_ready(&self, kind: Kind) -> anyhow::Result<()> {
@@ -393,6 +410,11 @@ impl Cluster<'_> {
             self.stop_pods().await;
         }
         supervisor.stop(&[Kind::Containerd]).await;
+        if self.runtime == Runtime::Containerd {
+            for node in self.layout().nodes() {
+                nodes::remove_bridge(&self.layout().bridge(&node)).await;
+            }
+        }
         step.doing("controllers and schedulers");
         supervisor.stop(&[Kind::ControllerManager, Kind::Scheduler]).await;
         step.doing("API servers");

@@ -1,6 +1,7 @@
 //! The node agents of `orlop up`, each with a containerd of its own.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
@@ -72,6 +73,26 @@ pub(crate) async fn make_usable(
         .await
         .with_context(|| format!("cannot give {} the sandbox image", node.name))?;
     Ok(())
+}
+
+/// Removes the link that a node's pods hung on. The next start makes it again, so that what is left
+/// of it is no error. Its pods are gone; were one not, it would only lose its network.
+pub(crate) async fn remove_bridge(name: &str) {
+    let Some(ip) = find_program("ip") else { return };
+    if !Path::new("/sys/class/net").join(name).exists() {
+        return;
+    }
+    let mut command = tokio::process::Command::new(ip);
+    command.args(["link", "delete", name]).stdin(Stdio::null()).kill_on_drop(true);
+    match tokio::time::timeout(limits::REMOVE_LINK_DEADLINE, command.output()).await {
+        Ok(Ok(output)) if output.status.success() => {}
+        Ok(Ok(output)) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            tracing::warn!(link = name, said = said.trim(), "a bridge could not be removed");
+        }
+        Ok(Err(error)) => tracing::warn!(link = name, %error, "a bridge could not be removed"),
+        Err(_) => tracing::warn!(link = name, "a bridge was not removed in time"),
+    }
 }
 
 /// The agent's flags.

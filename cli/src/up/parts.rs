@@ -91,7 +91,7 @@ impl Writer<'_> {
             .set("initial-cluster-token", self.token)
             // Members of one machine hear each other at once: a lost leader is noticed quickly.
             .set("heartbeat-interval", "100")
-            .set("election-timeout", "1000")
+            .set("election-timeout", "500")
             .pair("cert-file", "key-file", &layout.pair(host, "etcd/server"))
             .set("trusted-ca-file", &layout.store_ca().certificate)
             .set("client-cert-auth", "true")
@@ -118,6 +118,8 @@ impl Writer<'_> {
             .set("etcd-cafile", &layout.store_ca().certificate)
             .pair("etcd-certfile", "etcd-keyfile", &layout.pair(host, "apiserver-etcd-client"))
             .set("client-ca-file", &ca)
+            // Every part's certificate is of the group system:masters; nobody else may do anything.
+            .set("authorization-mode", "RBAC")
             .pair("tls-cert-file", "tls-private-key-file", &layout.pair(host, "apiserver"))
             .pair("kubelet-client-certificate", "kubelet-client-key", &kubelet_client)
             .set("kubelet-certificate-authority", &ca)

@@ -134,17 +134,28 @@ fn open_log(path: &Path) -> anyhow::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path).with_context(say)
 }
 
-/// The last line of a log that says something, without its time stamp's colours.
+/// The last line of a log, when it is the one in which a process said why it ends.
+pub(crate) fn last_error(path: &Path) -> Option<String> {
+    let text = log_end(path)?;
+    let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+    last.starts_with("error: ").then(|| last.to_owned())
+}
+
+/// The last line of a log that says something; its error line when there is one.
 pub(crate) fn last_words(path: &Path) -> Option<String> {
+    let text = log_end(path)?;
+    let lines = || text.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let error = lines().take(20).find(|line| line.starts_with("error: "));
+    error.or_else(|| lines().next()).map(str::to_owned)
+}
+
+fn log_end(path: &Path) -> Option<String> {
     let mut file = File::open(path).ok()?;
     let length = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(limits::LOG_TAIL_BYTES))).ok()?;
     let mut bytes = Vec::new();
     file.take(limits::LOG_TAIL_BYTES).read_to_end(&mut bytes).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    let lines = || text.lines().rev().map(str::trim).filter(|line| !line.is_empty());
-    let error = lines().take(20).find(|line| line.starts_with("error: "));
-    error.or_else(|| lines().next()).map(str::to_owned)
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Called first thing in every process: one that a supervisor started is killed when that ends,
@@ -196,8 +207,10 @@ mod tests {
         let path = folder.path().join("log");
         fs::write(&path, "starting\nerror: no disk\n\n").unwrap();
         assert_eq!(last_words(&path).unwrap(), "error: no disk");
+        assert_eq!(last_error(&path).unwrap(), "error: no disk");
         fs::write(&path, "starting\nstopped\n").unwrap();
         assert_eq!(last_words(&path).unwrap(), "stopped");
+        assert_eq!(last_error(&path), None);
         fs::write(&path, "").unwrap();
         assert_eq!(last_words(&path), None);
     }

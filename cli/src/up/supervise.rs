@@ -18,6 +18,9 @@ use super::process::{self, Kind, Spawner, Spec};
 use super::screen::Screen;
 use crate::limits;
 
+/// How a part says that its leader election ended against its will.
+const LEADERSHIP_LOST: &str = "leader election lost";
+
 /// What a part is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -296,17 +299,24 @@ impl Keeper {
         let delay = self.delay.after(up);
         self.shown.send_modify(|view| view.restarts = view.restarts.saturating_add(1));
         self.show(State::BackingOff, None);
+        let name = self.spec.name();
+        let reason = self.reason();
+        let told = match reason.as_deref() {
+            // Upstream's managers end like this too: whoever lost the lead starts afresh.
+            Some(reason) if reason.contains(LEADERSHIP_LOST) => {
+                format!("{name} gave up the lead ({reason})")
+            }
+            Some(reason) => format!("{name} died ({how}: {reason})"),
+            None => format!("{name} died ({how})"),
+        };
         self.screen.warn(
             "part-died",
-            &format!(
-                "{} died ({how}); starting it again in {:.1} s",
-                self.spec.name(),
-                delay.as_secs_f64()
-            ),
+            &format!("{told}; starting it again in {:.1} s", delay.as_secs_f64()),
             json!({
                 "part": self.spec.kind.name(),
                 "host": self.spec.host,
                 "how": how,
+                "reason": reason,
                 "restart_in_seconds": delay.as_secs_f64(),
                 "log": self.spec.log,
             }),
@@ -324,6 +334,13 @@ impl Keeper {
                 Some(Order::Kill) => {}
             }
         }
+    }
+
+    /// The line in which a part that ended by itself said why. One that was killed said nothing, and
+    /// an older line is not its reason.
+    fn reason(&self) -> Option<String> {
+        let line = process::last_error(&self.spec.log)?;
+        Some(line.strip_prefix("error: ").unwrap_or(&line).to_owned())
     }
 
     async fn held(&mut self) -> Next {
