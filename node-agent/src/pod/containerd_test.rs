@@ -142,7 +142,7 @@ async fn a_real_container_runs_logs_restarts_and_stops() {
             "metadata": {"name": "p", "namespace": "default", "uid": uid},
             "spec": {
                 "terminationGracePeriodSeconds": 2,
-                "volumes": [{"name": "v", "emptyDir": {}}],
+                "volumes": [{"name": "v", "emptyDir": {}}, {"name": "s", "secret": {"secretName": "none", "optional": true}}],
                 "initContainers": [{"name": "i", "image": IMAGE,
                     "imagePullPolicy": "Never", "command": ["sh", "-c", "echo made > /v/f"],
                     "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
@@ -162,6 +162,14 @@ async fn a_real_container_runs_logs_restarts_and_stops() {
     let log = handle.log_dir.join("c/0.log");
     let text = std::fs::read_to_string(&log).unwrap();
     assert!(text.contains("stdout F hello made"), "{text}");
+
+    let volumes = dir.path().join("kubelet/pods").join(&uid).join("volumes");
+    let secret = nix::sys::statfs::statfs(&volumes.join("kubernetes.io~secret/s")).unwrap();
+    assert_eq!(
+        secret.filesystem_type(),
+        nix::sys::statfs::TMPFS_MAGIC,
+        "secrets stay off the disk"
+    );
 
     // Phase 2: the container dies and comes back at once, with its history.
     let id = before.container_id.clone().unwrap().replace("containerd://", "");

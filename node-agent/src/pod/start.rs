@@ -23,8 +23,14 @@ impl Worker {
         let tokens = self.shared.api.tokens(pod).await?;
         let identity = Identity { pod_ips, ..self.shared.identity.clone() };
         let (root, pod) = (self.shared.root.clone(), pod.clone());
+        let in_memory = !self.shared.runtime.is_simulated();
         let made = tokio::task::spawn_blocking(move || {
-            let inputs = volume::Inputs { sources: &sources, identity: &identity, tokens: &tokens };
+            let inputs = volume::Inputs {
+                sources: &sources,
+                identity: &identity,
+                tokens: &tokens,
+                in_memory,
+            };
             volume::set_up(&root, &pod, &inputs)
         });
         made.await.map_err(|error| SpecError::Config(error.to_string()))?

@@ -22,6 +22,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) identity: &'a Identity,
     /// Tokens by (volume, path), fetched before.
     pub(crate) tokens: &'a BTreeMap<(String, String), String>,
+    /// Whether secrets are kept off the disk; needs the right to mount.
+    pub(crate) in_memory: bool,
 }
 
 /// The folder of everything of one pod.
@@ -85,7 +87,12 @@ pub(crate) fn set_up(root: &Path, pod: &Pod, inputs: &Inputs<'_>) -> Result<(), 
             }
         } else {
             let files = files(pod, spec, volume, inputs)?;
+            let is_new = !path.exists();
             std::fs::create_dir_all(&path).map_err(disk)?;
+            let is_secret = volume.secret.is_some() || volume.projected.is_some();
+            if is_new && is_secret && inputs.in_memory {
+                mount_memory(&path, None).map_err(disk)?;
+            }
             let group = group.and_then(|gid| u32::try_from(gid).ok());
             atomic::write(&path, &files, group).map_err(disk)?;
         }
