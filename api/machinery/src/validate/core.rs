@@ -11,6 +11,9 @@ use crate::Object;
 use crate::field::{Error, Path};
 use crate::limits::DATA_BYTES_MAX;
 
+/// The only strategy of coordinated leader election that is not somebody's own.
+const LEASE_STRATEGY: &str = "OldestEmulationVersion";
+
 /// "field is immutable" when a path changed.
 pub(super) fn unchanged(new: &Object, old: &Object, path: &[&str], errors: &mut Vec<Error>) {
     if new.at(path) != old.at(path) {
@@ -229,7 +232,14 @@ pub(super) fn lease(object: &Object, errors: &mut Vec<Error>) {
     if let Some(count) = spec["leaseTransitions"].as_i64().filter(|count| *count < 0) {
         errors.push(Error::invalid(&path.child("leaseTransitions"), count, NOT_NEGATIVE));
     }
-    if spec["holderIdentity"].as_str() == Some("") {
-        errors.push(Error::required(&path.child("holderIdentity"), ""));
+    // An empty holder is how a leader gives its lease back.
+    let strategy = text(spec, "strategy");
+    if !strategy.is_empty() && !strategy.contains('/') && strategy != LEASE_STRATEGY {
+        let at = path.child("strategy");
+        errors.push(Error::not_supported(&at, strategy, &[LEASE_STRATEGY]));
+    }
+    if !text(spec, "preferredHolder").is_empty() && strategy.is_empty() {
+        let why = "may only be specified if `strategy` is defined";
+        errors.push(Error::forbidden(&path.child("preferredHolder"), why));
     }
 }

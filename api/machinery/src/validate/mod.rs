@@ -132,6 +132,21 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_may_give_its_lease_back() {
+        let lease = |spec: Value| json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}, "spec": spec});
+        let given_back = lease(json!({"holderIdentity": "", "leaseDurationSeconds": 1}));
+        assert!(errors_of(given_back).is_empty());
+        let told = errors_of(lease(json!({"leaseDurationSeconds": 0, "preferredHolder": "p"})));
+        assert_eq!(
+            told,
+            [
+                "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0",
+                "spec.preferredHolder: Forbidden: may only be specified if `strategy` is defined",
+            ]
+        );
+    }
+
+    #[test]
     fn common_mistakes_are_told_in_upstreams_words() {
         let container = json!({"name": "c", "image": "i"});
         let template =
