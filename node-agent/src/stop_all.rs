@@ -29,6 +29,10 @@ pub async fn stop_all_pods(endpoint: &str, grace_seconds: i64) -> anyhow::Result
     });
     let removals = futures::stream::iter(removals).buffer_unordered(STOP_SANDBOXES_PARALLEL);
     failed.extend(removals.filter_map(|r| async { r.err() }).collect::<Vec<_>>().await);
+    let uids: Vec<String> =
+        sandboxes.iter().filter_map(|s| s.labels.get(labels::POD_UID).cloned()).collect();
+    let removed = move || uids.iter().for_each(|uid| crate::node::cgroup::remove_of_uid(uid));
+    tokio::task::spawn_blocking(removed).await?;
     match failed.first() {
         None => Ok(sandboxes.len()),
         Some(first) => anyhow::bail!("{} stops of {endpoint} failed: {first}", failed.len()),

@@ -13,3 +13,13 @@ pub(crate) fn remove(parent: &str) {
         let _ = std::fs::remove_dir(tree.join(relative));
     }
 }
+
+/// Removes what a pod whose definition is lost left behind, whatever its class was. Blocking.
+pub(crate) fn remove_of_uid(uid: &str) {
+    if uid.is_empty() || uid.contains(['/', '.']) {
+        return;
+    }
+    for class in ["", "burstable/", "besteffort/"] {
+        remove(&format!("/kubepods/{class}pod{uid}"));
+    }
+}

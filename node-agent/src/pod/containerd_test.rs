@@ -263,6 +263,10 @@ async fn containers_outlive_their_agent_and_their_runtime_and_all_stop_at_once()
     assert!(runtime.list_sandboxes(Labels::new()).await.unwrap().is_empty());
     assert!(runtime.list_containers(Labels::new()).await.unwrap().is_empty());
     assert_eq!(containerd.addresses(), Vec::<String>::new());
+    for uid in [&slow, &fast] {
+        let left = Path::new("/sys/fs/cgroup/memory/kubepods/besteffort").join(format!("pod{uid}"));
+        assert!(!left.exists(), "{}", left.display());
+    }
     let deadline = Instant::now() + Duration::from_secs(5);
     while !containerd.shims().is_empty() {
         assert!(Instant::now() < deadline, "shims are left: {:?}", containerd.shims());

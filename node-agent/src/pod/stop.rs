@@ -218,6 +218,7 @@ impl Worker {
         let cleaned = tokio::task::spawn_blocking(move || {
             let _ = std::fs::remove_dir_all(logs);
             crate::node::cgroup::remove(&cgroup);
+            crate::node::cgroup::remove_of_uid(&uid);
             volume::tear_down(&root, &uid)
         });
         cleaned.await.map_err(other)?.map_err(other)?;
