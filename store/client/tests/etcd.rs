@@ -1,4 +1,4 @@
-//! The client against a real etcd, named by `ORLOP_TEST_ETCD` (the path of its binary).
+//! The client against a real etcd, named by `ORLOP_ETCD` (the path of its binary).
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
@@ -25,8 +25,8 @@ fn free_port() -> u16 {
 
 impl Etcd {
     fn start() -> Option<Self> {
-        let Some(binary) = std::env::var_os("ORLOP_TEST_ETCD").map(PathBuf::from) else {
-            eprintln!("SKIPPED: ORLOP_TEST_ETCD does not name an etcd binary");
+        let Some(binary) = std::env::var_os("ORLOP_ETCD").map(PathBuf::from) else {
+            eprintln!("SKIPPED: ORLOP_ETCD does not name an etcd binary");
             return None;
         };
         let dir = tempfile::tempdir().unwrap();
