@@ -41,7 +41,8 @@ fn a_busy_port_is_refused_with_its_holder() {
     let dir = parent.path().join("c");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
-    let flags = ["--host-prefix=127.77.90.", "--members=1", "--nodes=0", "--runtime=fake"];
+    let prefix = format!("--host-prefix={}", support::host_prefix());
+    let flags = [prefix.as_str(), "--members=1", "--nodes=0", "--runtime=fake"];
     let line = refusal(
         &[&["up", "--dir", dir.to_str().unwrap(), "--api-port", &port], &flags[..]].concat(),
     );

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -55,12 +56,11 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster and waits until it says that it is ready. `site` keeps the addresses of
-    /// tests apart from each other's and from a user's own cluster.
-    pub(crate) fn start(site: u8, kubectl: PathBuf, flags: &[&str]) -> Self {
-        let mut own = vec![format!("--host-prefix=127.77.{site}.")];
+    /// Starts a cluster and waits until it says that it is ready. Its addresses are its own: those
+    /// of other tests, of a user's cluster and of another run of these tests are others.
+    pub(crate) fn start(kubectl: PathBuf, flags: &[&str]) -> Self {
+        let mut own = vec![format!("--host-prefix={}", host_prefix())];
         own.push(format!("--api-port={}", free_port()));
-        own.push(format!("--store-client-port={}", 12379 + u16::from(site) * 10));
         own.extend(flags.iter().map(|flag| (*flag).to_owned()));
         // Short: sockets of containerd are below it.
         let folder = tempfile::Builder::new().prefix("orlop-").tempdir_in("/tmp").unwrap();
@@ -109,6 +109,51 @@ impl Cluster {
         took
     }
 
+    /// Ctrl-C, as a terminal sends it; answers how long the end took.
+    pub(crate) fn interrupt(&mut self) -> Duration {
+        let mut process = self.process.take().unwrap();
+        let began = Instant::now();
+        send(&process, nix::sys::signal::Signal::SIGINT);
+        let ended = process.wait().unwrap();
+        assert!(ended.success(), "orlop up ended with {ended}");
+        began.elapsed()
+    }
+
+    /// The host of the process that leads by a lease of `kube-system`: the one that said so.
+    pub(crate) fn lease_host(&self, lease: &str) -> Option<String> {
+        let holder = ["get", "lease", lease, "-n", "kube-system"];
+        let holder = [&holder[..], &["-o", "jsonpath={.spec.holderIdentity}"]].concat();
+        let output = self.try_kubectl(&holder);
+        let holder = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() || holder.is_empty() {
+            return None;
+        }
+        let part = lease.trim_start_matches("kube-");
+        (1..=5).map(|number| format!("host-{number}")).find(|host| {
+            let log = self.dir().join(format!("logs/{host}-{part}.log"));
+            std::fs::read_to_string(log).unwrap_or_default().contains(&holder)
+        })
+    }
+
+    /// Mounts under the cluster's folder, and its nodes' links: what an ended cluster must not leave.
+    pub(crate) fn left_on_the_machine(&self) -> Vec<String> {
+        let dir = self.dir().display().to_string();
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        let mounts = mounts.lines().filter(|line| line.contains(&dir)).map(str::to_owned);
+        let mut left: Vec<String> = mounts.collect();
+        let config = self.dir().join("node-1/containerd/cni");
+        for file in files_of(&config) {
+            let text = std::fs::read_to_string(file).unwrap_or_default().replace([' ', '\n'], "");
+            let Some((_, rest)) = text.split_once("\"bridge\":\"") else { continue };
+            let name = rest.split('"').next().unwrap_or_default();
+            if Path::new("/sys/class/net").join(name).exists() {
+                left.push(format!("link {name}"));
+            }
+        }
+        left.extend(self.processes());
+        left
+    }
+
     /// SIGKILL for the supervisor alone.
     pub(crate) fn kill_supervisor(&mut self) {
         let mut process = self.process.take().unwrap();
@@ -138,10 +183,13 @@ impl Cluster {
     }
 
     pub(crate) fn try_kubectl(&self, arguments: &[&str]) -> Output {
-        let kubeconfig = self.dir().join("kubeconfig");
+        let kubeconfig = format!("--kubeconfig={}", self.dir().join("kubeconfig").display());
+        self.plain_kubectl(&[&[kubeconfig.as_str()], arguments].concat())
+    }
+
+    /// kubectl without this cluster's kubeconfig.
+    pub(crate) fn plain_kubectl(&self, arguments: &[&str]) -> Output {
         run(Command::new(&self.kubectl)
-            .arg("--kubeconfig")
-            .arg(kubeconfig)
             .args(arguments)
             // Its caches are not to leave traces in a home.
             .env("HOME", self.folder.path())
@@ -219,9 +267,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         let Some(mut process) = self.process.take() else { return };
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(process.id()).unwrap());
-        // Best effort: the test has its verdict already.
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        send(&process, nix::sys::signal::Signal::SIGTERM);
         let deadline = Instant::now() + Duration::from_secs(15);
         while matches!(process.try_wait(), Ok(None)) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(50));
@@ -229,6 +275,24 @@ impl Drop for Cluster {
         let _ = process.kill();
         let _ = process.wait();
     }
+}
+
+fn send(process: &Child, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(process.id()).unwrap());
+    // Whoever has ended needs no signal: waiting for it tells.
+    let _ = nix::sys::signal::kill(pid, signal);
+}
+
+/// The first three numbers of addresses that no other cluster uses: of this process and call.
+pub(crate) fn host_prefix() -> String {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let number = std::process::id().wrapping_mul(8) + CALLS.fetch_add(1, Ordering::Relaxed);
+    format!("127.{}.{}.", 64 + number / 250 % 150, 1 + number % 250)
+}
+
+/// The files of a folder that may not be there.
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    if folder.is_dir() { files(folder) } else { Vec::new() }
 }
 
 /// A port of 127.0.0.1 that was free a moment ago.
