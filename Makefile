@@ -46,7 +46,7 @@ fix: ## Format, and apply what clippy can mend by itself
 	@$(rocksdb); cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
 bench: build ## Put throughput of three members beside etcd's, in one run
-	@$(peers); $(orlop) bench store versus --etcd "$$ORLOP_ETCD" $(ARGS)
+	@$(peers); $(orlop) bench store versus --etcd "$$ORLOP_ETCD" --report $(CARGO_TARGET_DIR)/bench.txt $(ARGS)
 
 chaos: build ## Kill the store's leader under load, again and again: make chaos ARGS="--seed 7"
 	$(orlop) chaos leader-kill $(ARGS)
