@@ -5,7 +5,7 @@
 //! asked, answered and watched goes through every [`checker`]. The checkers are pure and do not
 //! know which store it was: the same harness runs on real etcd, which keeps them honest.
 //!
-//! [`scenario`] ties the parts together (`orlop chaos`); [`bench`] is the load generator for any
+//! [`scenario`] ties the parts together (`orlop chaos`); [`mod@bench`] is the load generator for any
 //! etcd v3 endpoint (`orlop bench store`).
 
 pub mod bench;
