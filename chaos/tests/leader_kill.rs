@@ -3,23 +3,59 @@
 
 use std::path::PathBuf;
 
-use chaos::cluster::find_orlop;
+use chaos::client::MemberClient;
+use chaos::cluster::{Cluster, Launcher, find_orlop};
 use chaos::report;
-use chaos::scenario::{Flags, Scenario, execute};
+use chaos::scenario::{Flags, Run, Scenario, execute};
 
-async fn prove(flags: Flags) -> String {
+async fn prove(flags: Flags) -> (Run, String) {
     let run = execute(&flags).await.expect("the scenario runs to its end");
     let report = report::text::summary(&flags, &run);
     assert!(run.passed(), "seed {}:\n{report}", run.seed);
-    report
+    (run, report)
 }
 
-/// The leader of three `orlop store` members is killed and restarted, five times.
+/// The leader of three `orlop store` members is killed and restarted, five times. All the while
+/// watchers ask how far they are: an answer ahead of its events would make an API server serve
+/// lists from its cache that miss acknowledged writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orlop_keeps_its_promises_while_leaders_are_killed() {
     let binary = find_orlop().expect("the orlop binary");
-    let flags = Flags { binary: Some(binary), ..Flags::for_scenario(Scenario::LeaderKill) };
-    println!("{}", prove(flags).await);
+    let flags = Flags {
+        binary: Some(binary),
+        watch_progress: Some(true),
+        ..Flags::for_scenario(Scenario::LeaderKill)
+    };
+    let (run, report) = prove(flags).await;
+    println!("{report}");
+    for watch in &run.history.watches {
+        assert!(watch.progress_answers() > 0, "watcher {} was never told progress", watch.name);
+    }
+}
+
+/// An API server trusts progress answers by the store's version alone, so it must say a version
+/// whose answers are trusted; otherwise every consistent list goes to the store.
+#[tokio::test]
+async fn orlop_says_a_version_whose_progress_answers_are_trusted() {
+    let binary = find_orlop().expect("the orlop binary");
+    let cluster = Cluster::start(Launcher::orlop(&binary), 1).await.expect("one member");
+    let mut client = MemberClient::new(&cluster.url(0)).expect("a client");
+    let status = client.status().await.expect("a status");
+    assert!(status.has_reliable_progress(), "version {:?}", status.version);
+}
+
+/// A leader that is stopped, not dead, keeps its sockets: the others must elect without it, and
+/// when it wakes up it must not answer from its past. Two pauses: each takes longer than an election.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orlop_elects_while_its_leader_is_paused() {
+    let binary = find_orlop().expect("the orlop binary");
+    let flags = Flags {
+        binary: Some(binary),
+        kills: 2,
+        seed: Some(1),
+        ..Flags::for_scenario(Scenario::Pause)
+    };
+    println!("{}", prove(flags).await.1);
 }
 
 /// The checkers accept real etcd under the same faults: a checker that fails a good store is wrong.
@@ -36,5 +72,5 @@ async fn the_checkers_accept_real_etcd_under_the_same_faults() {
         store_flags: vec!["--log-level=warn".to_owned()],
         ..Flags::for_scenario(Scenario::LeaderKill)
     };
-    println!("{}", prove(flags).await);
+    println!("{}", prove(flags).await.1);
 }

@@ -32,8 +32,10 @@ pub(crate) fn settings(config: &crate::Config) -> Result<Arc<Config>, openraft::
         cluster_name: config.initial_token.clone(),
         heartbeat_interval: heartbeat,
         heartbeat_min_interval: Some(heartbeat),
-        election_timeout_min: election,
-        election_timeout_max: 2 * election,
+        // A follower waits out the leader's lease, which is the maximum, and then between the
+        // minimum and the maximum: together 1.5 to 2 times etcd's flag. etcd's own wait is 1 to 2.
+        election_timeout_min: election.div_ceil(2) + 1,
+        election_timeout_max: election,
         // A member that was cut off must not disturb the others when it comes back.
         enable_pre_vote: Some(true),
         // A restarted leader has not proved that its state is current.
