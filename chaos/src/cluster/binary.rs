@@ -72,9 +72,14 @@ fn ensure_fresh(binary: &Path) -> anyhow::Result<()> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("a parent folder")?;
     let of_the_store = [workspace.join("store"), workspace.join("proto")];
     // "binary: source source …"; in a path with blanks they are escaped, and such are left out.
-    for source in sources.split_whitespace().map(Path::new) {
-        let is_ours = of_the_store.iter().any(|folder| source.starts_with(folder));
-        if is_ours && source.is_file() && std::fs::metadata(source)?.modified()? > built {
+    let sources = sources.split_whitespace().map(Path::new);
+    let mut ours = sources
+        .filter(|source| of_the_store.iter().any(|folder| source.starts_with(folder)))
+        .peekable();
+    // Clones may share a target folder: the last one that built it owns the binary.
+    ensure!(ours.peek().is_some(), "{} was built from another clone; {REMEDY}", binary.display());
+    for source in ours {
+        if source.is_file() && std::fs::metadata(source)?.modified()? > built {
             bail!("{} is older than {}; {REMEDY}", binary.display(), source.display());
         }
     }
