@@ -17,7 +17,7 @@ set +a
 # Tests that need kubectl or etcd skip themselves, loudly, when those cannot be had. On CI they must
 # be there: a test that never runs protects nothing.
 if peers=$(scripts/peers.sh); then
-    export ORLOP_PEERS="$peers" ORLOP_ETCD="$peers/etcd" PATH="$peers:$PATH"
+    export ORLOP_PEERS="$peers" ORLOP_ETCD="$peers/etcd" ORLOP_ETCDCTL="$peers/etcdctl" PATH="$peers:$PATH"
 elif [ -n "${CI:-}" ]; then
     die "kubectl and etcd cannot be had, and CI must not skip what needs them"
 else
