@@ -12,7 +12,9 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("store-state-machine", &["proto"]),
     ("store-client", &["proto"]),
-    ("store-server", &["proto", "store-state-machine"]),
+    ("store-differential", &["proto"]),
+    ("store-backup", &["proto"]),
+    ("store-server", &["proto", "store-state-machine", "store-backup"]),
     ("api-machinery", &[]),
     ("api-tables", &["api-machinery"]),
     ("api-client", &[]),
@@ -26,6 +28,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
         &[
             "store-server",
             "store-client",
+            "store-backup",
             "api-server",
             "api-controllers",
             "api-scheduler",

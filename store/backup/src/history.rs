@@ -1,0 +1,149 @@
+//! Goes through all of a snapshot and says whether a store can be made from it, and what it holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use prost::Message as _;
+use proto::mvccpb::KeyValue;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::etcd::{Place, Record, State};
+use crate::snapshot::Snapshot;
+
+/// What a snapshot holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The store's revision.
+    pub revision: i64,
+    /// Reads below it are refused.
+    pub compact_revision: i64,
+    /// As the RPC `HashKV` answers it at this revision.
+    pub hash_kv: u32,
+    /// Keys that exist.
+    pub keys: u64,
+    /// Records: writes and deletions that are still there.
+    pub records: u64,
+    /// Leases.
+    pub leases: u64,
+    /// Keys whose lease is not there.
+    pub keys_without_their_lease: u64,
+    /// Users.
+    pub users: u64,
+}
+
+/// The newest record of a key.
+#[derive(Clone, Copy)]
+struct Newest {
+    place: Place,
+    created: i64,
+    /// Zero for a deletion.
+    version: i64,
+    lease: i64,
+}
+
+/// Reads everything twice. Memory grows with the number of keys, as a member's own index does.
+///
+/// # Errors
+/// The first page, pair or record that cannot be.
+pub fn examine(snapshot: &Snapshot) -> Result<(State, Summary), Error> {
+    let state = snapshot.state()?;
+    let mut history = History { compacted: state.compacted, ..History::default() };
+    snapshot.records::<Error>(&mut |record| history.add(record))?;
+
+    let mut hash = crc32c::crc32c(b"key");
+    snapshot.records::<Error>(&mut |record| {
+        if !history.is_gone(&record) {
+            let mut key = record.place.to_key().to_vec();
+            key.extend(record.deleted.then_some(b't'));
+            hash = crc32c::crc32c_append(hash, &key);
+            hash = crc32c::crc32c_append(hash, record.kv);
+        }
+        Ok(())
+    })?;
+
+    let leases: BTreeSet<i64> = state.leases.iter().map(|lease| lease.id).collect();
+    let live = || history.newest.values().filter(|newest| newest.version != 0);
+    let orphans = live().filter(|kept| kept.lease != 0 && !leases.contains(&kept.lease)).count();
+    let summary = Summary {
+        // A new store is at revision 1; compaction may have taken the last record.
+        revision: history.last.main.max(state.compacted).max(1),
+        compact_revision: state.compacted,
+        hash_kv: hash,
+        keys: live().count() as u64,
+        records: history.records,
+        leases: leases.len() as u64,
+        keys_without_their_lease: orphans as u64,
+        users: state.auth.users.len() as u64,
+    };
+    Ok((state, summary))
+}
+
+#[derive(Default)]
+struct History {
+    compacted: i64,
+    newest: BTreeMap<Bytes, Newest>,
+    /// Records at or below the compacted revision that a later one there replaced.
+    replaced: BTreeSet<Place>,
+    last: Place,
+    records: u64,
+}
+
+impl History {
+    fn add(&mut self, record: Record<'_>) -> Result<(), Error> {
+        let Place { main, sub } = record.place;
+        let bad = |problem: String| Error::Bucket {
+            bucket: "key".to_owned(),
+            problem: format!("revision {main}.{sub}: {problem}"),
+        };
+        let kv = KeyValue::decode(Bytes::copy_from_slice(record.kv))
+            .map_err(|error| bad(error.to_string()))?;
+        self.last = record.place;
+        self.records += 1;
+        if kv.key.is_empty() {
+            // etcdutl marks a raised revision so.
+            return if record.kv.is_empty() {
+                Ok(())
+            } else {
+                Err(bad("it has no key".to_owned()))
+            };
+        }
+        let before = self.newest.get(&kv.key).copied();
+        let version_before = before.map_or(0, |before| before.version);
+        if !record.deleted {
+            if kv.mod_revision != main {
+                return Err(bad(format!("it says that it is of revision {}", kv.mod_revision)));
+            }
+            // Records before the compacted revision may be gone; after it none is.
+            let whole = main > self.compacted;
+            let version = version_before + 1;
+            let created = before.filter(|_| version_before > 0).map_or(main, |one| one.created);
+            let fits = (kv.version, kv.create_revision) == (version, created);
+            let possible = kv.version >= 1 && (1..=main).contains(&kv.create_revision);
+            if !possible || (whole && !fits) {
+                return Err(bad(format!(
+                    "key {:?} has version {} of creation {} where {version} of {created} must be",
+                    String::from_utf8_lossy(&kv.key),
+                    kv.version,
+                    kv.create_revision
+                )));
+            }
+        }
+        if let Some(before) = before
+            && main <= self.compacted
+        {
+            self.replaced.insert(before.place);
+        }
+        let version = if record.deleted { 0 } else { kv.version };
+        let newest =
+            Newest { place: record.place, created: kv.create_revision, version, lease: kv.lease };
+        self.newest.insert(kv.key, newest);
+        Ok(())
+    }
+
+    /// What `HashKV` passes over: a compaction removes it, or has done so.
+    fn is_gone(&self, record: &Record<'_>) -> bool {
+        self.replaced.contains(&record.place)
+            || (record.deleted && record.place.main < self.compacted)
+    }
+}

@@ -1,0 +1,13 @@
+//! Every bound of backups, with its reason.
+
+/// Bytes of one page with its overflow: a value is at most a request of some MiB, and a torn length
+/// must not ask for all memory.
+pub(crate) const PAGE_BYTES_MAX: u64 = 256 << 20;
+/// Levels of a tree: four already hold more pages than any disk.
+pub(crate) const DEPTH_MAX: usize = 32;
+/// Bytes handed on at once while a snapshot is written.
+pub const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes read at once while a file is hashed or copied.
+pub(crate) const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes of a manifest: tens of thousands of files.
+pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 20;
