@@ -16,12 +16,14 @@ mod error;
 mod kv;
 mod lease;
 mod limits;
+mod maintenance;
 mod request;
 mod watch;
 
 pub use channel::Client;
 pub use config::{Config, Tls};
 pub use error::{Error, Happened};
+pub use maintenance::{Operator, SnapshotStream};
 pub use proto::{etcdserverpb as rpc, mvccpb};
 pub use request::{compare, op, prefix_end, range_prefix};
 pub use watch::{Batch, Watch, WatchOptions};

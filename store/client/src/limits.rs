@@ -8,6 +8,10 @@ pub(crate) const RESPONSE_BYTES_MAX: usize = i32::MAX as usize;
 pub(crate) const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long one read waits for one member before another is asked.
 pub(crate) const READ_ATTEMPT_MAX: Duration = Duration::from_secs(3);
+/// How long a member may take to read all of its history.
+pub(crate) const HASH_MAX: Duration = Duration::from_secs(600);
+/// How long a member may take to find out how large its snapshot is, or to send a piece of it.
+pub(crate) const SNAPSHOT_STALL_MAX: Duration = Duration::from_secs(300);
 /// How often a call that surely did not happen is tried, over all endpoints.
 pub(crate) const ATTEMPTS_MAX: usize = 64;
 /// Back-off between rounds over all endpoints.
