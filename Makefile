@@ -37,9 +37,7 @@ verify: ## What must hold of every commit; writes nothing: fmt, clippy, docs, te
 	@scripts/test.sh
 
 unit: ## Run some tests: make unit ARGS="-p cli"
-	@$(rocksdb); if cargo nextest --version >/dev/null 2>&1; \
-	  then cargo nextest run $(or $(ARGS),--workspace) --locked; \
-	  else cargo test $(or $(ARGS),--workspace) --locked; fi
+	@scripts/test.sh only $(or $(ARGS),--workspace)
 
 fix: ## Format, and apply what clippy can mend by itself
 	cargo fmt --all

@@ -1,12 +1,13 @@
 //! The store's first promise, on real processes: while leaders die and return, nothing
 //! acknowledged is lost, revisions never go back, and watchers are told everything once.
 
-use std::path::PathBuf;
-
 use chaos::client::MemberClient;
-use chaos::cluster::{Cluster, Launcher, find_orlop};
+use chaos::cluster::{Cluster, Launcher};
 use chaos::report;
 use chaos::scenario::{Flags, Run, Scenario, execute};
+
+/// Sources that the binary under test must not be older than.
+const SOURCES: [&str; 2] = ["proto", "store"];
 
 async fn prove(flags: Flags) -> (Run, String) {
     let run = execute(&flags).await.expect("the scenario runs to its end");
@@ -20,7 +21,7 @@ async fn prove(flags: Flags) -> (Run, String) {
 /// lists from its cache that miss acknowledged writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orlop_keeps_its_promises_while_leaders_are_killed() {
-    let binary = find_orlop().expect("the orlop binary");
+    let binary = testbed::orlop(&SOURCES);
     let flags = Flags {
         binary: Some(binary),
         watch_progress: Some(true),
@@ -37,7 +38,7 @@ async fn orlop_keeps_its_promises_while_leaders_are_killed() {
 /// whose answers are trusted; otherwise every consistent list goes to the store.
 #[tokio::test]
 async fn orlop_says_a_version_whose_progress_answers_are_trusted() {
-    let binary = find_orlop().expect("the orlop binary");
+    let binary = testbed::orlop(&SOURCES);
     let cluster = Cluster::start(Launcher::orlop(&binary), 1).await.expect("one member");
     let mut client = MemberClient::new(&cluster.url(0)).expect("a client");
     let status = client.status().await.expect("a status");
@@ -48,7 +49,7 @@ async fn orlop_says_a_version_whose_progress_answers_are_trusted() {
 /// when it wakes up it must not answer from its past. Two pauses: each takes longer than an election.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orlop_elects_while_its_leader_is_paused() {
-    let binary = find_orlop().expect("the orlop binary");
+    let binary = testbed::orlop(&SOURCES);
     let flags = Flags {
         binary: Some(binary),
         kills: 2,
@@ -59,13 +60,9 @@ async fn orlop_elects_while_its_leader_is_paused() {
 }
 
 /// The checkers accept real etcd under the same faults: a checker that fails a good store is wrong.
-/// Runs when `ORLOP_ETCD` names an etcd binary.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_checkers_accept_real_etcd_under_the_same_faults() {
-    let Some(etcd) = std::env::var_os("ORLOP_ETCD").map(PathBuf::from) else {
-        eprintln!("SKIPPED: ORLOP_ETCD names no etcd binary, so the checkers have no oracle here");
-        return;
-    };
+    let Some(etcd) = testbed::program("etcd") else { return };
     let flags = Flags {
         binary: Some(etcd),
         store_command: String::new(),

@@ -1,238 +1,429 @@
-//! What a user does on the first day, with real processes and real kubectl.
-//!
-//! The same story on both runtimes: always on the fake one, and on containerd where the machine
-//! allows it.
-#![expect(clippy::print_stderr, reason = "a skipped test must say so")]
+//! What a user does on the first day, with real processes and real kubectl: the same story on both
+//! runtimes, always on the fake one, and on containerd where the machine allows it.
+#![expect(clippy::print_stderr, reason = "the stories say how long things took")]
+#![expect(clippy::unwrap_used, reason = "a failed chapter is a failed test")]
+#![expect(clippy::panic, reason = "a failed chapter is a failed test")]
 
 mod support;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{Cluster, files, peer};
+use support::traces::{self, Traces};
+use support::witness::Witness;
+use support::{Cluster, files, orlop, run};
 
 /// `3/3`-like readiness of deployment `web`.
 const READY: [&str; 5] =
     ["get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}/{.spec.replicas}"];
-
-fn pod_names(cluster: &Cluster) -> Vec<String> {
-    let names = cluster.kubectl(&["get", "pods", "-l", "app=web", "-o", "name"]);
-    names.lines().map(str::to_owned).collect()
-}
-
-/// Whole of `killed` goes down, with SIGKILL, and kubectl still answers within three seconds.
-fn lose_a_host(cluster: &mut Cluster, killed: &str) {
-    let output = cluster.orlop(&["host", "kill", killed, "--hold"]);
-    assert!(output.status.success());
-    let began = Instant::now();
-    cluster.eventually("kubectl answers without the host", Duration::from_secs(3), |cluster| {
-        cluster.try_kubectl(&["get", "nodes", "--request-timeout=2s"]).status.success()
-    });
-    eprintln!("kubectl answered {:.1} s after {killed} was killed", began.elapsed().as_secs_f64());
-}
-
+/// Names of what carries the deployment's label.
+const ALL: [&str; 6] = ["get", "deployments,replicasets,pods", "-l", "app=web", "-o", "name"];
 /// The leases by which controllers and scheduler elect a leader.
 const LEASES: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
+/// How long kubectl may be without an answer while a host is lost.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// How long Ctrl-C or `orlop down` may take, pods included.
+const STOP_MAX: Duration = Duration::from_secs(10);
 
-/// Nobody on `killed` leads any more; others do.
-fn the_managers_moved_from(cluster: &mut Cluster, killed: &str) {
-    for lease in LEASES {
-        let what = format!("{lease} moved away from {killed}");
-        cluster.eventually(&what, Duration::from_secs(30), |cluster| {
-            cluster.lease_host(lease).is_some_and(|host| host != killed)
+#[test]
+fn a_deployment_lives_through_the_loss_of_hosts_and_restarts_on_the_fake_runtime() {
+    let Some(mut story) = Story::begin("fake") else { return };
+    story.a_stranger_is_refused();
+    story.the_keys_are_private();
+    story.a_deployment_becomes_ready_and_a_deleted_pod_is_replaced();
+    story.hosts_are_lost();
+    story.two_of_three_members_are_lost();
+    let took = story.cluster.interrupt();
+    assert!(took < STOP_MAX, "Ctrl-C took {took:?}");
+    assert_eq!(traces::processes(&story.cluster.dir()), Vec::<String>::new());
+    story.it_resumes();
+    story.a_killed_supervisor_leaves_no_process();
+    story.it_resumes();
+    story.the_deployment_is_deleted();
+}
+
+#[test]
+fn a_deployment_of_real_containers_lives_through_the_same_and_leaves_nothing() {
+    if let Err(why) = node_agent::containerd::check_machine() {
+        testbed::skip(&why);
+        return;
+    }
+    let Some(mut story) = Story::begin("containerd") else { return };
+    story.an_image_is_given_to_the_nodes();
+    story.a_deployment_becomes_ready_and_a_deleted_pod_is_replaced();
+    story.what_a_container_prints_can_be_read();
+    story.a_killed_container_is_started_again();
+    story.the_pods_get_a_short_grace_by_a_rollout();
+    story.hosts_are_lost();
+    story.two_of_three_members_are_lost();
+    let took = story.cluster.down();
+    assert!(took < STOP_MAX, "orlop down took {took:?}");
+    assert_eq!(traces::of_an_ended(&story.cluster), Vec::<String>::new());
+    story.it_resumes();
+    story.containers_outlive_a_killed_supervisor();
+    let traces = Traces::of(&story.cluster);
+    assert_eq!(traces.pods(), 4, "{traces:?}");
+    story.the_deployment_is_deleted();
+    story.no_container_is_left();
+    story.cluster.eventually("nothing is left of the pods", Duration::from_secs(20), |cluster| {
+        traces.left(cluster).is_empty()
+    });
+    story.cluster.down();
+    assert_eq!(traces::of_an_ended(&story.cluster), Vec::<String>::new());
+    assert_eq!(traces.left(&story.cluster), Vec::<String>::new());
+}
+
+/// A cluster of three hosts and one node, and what it must not forget.
+struct Story {
+    cluster: Cluster,
+    is_real: bool,
+    /// ConfigMaps that were acknowledged.
+    written: Vec<String>,
+}
+
+impl Story {
+    fn begin(runtime: &str) -> Option<Self> {
+        let kubectl = testbed::program("kubectl")?;
+        let began = Instant::now();
+        let cluster = Cluster::start(kubectl, &[&format!("--runtime={runtime}")]);
+        eprintln!("{runtime}: up in {:.1} s", began.elapsed().as_secs_f64());
+        let story = Self { cluster, is_real: runtime == "containerd", written: Vec::new() };
+        story.every_event_is_one_line();
+        Some(story)
+    }
+
+    /// `--json` is for programs: fields instead of prose.
+    fn every_event_is_one_line(&self) {
+        let events = self.cluster.events();
+        for event in &events {
+            let message = event["message"].as_str().unwrap();
+            assert!(!message.is_empty() && !message.contains('\n'), "{event}");
+            assert!(event["at_seconds"].is_number() && event["event"].is_string(), "{event}");
+        }
+        let ready = events.iter().find(|event| event["event"] == "ready").unwrap();
+        assert!(Path::new(ready["kubeconfig"].as_str().unwrap()).is_file(), "{ready}");
+        assert_eq!(ready["commands"].as_array().unwrap().len(), 3, "{ready}");
+    }
+
+    /// Without a certificate of the cluster there is nothing to see.
+    fn a_stranger_is_refused(&self) {
+        let url = self.cluster.status()["api"]["url"].as_str().unwrap().to_owned();
+        let flags = ["--server", &url, "--insecure-skip-tls-verify", "--kubeconfig=/dev/null"];
+        // kubectl asks for a password when it has nothing at all: a guess stands in.
+        let asked = [&flags[..], &["--token=guessed", "get", "--raw", "/api/v1/secrets"]].concat();
+        let output = run(self.cluster.plain_kubectl_command().args(asked));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "a stranger read the secrets");
+        assert!(said.contains("Unauthorized") || said.contains("orbidden"), "{said}");
+    }
+
+    fn the_keys_are_private(&self) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let all = files(&self.cluster.dir());
+        let keys = all.iter().filter(|path| path.extension().is_some_and(|end| end == "key"));
+        let modes: Vec<u32> =
+            keys.map(|key| std::fs::metadata(key).unwrap().permissions().mode() & 0o777).collect();
+        assert!(modes.len() > 20 && modes.iter().all(|mode| *mode == 0o600), "{modes:?}");
+    }
+
+    fn an_image_is_given_to_the_nodes(&self) {
+        let image = self.cluster.dir().join("busybox.tar");
+        let made = run(orlop().args(["image", "busybox"]).arg(&image));
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let imported = self.cluster.orlop(&["image", "import", image.to_str().unwrap()]);
+        assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+    }
+
+    fn ready(&mut self, what: &str, count: usize) {
+        self.cluster.kubectl_until(what, &READY, |ready| ready == format!("{count}/{count}"));
+    }
+
+    fn scale(&self, count: usize) {
+        self.cluster.kubectl(&["scale", "deployment", "web", &format!("--replicas={count}")]);
+    }
+
+    /// Names of the deployment's pods that are not on their way out.
+    fn pods(&self) -> Vec<String> {
+        let template = "{{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}} \
+                        {{end}}{{end}}";
+        let asked = ["get", "pods", "-l", "app=web", "-o", "go-template", "--template", template];
+        self.cluster.kubectl(&asked).split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn a_deployment_becomes_ready_and_a_deleted_pod_is_replaced(&mut self) {
+        self.cluster.kubectl(&["create", "configmap", "kept", "--from-literal=a=b"]);
+        self.written.push("kept".to_owned());
+        let create = ["create", "deployment", "web", "--image=busybox:local", "--replicas=3"];
+        self.cluster.kubectl(&[&create[..], &["--", "httpd", "-f", "-p", "80"]].concat());
+        self.ready("3/3 ready", 3);
+        let before = self.pods();
+        // It ignores SIGTERM, and kubectl need not wait for the end of its grace.
+        self.cluster.kubectl(&["delete", "pod", &before[0], "--wait=false"]);
+        self.cluster.eventually("the pod is replaced", Duration::from_secs(30), |cluster| {
+            let output = cluster.try_kubectl(&READY);
+            output.stdout == b"3/3"
+        });
+        let after = self.pods();
+        assert_eq!(after.len(), 3, "{after:?}");
+        assert!(!after.contains(&before[0]), "{} is still there", before[0]);
+        if self.is_real {
+            self.the_pods_answer();
+        }
+    }
+
+    /// Every pod of the deployment serves HTTP on its address.
+    fn the_pods_answer(&self) {
+        for pod in self.pods() {
+            let ip = self.cluster.kubectl(&["get", "pod", &pod, "-o", "jsonpath={.status.podIP}"]);
+            let answer = get(&ip).unwrap_or_else(|error| panic!("{pod} at {ip}: {error}"));
+            assert!(answer.starts_with("HTTP/1."), "{pod} at {ip}: {answer:?}");
+        }
+    }
+
+    /// What a container prints can be read, also after it has ended.
+    fn what_a_container_prints_can_be_read(&mut self) {
+        let speak = ["run", "speaker", "--image=busybox:local", "--restart=Never"];
+        let script = "echo hello from $HOSTNAME";
+        self.cluster.kubectl(&[&speak[..], &["--", "sh", "-c", script]].concat());
+        let phase = ["get", "pod", "speaker", "-o", "jsonpath={.status.phase}"];
+        self.cluster.kubectl_until("it has spoken", &phase, |phase| phase == "Succeeded");
+        assert_eq!(self.cluster.kubectl(&["logs", "speaker"]), "hello from speaker\n");
+        self.cluster.kubectl(&["delete", "pod", "speaker"]);
+    }
+
+    /// `POD CONTAINER-ID RESTARTS` of the deployment's pods.
+    fn containers(&self) -> Vec<[String; 3]> {
+        let of = |pod: String, field: &str| {
+            let path = format!("jsonpath={{.status.containerStatuses[0].{field}}}");
+            self.cluster.kubectl(&["get", "pod", &pod, "-o", &path])
+        };
+        let mut pods = self.pods();
+        pods.sort();
+        let all = pods
+            .into_iter()
+            .map(|pod| [pod.clone(), of(pod.clone(), "containerID"), of(pod, "restartCount")]);
+        all.collect()
+    }
+
+    /// The main process of a container is killed: the same pod runs a new container.
+    fn a_killed_container_is_started_again(&mut self) {
+        let [pod, id, restarts] = self.containers().swap_remove(0);
+        assert_eq!(restarts, "0");
+        let id = id.strip_prefix("containerd://").unwrap();
+        let killed = self.cluster.ctr(&["tasks", "kill", "-s", "SIGKILL", id]);
+        assert!(killed.status.success(), "{}", String::from_utf8_lossy(&killed.stderr));
+        let row = ["get", "pod", &pod, "--no-headers"];
+        self.cluster.kubectl_until("restarted", &row, |row| {
+            // NAME READY STATUS RESTARTS AGE
+            row.split_whitespace().skip(1).take(3).eq(["1/1", "Running", "1"])
+        });
+        self.ready("ready again", 3);
+        self.the_pods_answer();
+    }
+
+    /// httpd ignores SIGTERM: with the default grace the end of each pod would take half a minute.
+    fn the_pods_get_a_short_grace_by_a_rollout(&mut self) {
+        let before = self.pods();
+        let patch = r#"{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":1}}}}"#;
+        self.cluster.kubectl(&["patch", "deployment", "web", "-p", patch]);
+        self.cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=50s"]);
+        let after = self.pods();
+        assert!(after.len() == 3 && before.iter().all(|pod| !after.contains(pod)), "{after:?}");
+    }
+
+    /// The host of the store's leader is lost while the deployment scales, then those that lead the
+    /// controllers and the scheduler, until each lead has moved.
+    fn hosts_are_lost(&mut self) {
+        let leader = self.cluster.leader().unwrap();
+        let mut moved = self.a_host_is_lost(&leader, 6);
+        assert_ne!(self.cluster.leader(), Some(leader.clone()));
+        self.bring_back(&leader);
+        for (lease, count) in LEASES.into_iter().zip([4, 5]) {
+            if !moved.contains(&lease) {
+                let host = self.cluster.lease_host(lease).unwrap();
+                moved.extend(self.a_host_is_lost(&host, count));
+                self.bring_back(&host);
+            }
+        }
+        assert!(LEASES.iter().all(|lease| moved.contains(lease)), "{moved:?}");
+        self.scale(4);
+        self.ready("scaled after it all", 4);
+    }
+
+    /// All of a host's processes go down with SIGKILL; kubectl keeps answering, the deployment
+    /// scales to `count`, and what was led there is led elsewhere. Answers which leases moved.
+    fn a_host_is_lost(&mut self, host: &str, count: usize) -> Vec<&'static str> {
+        let leads = |lease: &&str| self.cluster.lease_host(lease).as_deref() == Some(host);
+        let led: Vec<&'static str> = LEASES.into_iter().filter(leads).collect();
+        let parts = self.cluster.pids(host);
+        assert_eq!(parts.len(), 4, "store, API server, controllers, scheduler: {parts:?}");
+        let witness = Witness::start(&self.cluster, &format!("{host}-{count}"));
+
+        self.scale(count);
+        assert!(self.cluster.orlop(&["host", "kill", host, "--hold"]).status.success());
+        let began = Instant::now();
+        self.cluster.eventually("its processes are gone", Duration::from_secs(1), |_| {
+            parts.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+        });
+        for lease in &led {
+            let what = format!("{lease} moved away from {host}");
+            self.cluster.eventually(&what, Duration::from_secs(30), |cluster| {
+                cluster.lease_host(lease).is_some_and(|now| now != host)
+            });
+        }
+        let took = began.elapsed();
+        self.ready("scaled without the host", count);
+        let scaled = began.elapsed();
+        self.cluster.eventually("a silence has had its time", SILENCE_MAX * 2, |_| {
+            began.elapsed() > SILENCE_MAX + Duration::from_millis(500)
+        });
+        let seen = witness.end();
+        eprintln!(
+            "{host} lost: {led:?} moved in {:.1} s, scaled in {:.1} s, kubectl silent for at most \
+             {:.1} s, {} writes kept, errors: {:?}",
+            took.as_secs_f64(),
+            scaled.as_secs_f64(),
+            seen.longest.as_secs_f64(),
+            seen.written.len(),
+            seen.errors
+        );
+        assert!(seen.longest < SILENCE_MAX, "kubectl was silent for {:?}", seen.longest);
+        assert!(seen.written.len() > 3, "{:?}", seen.written);
+        self.written.extend(seen.written);
+        self.nothing_is_lost();
+        led
+    }
+
+    /// Every write that was acknowledged is there.
+    fn nothing_is_lost(&self) {
+        let names = self.cluster.kubectl(&["get", "configmaps", "-o", "name"]);
+        let is_there =
+            |name: &&String| names.lines().any(|line| line == format!("configmap/{name}"));
+        let lost: Vec<&String> = self.written.iter().filter(|name| !is_there(name)).collect();
+        assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+        let kept = ["get", "configmap", "kept", "-o", "jsonpath={.data.a}"];
+        assert_eq!(self.cluster.kubectl(&kept), "b");
+    }
+
+    fn bring_back(&mut self, host: &str) {
+        assert!(self.cluster.orlop(&["host", "start", host]).status.success());
+        self.cluster.eventually("the host is back", Duration::from_secs(60), |cluster| {
+            let status = cluster.status();
+            let members = status["store"].as_array().unwrap();
+            members.len() == 3 && members.iter().all(|member| member["error"].is_null())
+        });
+    }
+
+    /// Without a majority writes fail with etcd's own words, for kubectl and for etcdctl, while the
+    /// pods run on; they work again with the second member.
+    fn two_of_three_members_are_lost(&mut self) {
+        let pods = if self.is_real { self.containers() } else { Vec::new() };
+        for host in ["host-1", "host-2"] {
+            assert!(self.cluster.orlop(&["host", "kill", host, "--hold"]).status.success());
+        }
+        let write = ["create", "configmap", "late", "--request-timeout=20s"];
+        let refused = self.cluster.try_kubectl(&write);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success(), "written without a majority");
+        assert!(said.contains("etcdserver: "), "{said}");
+        eprintln!("without a majority kubectl says: {}", said.trim());
+        let refused = self.etcdctl("host-3", &["put", "a", "b", "--command-timeout=20s"]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success(), "written without a majority");
+        assert!(said.contains("etcdserver: "), "{said}");
+        eprintln!("without a majority etcdctl says: {}", said.trim());
+
+        assert!(self.cluster.orlop(&["host", "start", "host-1"]).status.success());
+        self.cluster.eventually("writes work again", Duration::from_secs(60), |cluster| {
+            let output = cluster.try_kubectl(&write);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            output.status.success() || said.contains("already exists")
+        });
+        self.written.push("late".to_owned());
+        self.nothing_is_lost();
+        self.bring_back("host-2");
+        let status = self.etcdctl("host-2", &["endpoint", "health"]);
+        assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+        if self.is_real {
+            assert_eq!(self.containers(), pods, "no container had a part in it");
+            self.the_pods_answer();
+        }
+    }
+
+    /// etcdctl on the member of a host, with the certificates that the README names.
+    fn etcdctl(&self, host: &str, arguments: &[&str]) -> std::process::Output {
+        let program = testbed::program("etcdctl").expect("kubectl comes with it");
+        let pki = self.cluster.dir().join("pki/etcd");
+        let file = |flag: &str, name: &str| format!("{flag}={}", pki.join(name).display());
+        run(Command::new(program)
+            .arg(format!("--endpoints={}", self.cluster.address(host, "store")))
+            .arg(file("--cacert", "ca.crt"))
+            .arg(file("--cert", "healthcheck-client.crt"))
+            .arg(file("--key", "healthcheck-client.key"))
+            .args(arguments))
+    }
+
+    /// `orlop up` on the folder of a cluster that ended: all objects are there, all pods run.
+    fn it_resumes(&mut self) {
+        self.cluster.up();
+        self.ready("ready after the restart", 4);
+        self.nothing_is_lost();
+        if self.is_real {
+            self.the_pods_answer();
+        }
+    }
+
+    fn a_killed_supervisor_leaves_no_process(&mut self) {
+        self.cluster.kill_supervisor();
+        self.cluster.eventually("its parts are gone", Duration::from_secs(5), |cluster| {
+            traces::processes(&cluster.dir()).is_empty()
+        });
+    }
+
+    /// The supervisor dies, and with it every part; the next start takes the containers over.
+    fn containers_outlive_a_killed_supervisor(&mut self) {
+        let before = self.containers();
+        let addresses: Vec<String> = self.addresses();
+        self.cluster.kill_supervisor();
+        for address in &addresses {
+            let answer = get(address).unwrap_or_else(|error| panic!("{address}: {error}"));
+            assert!(answer.starts_with("HTTP/1."), "{address}: {answer:?}");
+        }
+        self.it_resumes();
+        assert_eq!(self.containers(), before);
+        assert_eq!(self.addresses(), addresses);
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        let path = "jsonpath={.items[*].status.podIP}";
+        let all = self.cluster.kubectl(&["get", "pods", "-l", "app=web", "-o", path]);
+        all.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn the_deployment_is_deleted(&mut self) {
+        self.cluster.kubectl(&["delete", "deployment", "web"]);
+        self.cluster.kubectl_until("nothing is left", &ALL, |left| left.trim().is_empty());
+    }
+
+    fn no_container_is_left(&mut self) {
+        self.cluster.eventually("no container is left", Duration::from_secs(30), |cluster| {
+            let output = cluster.ctr(&["containers", "list", "-q"]);
+            output.status.success() && output.stdout.trim_ascii().is_empty()
         });
     }
 }
 
-fn bring_back(cluster: &mut Cluster, host: &str) {
-    assert!(cluster.orlop(&["host", "start", host]).status.success());
-    cluster.eventually("the host is back", Duration::from_secs(60), |cluster| {
-        let status = cluster.status();
-        status["store"]
-            .as_array()
-            .expect("a status lists the members")
-            .iter()
-            .all(|member| member["error"].is_null())
-    });
-}
-
-/// Without a certificate of the cluster there is nothing to see.
-fn the_stranger_is_refused(cluster: &Cluster) {
-    let url = cluster.status()["api"]["url"].as_str().expect("a status has an address").to_owned();
-    let flags = ["--server", &url, "--insecure-skip-tls-verify", "--kubeconfig=/dev/null"];
-    // kubectl asks for a password when it has nothing at all: a guess stands in.
-    let asked = [&flags[..], &["--token=guessed", "get", "--raw", "/api/v1/secrets"]].concat();
-    let output = cluster.plain_kubectl(&asked);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success(), "a stranger read the secrets");
-    assert!(said.contains("Unauthorized") || said.contains("orbidden"), "{said}");
-}
-
-/// Names of what carries the deployment's label.
-const ALL: [&str; 6] = ["get", "deployments,replicasets,pods", "-l", "app=web", "-o", "name"];
-
-#[test]
-fn a_deployment_lives_through_the_loss_of_a_host_and_a_restart() {
-    let Some(kubectl) = peer("kubectl") else { return };
-    let mut cluster = Cluster::start(kubectl, &["--runtime=fake"]);
-
-    // The first minute.
-    cluster.kubectl(&["create", "deployment", "web", "--image=busybox", "--replicas=3"]);
-    cluster.kubectl_until("3/3 ready", &READY, |ready| ready == "3/3");
-
-    // A deleted pod is replaced by another.
-    let before = pod_names(&cluster);
-    cluster.kubectl(&["delete", &before[0], "--wait=true"]);
-    cluster.kubectl_until("ready again", &READY, |ready| ready == "3/3");
-    assert!(!pod_names(&cluster).contains(&before[0]));
-
-    // A managers' leader and the store's leader are lost with one host, while a deployment grows.
-    cluster.kubectl(&["create", "configmap", "kept", "--from-literal=a=b"]);
-    let leader = cluster.leader().unwrap();
-    cluster.kubectl(&["scale", "deployment", "web", "--replicas=6"]);
-    lose_a_host(&mut cluster, &leader);
-    cluster.kubectl_until("scaled without the host", &READY, |ready| ready == "6/6");
-    the_managers_moved_from(&mut cluster, &leader);
-    assert_eq!(cluster.kubectl(&["get", "cm", "kept", "-o", "jsonpath={.data.a}"]), "b");
-    assert_ne!(cluster.leader(), Some(leader.clone()));
-    bring_back(&mut cluster, &leader);
-
-    // And the host that leads the controllers, whoever leads the store.
-    let leader = cluster.lease_host(LEASES[0]).unwrap();
-    cluster.kubectl(&["scale", "deployment", "web", "--replicas=4"]);
-    lose_a_host(&mut cluster, &leader);
-    the_managers_moved_from(&mut cluster, &leader);
-    cluster.kubectl_until("scaled by other controllers", &READY, |ready| ready == "4/4");
-    bring_back(&mut cluster, &leader);
-
-    // Ctrl-C and a start keep everything.
-    let took = cluster.interrupt();
-    assert!(took < Duration::from_secs(10), "Ctrl-C took {took:?}");
-    assert_eq!(cluster.processes(), Vec::<String>::new());
-    cluster.up();
-    cluster.kubectl_until("ready after the restart", &READY, |ready| ready == "4/4");
-    assert_eq!(cluster.kubectl(&["get", "cm", "kept", "-o", "jsonpath={.data.a}"]), "b");
-    the_stranger_is_refused(&cluster);
-
-    // Deleting leaves nothing.
-    cluster.kubectl(&["delete", "deployment", "web"]);
-    cluster.kubectl_until("nothing is left", &ALL, |left| left.trim().is_empty());
-}
-
-#[test]
-fn with_two_of_three_members_gone_writes_fail_and_work_again_when_one_is_back() {
-    let Some(kubectl) = peer("kubectl") else { return };
-    let mut cluster = Cluster::start(kubectl, &["--runtime=fake", "--nodes=0"]);
-    for host in ["host-1", "host-2"] {
-        assert!(cluster.orlop(&["host", "kill", host, "--hold"]).status.success());
-    }
-    let write = ["create", "configmap", "late", "--from-literal=a=b", "--request-timeout=20s"];
-    let refused = cluster.try_kubectl(&write);
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success(), "written without a quorum");
-    // etcd's own words, that clients know: "request timed out" or "no leader".
-    assert!(said.contains("etcdserver:"), "{said}");
-    eprintln!("without a quorum kubectl says: {}", said.trim());
-    assert!(cluster.orlop(&["host", "start", "host-1"]).status.success());
-    cluster.eventually("writes work again", Duration::from_secs(60), |cluster| {
-        let output = cluster.try_kubectl(&write);
-        output.status.success()
-            || String::from_utf8_lossy(&output.stderr).contains("already exists")
-    });
-}
-
-#[test]
-fn a_killed_supervisor_leaves_no_process_and_the_next_up_recovers() {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    let Some(kubectl) = peer("kubectl") else { return };
-    let mut cluster = Cluster::start(kubectl, &["--runtime=fake", "--members=1"]);
-    cluster.kubectl(&["create", "configmap", "kept", "--from-literal=a=b"]);
-    cluster.kill_supervisor();
-    cluster.eventually("its parts are gone", Duration::from_secs(5), |cluster| {
-        cluster.processes().is_empty()
-    });
-    cluster.up();
-    assert_eq!(cluster.kubectl(&["get", "cm", "kept", "-o", "jsonpath={.data.a}"]), "b");
-
-    let keys: Vec<_> = files(&cluster.dir())
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|ending| ending == "key"))
-        .collect();
-    assert!(keys.len() > 10, "{keys:?}");
-    for key in keys {
-        let mode = std::fs::metadata(&key).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode, 0o600, "{}", key.display());
-    }
-}
-
-#[test]
-fn real_containers_run_are_restarted_and_leave_nothing() {
-    let Some(kubectl) = peer("kubectl") else { return };
-    if let Err(why) = node_agent::containerd::check_machine() {
-        eprintln!("SKIPPED: {why}");
-        return;
-    }
-    let mut cluster = Cluster::start(kubectl, &["--runtime=containerd", "--members=1"]);
-    let image = cluster.dir().join("busybox.tar");
-    let image = image.to_str().unwrap();
-    let made = support::run(support::orlop().args(["image", "busybox", image]));
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let imported = cluster.orlop(&["image", "import", image]);
-    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
-
-    let create = ["create", "deployment", "web", "--image=busybox:local", "--replicas=3"];
-    cluster.kubectl(&[&create[..], &["--", "httpd", "-f", "-p", "80"]].concat());
-    cluster.kubectl_until("3/3 ready", &READY, |ready| ready == "3/3");
-
-    // A deleted pod is replaced by another.
-    let before = pod_names(&cluster);
-    cluster.kubectl(&["delete", &before[0], "--wait=true"]);
-    cluster.kubectl_until("ready again", &READY, |ready| ready == "3/3");
-    assert!(!pod_names(&cluster).contains(&before[0]));
-
-    // What a container prints can be read, also after it has ended.
-    let script = "echo hello from $HOSTNAME";
-    let speak = ["run", "speaker", "--image=busybox:local", "--restart=Never"];
-    cluster.kubectl(&[&speak[..], &["--", "sh", "-c", script]].concat());
-    let phase = ["get", "pod", "speaker", "-o", "jsonpath={.status.phase}"];
-    cluster.kubectl_until("it has spoken", &phase, |phase| phase == "Succeeded");
-    assert_eq!(cluster.kubectl(&["logs", "speaker"]), "hello from speaker\n");
-    cluster.kubectl(&["delete", "pod", "speaker"]);
-    let pod = pod_names(&cluster)[0].clone();
-
-    // Its main process is killed: the same pod runs a new container.
-    let container = "jsonpath={.status.containerStatuses[0].containerID}";
-    let id = cluster.kubectl(&["get", &pod, "-o", container]);
-    let id = id.strip_prefix("containerd://").unwrap().to_owned();
-    let socket = cluster.dir().join("node-1/containerd/containerd.sock");
-    let kill = ["-n", "k8s.io", "tasks", "kill", "-s", "SIGKILL", &id];
-    let killed = support::run(std::process::Command::new("ctr").arg("-a").arg(&socket).args(kill));
-    assert!(killed.status.success(), "{}", String::from_utf8_lossy(&killed.stderr));
-    let table = ["get", &pod, "--no-headers"];
-    cluster.kubectl_until("restarted", &table, |row| {
-        // NAME READY STATUS RESTARTS AGE
-        row.split_whitespace().skip(1).take(3).eq(["1/1", "Running", "1"])
-    });
-    cluster.kubectl_until("ready again", &READY, |ready| ready == "3/3");
-
-    // Stopped with its pods within ten seconds, and there again after a new start.
-    let took = cluster.down();
-    assert!(took < Duration::from_secs(12), "down took {took:?}");
-    cluster.up();
-    cluster.kubectl_until("ready after the restart", &READY, |ready| ready == "3/3");
-
-    cluster.kubectl(&["scale", "deployment", "web", "--replicas=1"]);
-    cluster.kubectl_until("scaled", &READY, |ready| ready == "1/1");
-    cluster.kubectl(&["delete", "deployment", "web"]);
-    cluster.kubectl_until("nothing is left", &ALL, |left| left.trim().is_empty());
-    let containers = ["-n", "k8s.io", "containers", "list", "-q"];
-    cluster.eventually("no container is left", Duration::from_secs(30), |_| {
-        let mut ctr = std::process::Command::new("ctr");
-        let output = support::run(ctr.arg("-a").arg(&socket).args(containers));
-        output.status.success() && output.stdout.trim_ascii().is_empty()
-    });
-    cluster.down();
-    cluster.eventually("nothing is left on the machine", Duration::from_secs(10), |cluster| {
-        cluster.left_on_the_machine().is_empty()
-    });
+/// What a web server on port 80 answers.
+fn get(address: &str) -> std::io::Result<String> {
+    const DEADLINE: Duration = Duration::from_secs(5);
+    let to = format!("{address}:80").parse().map_err(std::io::Error::other)?;
+    let mut stream = TcpStream::connect_timeout(&to, DEADLINE)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

@@ -37,6 +37,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
         ],
     ),
     ("tidy", &[]),
+    ("testbed", &[]),
 ];
 
 /// Crates from outside that only some of ours may use.
@@ -158,6 +159,25 @@ fn every_module_says_what_it_is() {
         (!text.lines().next().is_some_and(|line| line.starts_with("//! "))).then_some(name)
     };
     report(&tracked(".rs").into_iter().filter_map(silent).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_test_that_skips_itself_is_counted() {
+    // Put together here, so that this file does not find itself.
+    let words = [["SKIP", "PED"].concat(), ["#[ig", "nore"].concat()];
+    let mut broken = Vec::new();
+    for (name, text) in tracked(".rs") {
+        if name == ".ci/testbed/src/skip.rs" {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            if words.iter().any(|word| line.contains(word.as_str())) {
+                broken
+                    .push(format!("{name}:{}: use testbed::skip or testbed::program", number + 1));
+            }
+        }
+    }
+    report(&broken);
 }
 
 #[test]

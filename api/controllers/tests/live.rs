@@ -1,17 +1,22 @@
-//! The controllers on a live API server, from outside. The server is named by ORLOP_TEST_KUBECONFIG (an admin).
+//! The controllers on a live API server, from outside: one of ours, or the one that
+//! `ORLOP_TEST_KUBECONFIG` (of an administrator) names, of whatever make.
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-use std::{future::Future, path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use clap::Parser;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
-    core::v1::{Namespace, Pod, ServiceAccount},
+    coordination::v1::Lease,
+    core::v1::{Namespace, Node, Pod, ServiceAccount},
 };
 use kube::{
-    Api,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    Api, Client, Resource,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use testbed::api::{ApiServer, DEADLINE, eventually};
+use tokio::{runtime, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Parser)]
@@ -20,66 +25,111 @@ struct Arguments {
     flags: api_controllers::Flags,
 }
 
-async fn eventually<F, Fut>(what: &str, mut holds: F)
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = bool>,
-{
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(40);
-    while !holds().await {
-        assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+/// A running controller manager.
+struct Manager {
+    stop: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Manager {
+    /// Starts one on the runtime of `on`. It stands for election with the others of the same `test`.
+    fn start(server: &ApiServer, on: &runtime::Handle, test: &str, more: &[&str]) -> Self {
+        let path = server.kubeconfig().to_str().unwrap();
+        let election = format!("orlop-live-{test}-{}", std::process::id());
+        let flags = ["x", "--kubeconfig", path, "--secure-port", "0"];
+        let election = ["--leader-elect-resource-name", &election];
+        let flags = [&flags[..], &election[..], more].concat();
+        let config = Arguments::parse_from(flags).flags.into_config().unwrap();
+        let stop = CancellationToken::new();
+        let running = on.spawn(api_controllers::run(config, stop.clone()));
+        Self { stop, running }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        tokio::time::timeout(Duration::from_secs(10), self.running)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deployment_lives_and_a_namespace_ends_on_a_live_server() {
-    let Some(kubeconfig) = std::env::var_os("ORLOP_TEST_KUBECONFIG").map(PathBuf::from) else {
-        eprintln!("SKIPPED: ORLOP_TEST_KUBECONFIG names no API server to run the controllers on");
-        return;
-    };
-    let path = kubeconfig.to_str().unwrap();
-    // An election of its own, so that two runs on one server take turns.
-    let flags = [
-        "x",
-        "--kubeconfig",
-        path,
-        "--secure-port",
-        "0",
-        "--leader-elect-resource-name",
-        "orlop-test",
-    ];
-    let config = Arguments::parse_from(flags).flags.into_config().unwrap();
-    let stop = CancellationToken::new();
-    let running = tokio::spawn(api_controllers::run(config, stop.clone()));
+/// A runtime of its own: what runs there can end as a killed process does.
+struct Machine(Option<runtime::Runtime>);
 
-    let client = api_client::process::connect(&kubeconfig).await.unwrap();
-    let name = format!("orlop-live-{}", std::process::id());
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-    namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+impl Machine {
+    fn new() -> Self {
+        Self(Some(runtime::Runtime::new().unwrap()))
+    }
 
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &name);
+    fn handle(&self) -> &runtime::Handle {
+        self.0.as_ref().unwrap().handle()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Any other end would wait, which a runtime must not do inside of another.
+        self.0.take().unwrap().shutdown_background();
+    }
+}
+
+fn object<T: serde::de::DeserializeOwned>(tree: Value) -> T {
+    serde_json::from_value(tree).unwrap()
+}
+
+async fn create<K>(api: &Api<K>, tree: Value)
+where
+    K: Resource + Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
+{
+    api.create(&PostParams::default(), &object(tree)).await.unwrap();
+}
+
+/// A namespace of the test's own, and its name.
+async fn own_namespace(client: &Client, test: &str) -> String {
+    let name = format!("orlop-live-{test}-{}", std::process::id());
+    create(&Api::<Namespace>::all(client.clone()), json!({"metadata": {"name": name}})).await;
+    name
+}
+
+/// Waits for the ServiceAccount without which no pod is let into a namespace.
+async fn has_an_account(client: &Client, namespace: &str) {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     eventually("the default ServiceAccount is made", || async {
         accounts.get_opt("default").await.unwrap().is_some()
     })
     .await;
+}
 
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &name);
-    let deployment = json!({"metadata": {"name": "web"}, "spec": {
+/// Three pods that no node runs, whoever else is on this cluster.
+fn web() -> Value {
+    json!({"metadata": {"name": "web"}, "spec": {
         "replicas": 3, "selector": {"matchLabels": {"app": "web"}},
         "template": {"metadata": {"labels": {"app": "web"}}, "spec": {
-            // No node has this label: the pods stay Pending, whoever else runs on this cluster.
             "nodeSelector": {"orlop-live": "nowhere"},
-            "containers": [{"name": "c", "image": "none"}]}}}});
-    let deployment = serde_json::from_value(deployment).unwrap();
-    deployments.create(&PostParams::default(), &deployment).await.unwrap();
+            "containers": [{"name": "c", "image": "none"}]}}}})
+}
+
+/// Pods that are not on their way out.
+async fn live_pods(pods: &Api<Pod>) -> usize {
+    let all = pods.list(&ListParams::default()).await.unwrap().items;
+    all.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_lives_and_a_namespace_ends_on_a_live_server() {
+    let server = ApiServer::start().await;
+    let manager = Manager::start(&server, &runtime::Handle::current(), "life", &[]);
+    let client = api_client::process::connect(server.kubeconfig()).await.unwrap();
+    let name = own_namespace(&client, "life").await;
+
+    has_an_account(&client, &name).await;
+
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &name);
+    create(&deployments, web()).await;
     let pods: Api<Pod> = Api::namespaced(client.clone(), &name);
-    let count = || async {
-        let all = pods.list(&Default::default()).await.unwrap().items;
-        all.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).count()
-    };
-    eventually("three pods", || async { count().await == 3 }).await;
+    eventually("three pods", || async { live_pods(&pods).await == 3 }).await;
     eventually("the status says three", || async {
         let status = deployments.get("web").await.unwrap().status.unwrap_or_default();
         status.replicas == Some(3) && status.observed_generation == Some(1)
@@ -88,22 +138,136 @@ async fn a_deployment_lives_and_a_namespace_ends_on_a_live_server() {
 
     let scale = Patch::Merge(json!({"spec": {"replicas": 1}}));
     deployments.patch("web", &PatchParams::default(), &scale).await.unwrap();
-    eventually("one pod after scaling down", || async { count().await == 1 }).await;
+    eventually("one pod after scaling down", || async { live_pods(&pods).await == 1 }).await;
 
     deployments.delete("web", &DeleteParams::foreground()).await.unwrap();
     let sets: Api<ReplicaSet> = Api::namespaced(client.clone(), &name);
     eventually("nothing is left of a foreground deletion", || async {
         deployments.get_opt("web").await.unwrap().is_none()
-            && sets.list(&Default::default()).await.unwrap().items.is_empty()
-            && count().await == 0
+            && sets.list(&ListParams::default()).await.unwrap().items.is_empty()
+            && live_pods(&pods).await == 0
     })
     .await;
 
+    let namespaces: Api<Namespace> = Api::all(client);
     namespaces.delete(&name, &DeleteParams::default()).await.unwrap();
     eventually("the namespace is gone", || async {
         namespaces.get_opt(&name).await.unwrap().is_none()
     })
     .await;
-    stop.cancel();
-    tokio::time::timeout(Duration::from_secs(10), running).await.unwrap().unwrap().unwrap();
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_manager_takes_over_when_the_leader_is_gone_without_a_word() {
+    const QUICK: [&str; 6] = [
+        "--leader-elect-lease-duration=4s",
+        "--leader-elect-renew-deadline=3s",
+        "--leader-elect-retry-period=500ms",
+        "--controllers=deployment-controller",
+        "--controllers=replicaset-controller",
+        "--controllers=serviceaccount-controller",
+    ];
+    let server = ApiServer::start().await;
+    let client = api_client::process::connect(server.kubeconfig()).await.unwrap();
+    let name = own_namespace(&client, "lead").await;
+    let lease = format!("orlop-live-lead-{}", std::process::id());
+    let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-system");
+    let holder = || async {
+        let lease = leases.get_opt(&lease).await.unwrap();
+        lease.and_then(|lease| lease.spec?.holder_identity).filter(|name| !name.is_empty())
+    };
+
+    let first = Machine::new();
+    Manager::start(&server, first.handle(), "lead", &QUICK);
+    eventually("the first leads", || async { holder().await.is_some() }).await;
+    let before = holder().await;
+    let second = Manager::start(&server, &runtime::Handle::current(), "lead", &QUICK);
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &name);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &name);
+    create(&deployments, web()).await;
+    eventually("three pods by the first", || async { live_pods(&pods).await == 3 }).await;
+    assert_eq!(holder().await, before, "nobody else took over from a leader that lives");
+
+    drop(first);
+    let scale = Patch::Merge(json!({"spec": {"replicas": 5}}));
+    deployments.patch("web", &PatchParams::default(), &scale).await.unwrap();
+    eventually("five pods by the second", || async { live_pods(&pods).await == 5 }).await;
+    let after = holder().await;
+    assert!(after.is_some() && after != before, "{before:?} is still named as the leader");
+
+    Api::<Namespace>::all(client).delete(&name, &DeleteParams::default()).await.unwrap();
+    second.stop().await;
+    // One that stops in order leaves no wait to the next.
+    eventually("the lease is given back", || async { holder().await.is_none() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_node_is_tainted_and_loses_its_pods() {
+    let server = ApiServer::start().await;
+    if !server.is_own() {
+        testbed::skip(&"the named server may have nodes that would count as silent here");
+        return;
+    }
+    let quick = ["--node-monitor-grace-period=3s", "--node-monitor-period=500ms"];
+    let client = api_client::process::connect(server.kubeconfig()).await.unwrap();
+    let name = own_namespace(&client, "node").await;
+    let nodes: Api<Node> = Api::all(client.clone());
+    let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &name);
+    let now = || jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
+    let manager = Manager::start(&server, &runtime::Handle::current(), "node", &quick);
+    has_an_account(&client, &name).await;
+    // With its only node silent a cluster evicts nobody: the fault would be its own.
+    for node in ["lively", "silent"] {
+        create(&nodes, json!({"metadata": {"name": node}})).await;
+        let ready = json!({"type": "Ready", "status": "True", "reason": "R", "message": "",
+            "lastHeartbeatTime": now()[..19].to_owned() + "Z"});
+        let status = Patch::Merge(json!({"status": {"conditions": [ready]}}));
+        nodes.patch_status(node, &PatchParams::default(), &status).await.unwrap();
+        let spec = json!({"holderIdentity": node, "leaseDurationSeconds": 40, "renewTime": now()});
+        create(&leases, json!({"metadata": {"name": node}, "spec": spec})).await;
+        // Upstream's admission gives pods five minutes: these ask for none.
+        let spec = json!({"nodeName": node, "containers": [{"name": "c", "image": "none"}],
+            "tolerations": [{"key": "node.kubernetes.io/unreachable", "operator": "Exists",
+                "effect": "NoExecute", "tolerationSeconds": 0}]});
+        create(&pods, json!({"metadata": {"name": node}, "spec": spec})).await;
+    }
+    let renewing = tokio::spawn(async move {
+        loop {
+            let renewed = Patch::Merge(json!({"spec": {"renewTime": now()}}));
+            leases.patch("lively", &PatchParams::default(), &renewed).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    });
+
+    let ready = |node: &Node| -> Option<String> {
+        let status = node.status.clone()?;
+        let found = status.conditions?.into_iter().find(|one| one.type_ == "Ready")?;
+        Some(found.status)
+    };
+    let unreachable = |node: &Node, effect: &str| {
+        let taints = node.spec.clone().unwrap_or_default().taints.unwrap_or_default();
+        let is_it = |key: &str, by: &str| key == "node.kubernetes.io/unreachable" && by == effect;
+        taints.iter().any(|taint| is_it(&taint.key, &taint.effect))
+    };
+    eventually("the silent node's readiness is unknown, and it is tainted", || async {
+        let node = nodes.get("silent").await.unwrap();
+        ready(&node).as_deref() == Some("Unknown")
+            && unreachable(&node, "NoSchedule")
+            && unreachable(&node, "NoExecute")
+    })
+    .await;
+    eventually("its pod is deleted", || async {
+        let pod = pods.get_opt("silent").await.unwrap();
+        pod.is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
+    })
+    .await;
+    let node = nodes.get("lively").await.unwrap();
+    assert_eq!(ready(&node).as_deref(), Some("True"));
+    assert!(!unreachable(&node, "NoExecute"));
+    assert!(pods.get("lively").await.unwrap().metadata.deletion_timestamp.is_none());
+    assert!(!renewing.is_finished(), "the lively node's agent failed");
+    renewing.abort();
+    tokio::time::timeout(DEADLINE, manager.stop()).await.unwrap();
 }

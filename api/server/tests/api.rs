@@ -1,5 +1,5 @@
-//! The API from outside, over HTTPS: on our own store always, and on etcd, the oracle, when
-//! `ORLOP_ETCD` names its binary. What fails on one of them only is the store's fault.
+//! The API from outside, over HTTPS: on our own store always, and on etcd, the oracle, where
+//! there is one. What fails on one of them only is the store's fault.
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod support;

@@ -3,7 +3,7 @@
 mod binary;
 mod process;
 
-pub use binary::{Launcher, find_orlop};
+pub use binary::Launcher;
 pub use process::Process;
 
 use std::path::{Path, PathBuf};

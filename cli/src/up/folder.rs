@@ -124,9 +124,16 @@ impl Folder {
 
 /// The cluster at `dir`, for a command that only talks to it.
 pub(crate) fn find(dir: &Path) -> anyhow::Result<Layout> {
-    let absolute = dir
-        .canonicalize()
-        .with_context(|| format!("no cluster at {}: start one with `orlop up`", dir.display()))?;
+    let absolute = match dir.canonicalize() {
+        Ok(absolute) => absolute,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            bail!(
+                "no cluster at {}: name its folder with --dir, or start one with `orlop up`",
+                dir.display()
+            )
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot use {}", dir.display())),
+    };
     let Some(marker) = read_marker(&absolute)? else {
         bail!("no cluster at {}: name its folder with --dir, or start one", dir.display());
     };

@@ -81,6 +81,15 @@ struct Ending {
 /// Runs until it is told to stop.
 pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
     let screen = Screen::new(flags.json);
+    let ended = run_on(&screen, flags).await;
+    if let Err(error) = &ended {
+        // People read it on standard error, where every command says its error.
+        screen.data("failed", &format!("{error:#}"), json!({}));
+    }
+    ended
+}
+
+async fn run_on(screen: &Screen, flags: Flags) -> anyhow::Result<()> {
     let ending = watch_signals()?;
     let asked = Asked {
         members: flags.members,
@@ -96,7 +105,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
     })
     .await
     .context("looking at the machine broke")??;
-    let folder = set_up(&flags, &asked, &screen).await?;
+    let folder = set_up(&flags, &asked, screen).await?;
     if let Some(remark) = remark.filter(|_| folder.layout.shape.nodes > 0) {
         screen.warn("degraded", &remark, json!({"runtime": runtime.to_string()}));
     }
@@ -114,7 +123,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
     });
     let serving = tokio::spawn(control.serve(listener));
 
-    let cluster = Cluster { folder: &folder, runtime, supervisor: &supervisor, screen: &screen };
+    let cluster = Cluster { folder: &folder, runtime, supervisor: &supervisor, screen };
     let brought_up = tokio::select! {
         result = cluster.bring_up(&ending.stop) => result,
         () = ending.stop.cancelled() => Err(anyhow::anyhow!("told to stop before it was ready")),
@@ -359,20 +368,26 @@ impl Cluster<'_> {
         let commands = [
             format!("export KUBECONFIG={shown}"),
             "kubectl get nodes,deployments,pods -A".to_owned(),
-            format!("orlop status --dir {dir}"),
+            format!("{} status --dir {dir}", own_name()),
         ];
         if self.layout().shape.nodes == 0 {
             self.screen.text("no nodes: this is a control plane alone");
         }
-        self.screen.event(
+        self.screen.text(&format!(
+            "\nReady in {:.1} s. The kubeconfig is {shown}\n\nTry:\n  {}\n\nCtrl-C stops it all; \
+             the same command resumes.",
+            took.as_secs_f64(),
+            commands.join("\n  ")
+        ));
+        self.screen.data(
             "ready",
-            &format!(
-                "\nReady in {:.1} s. The kubeconfig is {shown}\n\nTry:\n  {}\n\nCtrl-C stops it all; \
-                 the same command resumes.",
-                took.as_secs_f64(),
-                commands.join("\n  ")
-            ),
-            json!({"seconds": rounded(took), "kubeconfig": kubeconfig, "try": commands}),
+            &format!("ready in {:.1} s", took.as_secs_f64()),
+            json!({
+                "seconds": rounded(took),
+                "kubeconfig": kubeconfig,
+                "api": self.layout().api_url(),
+                "commands": commands,
+            }),
         );
     }
 
@@ -421,6 +436,18 @@ impl Cluster<'_> {
         supervisor.stop(&[Kind::ApiServer]).await;
         step.doing("store members");
         supervisor.stop(&[Kind::Store]).await;
+    }
+}
+
+/// How a shell finds this program: by its name when that leads here, else by its path.
+fn own_name() -> String {
+    let Ok(program) = std::env::current_exe() else { return "orlop".to_owned() };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&path).map(|folder| folder.join("orlop")).find(|file| file.is_file());
+    match found.and_then(|file| file.canonicalize().ok()) {
+        Some(file) if file == program => "orlop".to_owned(),
+        _ => program.display().to_string(),
     }
 }
 

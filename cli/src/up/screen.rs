@@ -58,15 +58,14 @@ impl Screen {
         Step { screen: self, name: name.to_owned(), started: Instant::now() }
     }
 
-    /// Something that happened, outside of any step.
-    pub(crate) fn event(&self, event: &str, human: &str, mut data: Value) {
+    /// Something that happened, for programs only: an object with these fields and a message of one
+    /// line.
+    pub(crate) fn data(&self, event: &str, message: &str, mut data: Value) {
         if self.form == Form::Json {
             data["event"] = json!(event);
-            data["message"] = json!(human);
+            data["message"] = json!(message.replace('\n', " "));
             data["at_seconds"] = json!(rounded(self.started.elapsed()));
             self.line(&data.to_string());
-        } else {
-            self.line(human);
         }
     }
 
@@ -78,7 +77,7 @@ impl Screen {
             format!("! {human}")
         };
         match self.form {
-            Form::Json => self.event(event, human, data),
+            Form::Json => self.data(event, human, data),
             Form::Terminal | Form::Plain => self.line(&shown),
         }
     }
@@ -128,7 +127,7 @@ impl Step<'_> {
         self.screen.clear_spinner();
         let took = self.started.elapsed();
         match self.screen.form {
-            Form::Json => self.screen.event(
+            Form::Json => self.screen.data(
                 "step",
                 detail,
                 json!({"step": self.name, "seconds": rounded(took)}),

@@ -1,7 +1,9 @@
 //! A whole cluster of real processes of the built binary, for tests.
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 #![expect(clippy::panic, reason = "a failed helper is a failed test")]
-#![expect(clippy::print_stderr, reason = "a skipped test must say so")]
+
+pub(crate) mod traces;
+pub(crate) mod witness;
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -33,20 +35,6 @@ pub(crate) fn run(command: &mut Command) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// A program of the test machine, or `None` after having said loudly what is skipped.
-pub(crate) fn peer(name: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("ORLOP_PEERS").map(PathBuf::from);
-    let found = folder.map(|folder| folder.join(name)).filter(|program| program.is_file());
-    if found.is_none() {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "{name} is missing, and CI must not skip: run through `make test`"
-        );
-        eprintln!("SKIPPED: no {name}; `make test` gets it (ORLOP_PEERS names its folder)");
-    }
-    found
-}
-
 /// A running `orlop up` in a folder of its own.
 pub(crate) struct Cluster {
     folder: tempfile::TempDir,
@@ -75,9 +63,9 @@ impl Cluster {
 
     /// `orlop up` with the same flags as before.
     pub(crate) fn up(&mut self) {
-        let screen = self.folder.path().join("screen");
-        let out = File::create(&screen).unwrap();
-        let errors = out.try_clone().unwrap();
+        let out = File::create(self.folder.path().join("screen")).unwrap();
+        let errors = self.folder.path().join("errors");
+        let errors_out = File::create(&errors).unwrap();
         let process = orlop()
             .arg("up")
             .arg("--json")
@@ -85,17 +73,28 @@ impl Cluster {
             .arg(self.dir())
             .args(&self.flags)
             .stdout(out)
-            .stderr(errors)
+            .stderr(errors_out)
             .spawn()
             .unwrap();
         self.process = Some(process);
         self.eventually("the cluster is ready", Duration::from_secs(150), |cluster| {
-            let said = std::fs::read_to_string(&screen).unwrap();
             if let Some(status) = cluster.process.as_mut().unwrap().try_wait().unwrap() {
+                let said = std::fs::read_to_string(&errors).unwrap();
                 panic!("orlop up ended with {status}:\n{said}\n{}", cluster.logs());
             }
-            said.lines().any(|line| line.contains("\"event\":\"ready\""))
+            cluster.events().iter().any(|event| event["event"] == "ready")
         });
+    }
+
+    /// What `orlop up --json` has said so far: each line is an object.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let said = std::fs::read_to_string(self.folder.path().join("screen")).unwrap();
+        // The last line may be half written.
+        let whole = said.rfind('\n').map_or("", |end| &said[..end]);
+        let object = |line: &str| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+        };
+        whole.lines().map(object).collect()
     }
 
     /// `orlop down`; answers how long it took.
@@ -135,25 +134,6 @@ impl Cluster {
         })
     }
 
-    /// Mounts under the cluster's folder, and its nodes' links: what an ended cluster must not leave.
-    pub(crate) fn left_on_the_machine(&self) -> Vec<String> {
-        let dir = self.dir().display().to_string();
-        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
-        let mounts = mounts.lines().filter(|line| line.contains(&dir)).map(str::to_owned);
-        let mut left: Vec<String> = mounts.collect();
-        let config = self.dir().join("node-1/containerd/cni");
-        for file in files_of(&config) {
-            let text = std::fs::read_to_string(file).unwrap_or_default().replace([' ', '\n'], "");
-            let Some((_, rest)) = text.split_once("\"bridge\":\"") else { continue };
-            let name = rest.split('"').next().unwrap_or_default();
-            if Path::new("/sys/class/net").join(name).exists() {
-                left.push(format!("link {name}"));
-            }
-        }
-        left.extend(self.processes());
-        left
-    }
-
     /// SIGKILL for the supervisor alone.
     pub(crate) fn kill_supervisor(&mut self) {
         let mut process = self.process.take().unwrap();
@@ -175,6 +155,24 @@ impl Cluster {
         })
     }
 
+    /// The processes of a host.
+    pub(crate) fn pids(&self, host: &str) -> Vec<u64> {
+        self.parts(host).iter().filter_map(|part| part["pid"].as_u64()).collect()
+    }
+
+    /// Where a part of a host serves.
+    pub(crate) fn address(&self, host: &str, part: &str) -> String {
+        let parts = self.parts(host);
+        let found = parts.iter().find(|one| one["part"] == part).unwrap();
+        found["address"].as_str().unwrap().to_owned()
+    }
+
+    fn parts(&self, host: &str) -> Vec<Value> {
+        let status = self.status();
+        let parts = status["parts"].as_array().unwrap().iter();
+        parts.filter(|part| part["host"] == host).cloned().collect()
+    }
+
     /// The host of the store's leader.
     pub(crate) fn leader(&self) -> Option<String> {
         let status = self.status();
@@ -183,17 +181,28 @@ impl Cluster {
     }
 
     pub(crate) fn try_kubectl(&self, arguments: &[&str]) -> Output {
-        let kubeconfig = format!("--kubeconfig={}", self.dir().join("kubeconfig").display());
-        self.plain_kubectl(&[&[kubeconfig.as_str()], arguments].concat())
+        run(self.kubectl_command().args(arguments))
+    }
+
+    /// kubectl with this cluster's kubeconfig, to be given arguments.
+    pub(crate) fn kubectl_command(&self) -> Command {
+        let mut command = self.plain_kubectl_command();
+        command.arg(format!("--kubeconfig={}", self.dir().join("kubeconfig").display()));
+        command
     }
 
     /// kubectl without this cluster's kubeconfig.
-    pub(crate) fn plain_kubectl(&self, arguments: &[&str]) -> Output {
-        run(Command::new(&self.kubectl)
-            .args(arguments)
-            // Its caches are not to leave traces in a home.
-            .env("HOME", self.folder.path())
-            .stdin(Stdio::null()))
+    pub(crate) fn plain_kubectl_command(&self) -> Command {
+        let mut command = Command::new(&self.kubectl);
+        // Its caches are not to leave traces in a home.
+        command.env("HOME", self.folder.path()).env_remove("KUBECONFIG").stdin(Stdio::null());
+        command
+    }
+
+    /// ctr on the containerd of the first node.
+    pub(crate) fn ctr(&self, arguments: &[&str]) -> Output {
+        let socket = self.dir().join("node-1/containerd/containerd.sock");
+        run(Command::new("ctr").arg("-a").arg(socket).args(["-n", "k8s.io"]).args(arguments))
     }
 
     /// kubectl that must work; answers what it printed.
@@ -245,23 +254,6 @@ impl Cluster {
         }
         text
     }
-
-    /// Processes that were started for this cluster's folder and live.
-    pub(crate) fn processes(&self) -> Vec<String> {
-        let dir = self.dir().display().to_string();
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            if entry.file_name().to_string_lossy().parse::<u32>().is_err() {
-                continue;
-            }
-            let read = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&read).replace('\0', " ");
-            if line.contains(&dir) {
-                found.push(format!("{}: {line}", entry.file_name().display()));
-            }
-        }
-        found
-    }
 }
 
 impl Drop for Cluster {
@@ -288,11 +280,6 @@ pub(crate) fn host_prefix() -> String {
     static CALLS: AtomicU32 = AtomicU32::new(0);
     let number = std::process::id().wrapping_mul(8) + CALLS.fetch_add(1, Ordering::Relaxed);
     format!("127.{}.{}.", 64 + number / 250 % 150, 1 + number % 250)
-}
-
-/// The files of a folder that may not be there.
-fn files_of(folder: &Path) -> Vec<PathBuf> {
-    if folder.is_dir() { files(folder) } else { Vec::new() }
 }
 
 /// A port of 127.0.0.1 that was free a moment ago.

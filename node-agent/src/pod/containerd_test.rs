@@ -106,13 +106,13 @@ impl Drop for Containerd {
 /// A containerd that can run pods of [`IMAGE`]; `None`, and why, when this machine cannot have one.
 async fn private_containerd(dir: &Path, subnet: u8) -> Option<(Containerd, Arc<Cri>)> {
     if let Err(why) = check_machine() {
-        eprintln!("SKIPPED: {why}");
+        testbed::skip(&why);
         return None;
     }
     let busybox = Path::new("/bin/busybox");
     let image = dir.join("busybox.tar");
     if let Err(why) = busybox_image_tar(busybox, IMAGE, &image) {
-        eprintln!("SKIPPED: {why}");
+        testbed::skip(&why);
         return None;
     }
     assert_eq!(image_names(&image).unwrap(), [IMAGE]);

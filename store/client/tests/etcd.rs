@@ -1,6 +1,5 @@
-//! The client against a real etcd, named by `ORLOP_ETCD` (the path of its binary).
+//! The client against a real etcd.
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
-#![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -25,10 +24,7 @@ fn free_port() -> u16 {
 
 impl Etcd {
     fn start() -> Option<Self> {
-        let Some(binary) = std::env::var_os("ORLOP_ETCD").map(PathBuf::from) else {
-            eprintln!("SKIPPED: ORLOP_ETCD does not name an etcd binary");
-            return None;
-        };
+        let binary = testbed::program("etcd")?;
         let dir = tempfile::tempdir().unwrap();
         let (port, peer) = (free_port(), free_port());
         let child = spawn(&binary, &dir, port, peer);

@@ -1,5 +1,4 @@
 //! Stores for tests: members of ours inside this process, or an etcd beside it.
-#![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -77,12 +76,9 @@ impl Store {
         Self { endpoints: clients, parts, _dir: dir }
     }
 
-    /// An etcd whose binary `ORLOP_ETCD` names; `None` when there is none to be had.
+    /// A real etcd; `None`, counted as skipped, when there is none to be had.
     pub(crate) fn etcd() -> Option<Self> {
-        let Some(binary) = std::env::var_os("ORLOP_ETCD") else {
-            eprintln!("SKIPPED: ORLOP_ETCD does not name an etcd binary");
-            return None;
-        };
+        let binary = testbed::program("etcd")?;
         let dir = tempfile::tempdir().unwrap();
         let (client, peer) = (free_url(), free_url());
         let child = Command::new(binary)
