@@ -58,15 +58,17 @@ pub fn program(name: &str) -> Option<PathBuf> {
     None
 }
 
-/// The test that runs on this thread: `program::module::name`.
+/// The test that runs on this thread: `package::program::module::name`.
 fn test() -> String {
+    // Cargo and nextest tell whose test it is.
+    let package = env::var("CARGO_PKG_NAME").unwrap_or_else(|_| "?".to_owned());
     let program = env::current_exe().ok();
     let stem = program.as_deref().and_then(|path| path.file_stem()).unwrap_or_default();
     let stem = stem.to_string_lossy();
     // Cargo puts a hash after the name.
     let name = stem.rsplit_once('-').map_or(&*stem, |(name, _)| name);
     let thread = std::thread::current();
-    format!("{name}::{}", thread.name().unwrap_or("?"))
+    format!("{package}::{name}::{}", thread.name().unwrap_or("?"))
 }
 
 #[cfg(test)]
@@ -75,6 +77,6 @@ mod tests {
 
     #[test]
     fn a_skip_names_its_test() {
-        assert_eq!(test(), "testbed::skip::tests::a_skip_names_its_test");
+        assert_eq!(test(), "testbed::testbed::skip::tests::a_skip_names_its_test");
     }
 }
