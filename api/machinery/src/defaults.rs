@@ -31,6 +31,22 @@ pub fn apply(info: &ResourceInfo, object: &mut Object) {
         ("", "Service") => service(&mut object.0),
         ("apps", "Deployment") => deployment(&mut object.0),
         ("apps", "ReplicaSet") => replica_set(&mut object.0),
+        ("", "Endpoints") => {
+            for subset in items(&mut object.0, "subsets") {
+                for port in items(subset, "ports") {
+                    set(port, "protocol", "TCP".into());
+                }
+            }
+        }
+        ("discovery.k8s.io", "EndpointSlice") => {
+            for port in items(&mut object.0, "ports") {
+                port.entry("name").or_insert_with(|| "".into());
+                set(port, "protocol", "TCP".into());
+            }
+        }
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
+            binding(&mut object.0);
+        }
         _ => {}
     }
 }
@@ -261,6 +277,19 @@ fn replica_set(map: &mut Tree) {
     let Some(spec) = ensure(map, "spec") else { return };
     set(spec, "replicas", 1.into());
     template(spec);
+}
+
+/// Roles, users and groups are of one API group.
+fn binding(map: &mut Tree) {
+    let group = "rbac.authorization.k8s.io";
+    if let Some(role) = child(map, "roleRef") {
+        set(role, "apiGroup", group.into());
+    }
+    for subject in items(map, "subjects") {
+        if matches!(subject.get("kind").and_then(Value::as_str), Some("User" | "Group")) {
+            set(subject, "apiGroup", group.into());
+        }
+    }
 }
 
 fn node(map: &mut Tree) {

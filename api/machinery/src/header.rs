@@ -1,9 +1,7 @@
 //! What lists and watches need of a stored object, without keeping its tree.
 
-use serde_json::Value;
-
-use crate::Object;
 use crate::kinds::ResourceInfo;
+use crate::view::{View, member, skip_space};
 
 /// The parts of an object that selectors look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,29 +17,29 @@ pub struct Header {
 }
 
 impl Header {
+    /// Reads an object's JSON; what is not there is empty.
     #[must_use]
-    pub fn of(info: &'static ResourceInfo, object: &Object) -> Self {
+    pub fn of(info: &'static ResourceInfo, object: View<'_>) -> Self {
+        let metadata = object.get("metadata");
+        let text = |key: &str| metadata.get(key).text().into_owned();
+        let mut labels: Vec<(String, String)> = metadata
+            .get("labels")
+            .members()
+            .map(|(key, value)| (key.into_owned(), value.text().into_owned()))
+            .collect();
+        labels.sort();
         Self {
-            name: object.name().to_owned(),
-            namespace: object.namespace().to_owned(),
-            uid: object.uid().to_owned(),
-            labels: object.labels().into_iter().collect(),
+            name: text("name"),
+            namespace: text("namespace"),
+            uid: text("uid"),
+            labels,
             fields: info
                 .selectable_fields
                 .iter()
                 .map(|field| (*field, field_value(info, object, field)))
                 .collect(),
-            deletion_timestamp: object.deletion_timestamp().is_some(),
+            deletion_timestamp: !metadata.get("deletionTimestamp").is_null(),
         }
-    }
-
-    /// Reads stored JSON.
-    ///
-    /// # Errors
-    /// The bytes are not a JSON object.
-    pub fn parse(info: &'static ResourceInfo, json: &[u8]) -> Result<Self, serde_json::Error> {
-        let object: Object = serde_json::from_slice(json)?;
-        Ok(Self::of(info, &object))
     }
 
     /// A label's value, for [`crate::selector::Labels::matches`].
@@ -62,21 +60,23 @@ impl Header {
     }
 }
 
-fn field_value(info: &ResourceInfo, object: &Object, field: &str) -> String {
+fn field_value(info: &ResourceInfo, object: View<'_>, field: &str) -> String {
     match (info.kind, field) {
         ("Event", "source") => {
-            let component = object.text(&["source", "component"]);
-            let reporter = object.text(&["reportingComponent"]);
-            return if component.is_empty() { reporter } else { component }.to_owned();
+            let component = object.at(&["source", "component"]).text();
+            let reporter = object.get("reportingComponent").text();
+            return if component.is_empty() { reporter } else { component }.into_owned();
         }
-        ("Pod", "status.podIPs") => return object.text(&["status", "podIP"]).to_owned(),
+        ("Pod", "status.podIPs") => return object.at(&["status", "podIP"]).text().into_owned(),
         _ => {}
     }
     let path: Vec<_> = field.split('.').collect();
-    match object.at(&path) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Bool(flag)) => flag.to_string(),
-        Some(Value::Number(number)) => number.to_string(),
+    let value = object.at(&path);
+    match value.bytes().first() {
+        Some(b'"') => value.text().into_owned(),
+        Some(b't' | b'f' | b'0'..=b'9' | b'-') => {
+            String::from_utf8_lossy(value.bytes()).into_owned()
+        }
         None if matches!(field, "spec.unschedulable" | "spec.hostNetwork") => "false".to_owned(),
         None if field == "status.replicas" => "0".to_owned(),
         _ => String::new(),
@@ -91,7 +91,8 @@ pub fn with_resource_version(json: &[u8], revision: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len() + 40);
     let Some(body) = metadata_body(json) else { return json.to_vec() };
     let entry = format!("\"resourceVersion\":\"{revision}\"");
-    if let Some((start, end)) = member(json, body, b"resourceVersion") {
+    if let Some(found) = member(json, body, b"resourceVersion") {
+        let (start, end) = found.whole();
         out.extend_from_slice(&json[..start]);
         out.extend_from_slice(entry.as_bytes());
         out.extend_from_slice(&json[end..]);
@@ -113,75 +114,8 @@ fn metadata_body(json: &[u8]) -> Option<usize> {
     if json.get(open) != Some(&b'{') {
         return None;
     }
-    let (start, _) = member(json, open + 1, b"metadata")?;
-    let value = skip_space(json, skip_space(json, start + "\"metadata\"".len()) + 1);
-    (json.get(value) == Some(&b'{')).then_some(value + 1)
-}
-
-fn skip_space(json: &[u8], mut at: usize) -> usize {
-    while json.get(at).is_some_and(u8::is_ascii_whitespace) {
-        at += 1;
-    }
-    at
-}
-
-/// The byte after the text that opens at `at`.
-fn skip_text(json: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        at += 1;
-        match json.get(at)? {
-            b'\\' => at += 1,
-            b'"' => return Some(at + 1),
-            _ => {}
-        }
-    }
-}
-
-fn skip_value(json: &[u8], mut at: usize) -> Option<usize> {
-    let mut depth = 0_usize;
-    loop {
-        match json.get(at)? {
-            b'"' => {
-                at = skip_text(json, at)?;
-                if depth == 0 {
-                    return Some(at);
-                }
-                continue;
-            }
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth == 0 => return Some(at),
-            b'}' | b']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at + 1);
-                }
-            }
-            b',' if depth == 0 => return Some(at),
-            _ => {}
-        }
-        at += 1;
-    }
-}
-
-/// Start and end of the member `name` (key and value) of the object whose inside starts at `at`.
-fn member(json: &[u8], mut at: usize, name: &[u8]) -> Option<(usize, usize)> {
-    loop {
-        at = skip_space(json, at);
-        if json.get(at) != Some(&b'"') {
-            return None;
-        }
-        let key_end = skip_text(json, at)?;
-        let value = skip_space(json, skip_space(json, key_end) + 1);
-        let end = skip_value(json, value)?;
-        if &json[at + 1..key_end - 1] == name {
-            return Some((at, end));
-        }
-        at = skip_space(json, end);
-        if json.get(at) != Some(&b',') {
-            return None;
-        }
-        at += 1;
-    }
+    let (start, _) = member(json, open + 1, b"metadata")?.value;
+    (json.get(start) == Some(&b'{')).then_some(start + 1)
 }
 
 #[cfg(test)]
@@ -215,7 +149,7 @@ mod tests {
     fn a_header_has_what_selectors_ask_for() {
         let pod = crate::kinds::find("", "v1", "pods").unwrap();
         let json = br#"{"metadata":{"name":"a","namespace":"b","labels":{"x":"1","app":"w"}},"spec":{"nodeName":"n"}}"#;
-        let header = Header::parse(pod, json).unwrap();
+        let header = Header::of(pod, View::new(json));
         assert_eq!(header.label("x"), Some("1"));
         assert_eq!(header.field("spec.nodeName"), Some("n"));
         assert_eq!(header.field("spec.hostNetwork"), Some("false"));

@@ -4,7 +4,8 @@
 //! caller's. The path of a write: [`decode::body`] → [`defaults::apply`] →
 //! [`strategy::prepare_for_create`] (or `_update`) → [`validate::create`] (or `update`) →
 //! [`Object::to_json`] into the store; the path of a read: stored bytes →
-//! [`header::with_resource_version`] → JSON as it is, [`protobuf::encode`] or [`table`].
+//! [`header::with_resource_version`] → JSON as it is, [`protobuf::encode`], or [`table`] by way of a
+//! [`View`] of the bytes.
 
 pub mod decode;
 pub mod defaults;
@@ -18,6 +19,7 @@ pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;
+pub mod rbac;
 pub mod schema;
 pub mod selector;
 pub mod status;
@@ -25,8 +27,10 @@ pub mod strategy;
 pub mod table;
 pub mod time;
 pub mod validate;
+pub mod view;
 
 pub use kinds::ResourceInfo;
 pub use object::{Object, OwnerReference};
 pub use schema::Schema;
 pub use status::Status;
+pub use view::View;

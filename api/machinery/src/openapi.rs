@@ -85,6 +85,10 @@ fn add_paths(info: &ResourceInfo, paths: &mut Map<String, Value>) {
         ]);
         out
     };
+    if !info.is_stored() {
+        paths.insert(collection, json!({"post": validated("post")}));
+        return;
+    }
     paths.insert(collection.clone(), json!({"get": operation("list"), "post": validated("post")}));
     paths.insert(
         format!("{collection}/{{name}}"),

@@ -278,6 +278,12 @@ impl Status {
             .with_retry_after(retry_after_seconds)
     }
 
+    /// What upstream can do and this server cannot.
+    #[must_use]
+    pub fn not_implemented(message: &str) -> Self {
+        Self::new(501, "NotImplemented", message)
+    }
+
     #[must_use]
     pub fn service_unavailable(message: &str) -> Self {
         Self::new(503, "ServiceUnavailable", message)

@@ -45,6 +45,9 @@ pub fn prepare_for_create(info: &ResourceInfo, object: &mut Object, creation: Cr
     if info.kind == "Secret" {
         fold_string_data(object);
     }
+    if info.kind == "EndpointSlice" {
+        drop_topology(object);
+    }
 }
 
 /// Prepares an update of the main resource: status and server-owned metadata stay as they were,
@@ -61,8 +64,21 @@ pub fn prepare_for_update(info: &ResourceInfo, new: &mut Object, old: &Object) {
         // The finalizers of the spec only change through the subresource `finalize`.
         keep(new, old, &["spec"]);
     }
+    if info.kind == "EndpointSlice" && new.at(&["endpoints"]) != old.at(&["endpoints"]) {
+        drop_topology(new);
+    }
     if info.has_generation {
-        let changed = new.at(&["spec"]) != old.at(&["spec"]);
+        let changed = match info.kind {
+            // It has no spec: everything counts but most of the metadata.
+            "EndpointSlice" => {
+                let labels = ["metadata", "labels"];
+                ["endpoints", "ports", "addressType"]
+                    .iter()
+                    .any(|key| new.at(&[key]) != old.at(&[key]))
+                    || new.at(&labels) != old.at(&labels)
+            }
+            _ => new.at(&["spec"]) != old.at(&["spec"]),
+        };
         let generation = old.generation() + i64::from(changed);
         if generation > 0 {
             new.set_generation(generation);
@@ -143,6 +159,14 @@ fn add_kubernetes_finalizer(object: &mut Object) {
             .unwrap_or_default();
         list.push("kubernetes".into());
         object.set(&["spec", "finalizers"], list.into());
+    }
+}
+
+/// A field of an older version that this one shows and does not take.
+fn drop_topology(slice: &mut Object) {
+    let endpoints = slice.0.get_mut("endpoints").and_then(Value::as_array_mut);
+    for endpoint in endpoints.into_iter().flatten().filter_map(Value::as_object_mut) {
+        endpoint.remove("deprecatedTopology");
     }
 }
 

@@ -12,11 +12,26 @@ use tokio::sync::mpsc;
 
 use crate::limits::{REQUEST_BODY_BYTES_MAX, STREAM_CHUNKS_MAX};
 
+/// A long body that is written while it is sent: nobody has to hold all of it, and a client that
+/// reads slowly slows down only its own.
+pub(crate) trait Pull: Send {
+    /// The next bytes; `None` at the end.
+    fn pull(&mut self) -> Option<Bytes>;
+}
+
+impl std::fmt::Debug for dyn Pull {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pull")
+    }
+}
+
 /// A response body.
 #[derive(Debug)]
 pub(crate) enum Body {
     /// All of it; `None` once it was sent.
     Full(Option<Bytes>),
+    /// Chunks that are made when the connection wants them.
+    Pulled(Box<dyn Pull>),
     /// Chunks as they come; the stream ends when the sender is dropped.
     Stream(mpsc::Receiver<Bytes>),
     /// What another server sends.
@@ -48,6 +63,7 @@ impl HttpBody for Body {
             Self::Full(bytes) => Poll::Ready(
                 bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes))),
             ),
+            Self::Pulled(writer) => Poll::Ready(writer.pull().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(chunks) => {
                 chunks.poll_recv(context).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -58,7 +74,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Self::Stream(_) => false,
+            Self::Pulled(_) | Self::Stream(_) => false,
             Self::Proxied(incoming) => incoming.is_end_stream(),
         }
     }
@@ -68,7 +84,7 @@ impl HttpBody for Body {
             Self::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Stream(_) => SizeHint::default(),
+            Self::Pulled(_) | Self::Stream(_) => SizeHint::default(),
             Self::Proxied(incoming) => incoming.size_hint(),
         }
     }

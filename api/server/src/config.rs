@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::authz::Mode;
 use crate::cluster_ip::ServiceRange;
+use crate::kubernetes_service::EndpointTimes;
 
 /// Flags of the API server, with the names and meaning of kube-apiserver.
 #[derive(Debug, Clone, clap::Args)]
@@ -62,7 +63,7 @@ pub struct Flags {
     /// Ports for Services of type NodePort.
     #[arg(long, default_value = "30000-32767")]
     pub service_node_port_range: String,
-    /// AlwaysAllow or RBAC; RBAC knows only the group system:masters so far.
+    /// AlwaysAllow or RBAC.
     #[arg(long, value_delimiter = ',', default_value = "AlwaysAllow")]
     pub authorization_mode: Vec<String>,
     /// Requests that only read and may run at once; 0 is no limit.
@@ -71,15 +72,18 @@ pub struct Flags {
     /// Requests that write and may run at once; 0 is no limit.
     #[arg(long, default_value_t = 200)]
     pub max_mutating_requests_inflight: usize,
-    /// Issuer of service account tokens; tokens are not issued yet.
+    /// Issuer of service account tokens; given several times, the first one issues.
     #[arg(long)]
     pub service_account_issuer: Vec<String>,
-    /// Keys that verify service account tokens; tokens are not accepted yet.
+    /// Keys that verify service account tokens, PEM; without it, the signing key.
     #[arg(long)]
     pub service_account_key_file: Vec<PathBuf>,
-    /// Key that signs service account tokens; tokens are not issued yet.
+    /// Key that signs service account tokens, PEM: RSA, or ECDSA on P-256 or P-384.
     #[arg(long)]
     pub service_account_signing_key_file: Option<PathBuf>,
+    /// Audiences of this server; without it, the issuer.
+    #[arg(long, value_delimiter = ',')]
+    pub api_audiences: Vec<String>,
     /// Requests without credentials are user system:anonymous instead of being refused.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
           default_missing_value = "true", require_equals = true)]
@@ -143,6 +147,19 @@ pub struct KubeletConfig {
     pub ca: Option<Vec<u8>>,
 }
 
+/// What service account tokens are signed and checked with.
+#[derive(Debug, Clone, Default)]
+pub struct ServiceAccountConfig {
+    /// Who issues tokens: the first one here, the others are believed.
+    pub issuers: Vec<String>,
+    /// Keys that tokens are checked with, PEM; empty for the signing key.
+    pub keys: Vec<Vec<u8>>,
+    /// Key that tokens are signed with, PEM; without it none are given out.
+    pub signing_key: Option<Vec<u8>>,
+    /// Who this server is, for tokens; empty for the first issuer.
+    pub audiences: Vec<String>,
+}
+
 /// A user of the token file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenUser {
@@ -163,10 +180,14 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Address written into the endpoints of Service `kubernetes`.
     pub advertise: IpAddr,
+    /// How the servers of a cluster know of each other.
+    pub endpoint_times: EndpointTimes,
     /// Serving certificate.
     pub serving: Identity,
     /// CA of client certificates, PEM.
     pub client_ca: Option<Vec<u8>>,
+    /// Service account tokens.
+    pub service_accounts: ServiceAccountConfig,
     /// Bearer tokens.
     pub tokens: HashMap<String, TokenUser>,
     /// Node agents.
@@ -215,11 +236,17 @@ impl Flags {
                 self.kubelet_certificate_authority.as_deref(),
             )?,
         };
-        for path in
-            self.service_account_key_file.iter().chain(&self.service_account_signing_key_file)
-        {
-            read("service-account-key-file", path)?;
-        }
+        let key_flag = "service-account-key-file";
+        let keys = self.service_account_key_file.iter().map(|path| read(key_flag, path));
+        let service_accounts = ServiceAccountConfig {
+            issuers: self.service_account_issuer,
+            keys: keys.collect::<Result<_, _>>()?,
+            signing_key: optional(
+                "service-account-signing-key-file",
+                self.service_account_signing_key_file.as_deref(),
+            )?,
+            audiences: self.api_audiences,
+        };
         let tokens = match self.token_auth_file.as_deref() {
             Some(path) => parse_tokens(&read("token-auth-file", path)?)?,
             None => HashMap::new(),
@@ -233,9 +260,11 @@ impl Flags {
             store,
             listen: SocketAddr::new(self.bind_address, self.secure_port),
             advertise,
+            endpoint_times: EndpointTimes::default(),
             serving,
             client_ca: optional("client-ca-file", self.client_ca_file.as_deref())?,
             tokens,
+            service_accounts,
             kubelet,
             service_range: ServiceRange::parse(&self.service_cluster_ip_range)
                 .map_err(|why| invalid("service-cluster-ip-range", why))?,
@@ -288,8 +317,8 @@ fn parse_modes(modes: &[String]) -> Result<Mode, ConfigError> {
     for mode in modes {
         match mode.as_str() {
             "AlwaysAllow" => result = Some(Mode::AlwaysAllow),
-            // Node authorization is part of RBAC's stand-in: nodes are system:masters for now.
-            "RBAC" => result = result.or(Some(Mode::MastersOnly)),
+            "RBAC" => result = result.or(Some(Mode::Rbac)),
+            // There is no Node authorizer: nodes may do what their groups may.
             "Node" => {}
             other => {
                 let why = format!("{other:?} is not supported: use AlwaysAllow or RBAC");
@@ -360,7 +389,7 @@ mod tests {
 
     #[test]
     fn modes_other_than_known_are_refused() {
-        assert_eq!(parse_modes(&["Node".into(), "RBAC".into()]).unwrap(), Mode::MastersOnly);
+        assert_eq!(parse_modes(&["Node".into(), "RBAC".into()]).unwrap(), Mode::Rbac);
         assert!(parse_modes(&["ABAC".into()]).is_err());
         assert!(parse_modes(&["Node".into()]).is_err());
     }

@@ -15,6 +15,7 @@ mod discovery;
 mod encoding;
 mod handlers;
 mod kubelet;
+mod kubernetes_service;
 mod limits;
 mod metrics;
 mod pipeline;
@@ -29,5 +30,9 @@ mod watch_cache;
 
 pub use authz::Mode;
 pub use cluster_ip::ServiceRange;
-pub use config::{Config, ConfigError, Flags, Identity, KubeletConfig, StoreConfig, TokenUser};
+pub use config::{
+    Config, ConfigError, Flags, Identity, KubeletConfig, ServiceAccountConfig, StoreConfig,
+    TokenUser,
+};
+pub use kubernetes_service::EndpointTimes;
 pub use server::{Running, run, start};

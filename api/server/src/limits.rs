@@ -8,6 +8,8 @@ pub(crate) const REQUEST_BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Responses smaller than this are never compressed (upstream's `defaultGzipThresholdBytes`).
 pub(crate) const GZIP_BYTES_MIN: usize = 128 * 1024;
+/// A list longer than this is sent in chunks of about this size, made one after the other.
+pub(crate) const LIST_CHUNK_BYTES: usize = 128 * 1024;
 /// Finished TLS handshakes take no longer than this.
 pub(crate) const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for the request headers to arrive on an HTTP/1 connection.
@@ -49,6 +51,16 @@ pub(crate) const EVENT_TTL: Duration = Duration::from_secs(3600);
 pub(crate) const LEASE_OBJECTS_MAX: u32 = 1000;
 /// A lease takes new objects for this long at most (upstream's `DefaultLeaseReuseDurationSeconds`).
 pub(crate) const LEASE_REUSE: Duration = Duration::from_secs(60);
+/// Default roles and bindings that are written at once.
+pub(crate) const BOOTSTRAP_CONCURRENT_MAX: usize = 16;
+/// A server that stops takes this long at most to take itself out of the endpoints.
+pub(crate) const ENDPOINTS_GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Shortest and longest life of a token that can be asked for (upstream's), in seconds.
+pub(crate) const TOKEN_SECONDS_MIN: i64 = 600;
+pub(crate) const TOKEN_SECONDS_MAX: i64 = 1 << 32;
+/// Pods that ask for exactly this life are believed for [`TOKEN_EXTENDED_S`] (upstream's).
+pub(crate) const TOKEN_WARN_ONLY_S: i64 = 3607;
+pub(crate) const TOKEN_EXTENDED_S: i64 = 365 * 24 * 3600;
 /// Old revisions are compacted this often (upstream's `--etcd-compaction-interval`).
 pub(crate) const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
 

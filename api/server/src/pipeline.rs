@@ -3,7 +3,7 @@
 //! 1. panic: a handler that panics is a 500, and the connection lives on;
 //! 2. trace: an Audit-ID, one span;
 //! 3. request info: verb, group, resource, namespace, name from method and path;
-//! 4. authenticate: a user, or 401;
+//! 4. authenticate: a user, or 401; impersonate: another user, if that is allowed;
 //! 5. limit: a slot among the requests in flight, or 429;
 //! 6. authorize: allowed, or 403;
 //! 7. deadline: 60 s, unless the answer is a stream;
@@ -13,7 +13,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api_machinery::status::Grouped;
 use api_machinery::{Status, kinds};
 use futures::FutureExt;
 use http::header::HeaderValue;
@@ -29,7 +28,7 @@ use crate::limits::REQUEST_TIMEOUT;
 use crate::metrics::{InflightLabels, RequestLabels};
 use crate::request::{Query, RequestInfo};
 use crate::state::Server;
-use crate::{authz, routes};
+use crate::{authn, authz, routes};
 
 /// A request past the filters.
 #[derive(Debug)]
@@ -38,6 +37,7 @@ pub(crate) struct Admitted {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Incoming,
+    pub(crate) user: User,
 }
 
 /// Serves one request.
@@ -109,16 +109,13 @@ async fn filtered(
     let offer = if info.verb == "watch" { Offer::Watch } else { Offer::Document };
     let accepted = encoding::negotiate(&headers, &query, offer).unwrap_or(Accepted::JSON);
     let outcome = async {
-        let user = server
-            .authenticator
-            .user(&headers, certificate_user)
-            .ok_or_else(Status::unauthorized)?;
+        let authenticated = server.authenticator.user(server, &headers, certificate_user).await;
+        let user = authenticated.ok_or_else(Status::unauthorized)?;
+        let user = authn::impersonated(server, user, &headers)?;
         let _slot = slot(server, &info, &query)?;
-        if !authz::allowed(server.config.authorization, &user, &info) {
-            return Err(forbidden(&user, &info));
-        }
+        authz::check(server, &user, &authz::action(&info))?;
         let deadline = deadline(&info, &query)?;
-        let routed = routes::route(server.clone(), Admitted { info, query, headers, body });
+        let routed = routes::route(server.clone(), Admitted { info, query, headers, body, user });
         // A handler is large; on the heap it does not swell every future above it.
         let routed = Box::pin(routed);
         match deadline {
@@ -133,15 +130,6 @@ async fn filtered(
         Ok(response) => response,
         Err(status) => encoding::error(&status, &accepted),
     }
-}
-
-fn forbidden(user: &User, info: &RequestInfo) -> Status {
-    let resource = if info.is_resource {
-        Grouped::new(&info.group, &info.resource)
-    } else {
-        Grouped::default()
-    };
-    Status::forbidden(&resource, &info.name, &authz::refusal(user, info))
 }
 
 /// A place among the requests in flight. Streams and health checks take none.

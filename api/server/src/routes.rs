@@ -25,6 +25,9 @@ pub(crate) async fn route(
     // `POST bindings` is the older spelling of `POST pods/NAME/binding`.
     let is_binding = info.group.is_empty() && info.resource == "bindings" && info.verb == "create";
     let plural = if is_binding { "pods".to_owned() } else { info.resource.clone() };
+    if let Some(status) = handlers::unserved(&server, info).await {
+        return Err(status);
+    }
     let (context, body) = context(server, request, &plural).await?;
     let outcome = if is_binding {
         handlers::binding(&context, &body).await
@@ -57,6 +60,7 @@ async fn resource(context: &Context, body: &[u8]) -> Result<Response<Body>, Stat
         "get" => handlers::get(context).await,
         "list" => handlers::list(context).await,
         "watch" => handlers::watch(context).await,
+        "create" if !kind.is_stored() => handlers::review(context, body).await,
         "create" if info.name.is_empty() => handlers::create(context, body).await,
         "update" => handlers::update(context, body, Subresource::None).await,
         "patch" => handlers::patch(context, body, Subresource::None).await,
@@ -78,6 +82,7 @@ async fn subresource(context: &Context, body: &[u8]) -> Result<Response<Body>, S
         ("scale", "patch") => handlers::patch_scale(context, body).await,
         ("binding", "create") => handlers::binding(context, body).await,
         ("eviction", "create") => handlers::eviction(context, body).await,
+        ("token", "create") => handlers::token(context, body).await,
         ("log", "get") => handlers::log(context).await,
         (_, verb) => Err(Status::method_not_allowed(&context.kind.group_resource(), verb)),
     }
@@ -88,7 +93,7 @@ async fn context(
     request: Admitted,
     plural: &str,
 ) -> Result<(Context, bytes::Bytes), Status> {
-    let Admitted { info, query, headers, body } = request;
+    let Admitted { info, query, headers, body, user } = request;
     let kind = kinds::find(&info.group, &info.version, plural).ok_or_else(Status::no_such_path)?;
     let offer = if info.verb == "watch" { Offer::Watch } else { Offer::Document };
     // Logs are plain text, whatever the client accepts.
@@ -98,7 +103,7 @@ async fn context(
     };
     let body = if info.is_mutating() { body::collect(body).await? } else { bytes::Bytes::new() };
     let warnings = Mutex::default();
-    Ok((Context { server, info, query, headers, kind, accepted, warnings }, body))
+    Ok((Context { server, user, info, query, headers, kind, accepted, warnings }, body))
 }
 
 async fn outside(server: &Server, request: &Admitted) -> Result<Response<Body>, Status> {
@@ -111,8 +116,16 @@ async fn outside(server: &Server, request: &Admitted) -> Result<Response<Body>, 
     match parts.as_slice() {
         ["version"] => Ok(handlers::version()),
         ["metrics"] => Ok(handlers::metrics(server)),
-        [check @ ("healthz" | "livez" | "readyz"), rest @ ..] if rest.len() <= 1 => {
-            handlers::health(server, check, rest.first().copied(), query).await
+        [check @ ("healthz" | "livez" | "readyz"), rest @ ..] => {
+            handlers::health(server, check, rest, query).await
+        }
+        [".well-known", "openid-configuration"] => {
+            let tokens = &server.authenticator.service_accounts;
+            handlers::published(tokens.openid_configuration(&server.address), "application/json")
+        }
+        ["openid", "v1", "jwks"] => {
+            let tokens = &server.authenticator.service_accounts;
+            handlers::published(tokens.published_keys(), "application/jwk-set+json")
         }
         _ => discovery::serve(server, path, &parts, query, headers),
     }

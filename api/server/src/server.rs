@@ -28,7 +28,7 @@ pub struct Running {
 
 impl Running {
     /// Waits until everything has stopped after the shutdown token fired.
-    pub async fn stopped(self) {
+    pub async fn stopped(&self) {
         self.tasks.wait().await;
     }
 }

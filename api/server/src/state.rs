@@ -1,11 +1,13 @@
 //! What all requests share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::authn::Authenticator;
+use crate::authn::{Authenticator, Tokens};
+use crate::authz::Rbac;
 use crate::config::Config;
 use crate::kubelet::Kubelets;
 use crate::metrics::Metrics;
@@ -21,6 +23,9 @@ pub(crate) struct Server {
     pub(crate) storage: Arc<Storage>,
     pub(crate) caches: Arc<Caches>,
     pub(crate) authenticator: Authenticator,
+    pub(crate) rbac: Rbac,
+    /// Whether everything is there that must be from the start.
+    pub(crate) is_bootstrapped: AtomicBool,
     pub(crate) kubelets: Kubelets,
     pub(crate) metrics: Metrics,
     pub(crate) readonly_slots: Option<Semaphore>,
@@ -42,8 +47,12 @@ impl Server {
             caches: Caches::new(),
             authenticator: Authenticator {
                 tokens: config.tokens.clone(),
+                service_accounts: Tokens::new(&config.service_accounts)
+                    .map_err(anyhow::Error::msg)?,
                 anonymous: config.anonymous,
             },
+            rbac: Rbac::default(),
+            is_bootstrapped: AtomicBool::new(false),
             kubelets: Kubelets::new(&config.kubelet)?,
             metrics: Metrics::new(),
             readonly_slots: slots(config.readonly_inflight_max),

@@ -90,37 +90,54 @@ pub fn encode_message(type_id: TypeId, value: &Value) -> Result<Vec<u8>, Error> 
 /// Puts a bare message into its envelope.
 #[must_use]
 pub fn envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+    let mut out = envelope_start(api_version, kind);
+    wire::put_bytes(2, raw, &mut out);
+    out.extend_from_slice(LIST_END);
+    out
+}
+
+fn envelope_start(api_version: &str, kind: &str) -> Vec<u8> {
     let mut type_meta = Vec::new();
     wire::put_bytes(1, api_version.as_bytes(), &mut type_meta);
     wire::put_bytes(2, kind.as_bytes(), &mut type_meta);
     let mut out = MAGIC.to_vec();
     wire::put_bytes(1, &type_meta, &mut out);
-    wire::put_bytes(2, raw, &mut out);
-    wire::put_bytes(3, b"", &mut out);
-    wire::put_bytes(4, b"", &mut out);
     out
 }
 
-/// Encodes a list from items that are already bare messages, so that stored items need not be
-/// put into one tree. `metadata` is the list's `metadata` as a tree.
+/// What stands before the items of a list, whose items are already bare messages of these lengths.
+/// [`item_start`] stands before each of them, and [`LIST_END`] behind the last. `metadata` is the
+/// list's `metadata` as a tree.
 ///
 /// # Errors
 /// The list metadata is not what the schema says.
-pub fn encode_list(
+pub fn list_start(
     api_version: &str,
     list_kind: &str,
     metadata: &Value,
-    items: &[Vec<u8>],
+    lengths: impl Iterator<Item = usize>,
 ) -> Result<Vec<u8>, Error> {
     let meta_type =
         crate::Schema::get().find(crate::schema::LIST_META).expect("the table has ListMeta");
-    let mut raw = Vec::new();
-    wire::put_bytes(1, &encode_message(meta_type, metadata)?, &mut raw);
-    for item in items {
-        wire::put_bytes(2, item, &mut raw);
-    }
-    Ok(envelope(api_version, list_kind, &raw))
+    let mut start = Vec::new();
+    wire::put_bytes(1, &encode_message(meta_type, metadata)?, &mut start);
+    let items: usize = lengths.map(|length| item_start(length).len() + length).sum();
+    let mut out = envelope_start(api_version, list_kind);
+    wire::put_length(2, start.len() + items, &mut out);
+    out.extend_from_slice(&start);
+    Ok(out)
 }
+
+/// What stands before an item of a list.
+#[must_use]
+pub fn item_start(length: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(6);
+    wire::put_length(2, length, &mut out);
+    out
+}
+
+/// The rest of the envelope: no content encoding, no content type.
+pub const LIST_END: &[u8] = b"\x1a\x00\x22\x00";
 
 /// One watch frame: length, then a `WatchEvent` around an object that is already encoded with its
 /// envelope (see [`encode`]).
@@ -211,6 +228,28 @@ mod tests {
             // Cut anywhere, the decoder must answer instead of panicking.
             let _answer = decode(&bytes[..end]);
         }
+    }
+
+    #[test]
+    fn a_list_is_put_together_from_messages() {
+        let pods: Vec<Value> = (0..3)
+            .map(|n| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x".repeat(n * 100)}}))
+            .collect();
+        let pod = kinds::type_of("v1", "Pod").unwrap();
+        let messages: Vec<_> =
+            pods.iter().map(|pod_tree| encode_message(pod, pod_tree).unwrap()).collect();
+        let meta = json!({"resourceVersion": "7"});
+        let mut out = list_start("v1", "PodList", &meta, messages.iter().map(Vec::len)).unwrap();
+        for message in &messages {
+            out.extend(item_start(message.len()));
+            out.extend(message);
+        }
+        out.extend(LIST_END);
+        let list = decode(&out).unwrap();
+        assert_eq!(list.resource_version(), "7");
+        let items = list.at(&["items"]).and_then(Value::as_array).unwrap();
+        assert_eq!(items.len(), 3);
+        assert_eq!(items[2]["metadata"]["name"], "x".repeat(200));
     }
 
     #[test]

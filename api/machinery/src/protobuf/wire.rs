@@ -21,9 +21,14 @@ pub(super) fn put_double(field: u32, value: f64, out: &mut Vec<u8>) {
 }
 
 pub(super) fn put_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
-    put_varint(u64::from(field) << 3 | 2, out);
-    put_varint(bytes.len() as u64, out);
+    put_length(field, bytes.len(), out);
     out.extend_from_slice(bytes);
+}
+
+/// What stands before bytes.
+pub(super) fn put_length(field: u32, length: usize, out: &mut Vec<u8>) {
+    put_varint(u64::from(field) << 3 | 2, out);
+    put_varint(length as u64, out);
 }
 
 /// One value as it stands on the wire.

@@ -1,12 +1,17 @@
 //! Tables as `kubectl get` shows them: columns and cells per kind.
+//!
+//! Rows are written from the bytes of the object, because a table looks at a small part of it.
 
 mod cells;
+mod columns;
 mod pod;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{Object, ResourceInfo};
+use crate::{Object, ResourceInfo, View};
+
+pub use columns::{Column, columns};
 
 /// What a row carries besides its cells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,187 +35,112 @@ impl IncludeObject {
     }
 }
 
-/// One column: name, type, whether `-o wide` is needed to see it.
-#[derive(Clone, Copy, Debug)]
-pub struct Column {
-    pub name: &'static str,
-    /// `string` or `integer`.
-    pub kind: &'static str,
-    pub wide: bool,
+/// The parts of an object, found in one pass.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parts<'a> {
+    object: View<'a>,
+    metadata: View<'a>,
+    spec: View<'a>,
+    status: View<'a>,
 }
 
-const fn text(name: &'static str) -> Column {
-    Column { name, kind: "string", wide: false }
-}
-
-const fn number(name: &'static str) -> Column {
-    Column { name, kind: "integer", wide: false }
-}
-
-const fn wide(name: &'static str) -> Column {
-    Column { name, kind: "string", wide: true }
-}
-
-const NAME: Column = text("Name");
-const AGE: Column = text("Age");
-
-/// The columns of a kind.
-#[must_use]
-pub fn columns(info: &ResourceInfo) -> &'static [Column] {
-    const POD: &[Column] = &[
-        NAME,
-        text("Ready"),
-        text("Status"),
-        text("Restarts"),
-        AGE,
-        wide("IP"),
-        wide("Node"),
-        wide("Nominated Node"),
-        wide("Readiness Gates"),
-    ];
-    const NODE: &[Column] = &[
-        NAME,
-        text("Status"),
-        text("Roles"),
-        AGE,
-        text("Version"),
-        wide("Internal-IP"),
-        wide("External-IP"),
-        wide("OS-Image"),
-        wide("Kernel-Version"),
-        wide("Container-Runtime"),
-    ];
-    const SERVICE: &[Column] = &[
-        NAME,
-        text("Type"),
-        text("Cluster-IP"),
-        text("External-IP"),
-        text("Port(s)"),
-        AGE,
-        wide("Selector"),
-    ];
-    const EVENT: &[Column] = &[
-        text("Last Seen"),
-        text("Type"),
-        text("Reason"),
-        text("Object"),
-        wide("Subobject"),
-        wide("Source"),
-        text("Message"),
-        wide("First Seen"),
-        wide("Count"),
-        wide("Name"),
-    ];
-    const DEPLOYMENT: &[Column] = &[
-        NAME,
-        text("Ready"),
-        number("Up-to-date"),
-        number("Available"),
-        AGE,
-        wide("Containers"),
-        wide("Images"),
-        wide("Selector"),
-    ];
-    const REPLICA_SET: &[Column] = &[
-        NAME,
-        number("Desired"),
-        number("Current"),
-        number("Ready"),
-        AGE,
-        wide("Containers"),
-        wide("Images"),
-        wide("Selector"),
-    ];
-    match (info.group, info.kind) {
-        ("", "Pod") => POD,
-        ("", "Node") => NODE,
-        ("", "Namespace") => const { &[NAME, text("Status"), AGE] },
-        ("", "Service") => SERVICE,
-        ("", "Secret") => const { &[NAME, text("Type"), text("Data"), AGE] },
-        ("", "ConfigMap") => const { &[NAME, text("Data"), AGE] },
-        ("", "ServiceAccount") => &[NAME, AGE],
-        ("", "Event") => EVENT,
-        ("apps", "Deployment") => DEPLOYMENT,
-        ("apps", "ReplicaSet") => REPLICA_SET,
-        ("coordination.k8s.io", "Lease") => const { &[NAME, text("Holder"), AGE] },
-        _ => const { &[NAME, text("Created At")] },
+impl<'a> Parts<'a> {
+    fn of(object: View<'a>) -> Self {
+        let mut parts = Self { object, ..Self::default() };
+        for (key, value) in object.members() {
+            match &*key {
+                "metadata" => parts.metadata = value,
+                "spec" => parts.spec = value,
+                "status" => parts.status = value,
+                _ => {}
+            }
+        }
+        parts
     }
 }
 
 /// The cells of one object, one per column.
 #[must_use]
-pub fn cells(info: &ResourceInfo, object: &Object, now: Timestamp) -> Vec<Value> {
+pub fn cells(info: &ResourceInfo, object: View<'_>, now: Timestamp) -> Vec<Value> {
+    cells_of(info, Parts::of(object), now)
+}
+
+fn cells_of(info: &ResourceInfo, parts: Parts<'_>, now: Timestamp) -> Vec<Value> {
     match (info.group, info.kind) {
-        ("", "Pod") => pod::cells(object, now),
-        _ => cells::of(info, object, now),
+        ("", "Pod") => pod::cells(parts, now),
+        _ => cells::of(info, parts, now),
     }
 }
 
-/// One row. The object is taken as it would be served (with `resourceVersion`).
-#[must_use]
-pub fn row(info: &ResourceInfo, object: &Object, include: IncludeObject, now: Timestamp) -> Value {
-    let mut row = json!({"cells": cells(info, object, now)});
-    match include {
-        IncludeObject::None => row["object"] = Value::Null,
-        IncludeObject::Metadata => row["object"] = partial_metadata(object).into_value(),
-        IncludeObject::Object => row["object"] = object.clone().into_value(),
-    }
-    row
-}
-
-/// A whole table. `list_metadata` is the list's `metadata`; `with_columns` is false for the
-/// events of a watch after the first.
-#[must_use]
-pub fn table(
+/// Writes one row. The object is taken as it would be served (with `resourceVersion`).
+pub fn write_row(
     info: &ResourceInfo,
-    list_metadata: Value,
-    rows: Vec<Value>,
+    object: View<'_>,
+    include: IncludeObject,
+    now: Timestamp,
+    out: &mut Vec<u8>,
+) {
+    let parts = Parts::of(object);
+    out.extend_from_slice(b"{\"cells\":");
+    append(&Value::Array(cells_of(info, parts, now)), out);
+    out.extend_from_slice(b",\"object\":");
+    match include {
+        IncludeObject::None => out.extend_from_slice(b"null"),
+        IncludeObject::Metadata => partial(parts.metadata, out),
+        IncludeObject::Object => out.extend_from_slice(object.bytes()),
+    }
+    out.push(b'}');
+}
+
+/// Writes what stands before the rows of a table. `list_metadata` is the list's `metadata`;
+/// `with_columns` is false for the events of a watch after the first. [`TABLE_END`] follows the
+/// rows.
+pub fn write_start(
+    info: &ResourceInfo,
+    list_metadata: &Value,
     with_columns: bool,
-) -> Value {
-    let definitions: Vec<Value> = if with_columns {
-        columns(info).iter().map(column_definition).collect()
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(br#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":"#);
+    append(list_metadata, out);
+    out.extend_from_slice(b",\"columnDefinitions\":");
+    if with_columns {
+        let definitions = columns(info).iter().map(Column::definition).collect();
+        append(&Value::Array(definitions), out);
     } else {
-        Vec::new()
-    };
-    json!({
-        "kind": "Table",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": list_metadata,
-        "columnDefinitions": if with_columns { definitions.into() } else { Value::Null },
-        "rows": rows,
-    })
+        out.extend_from_slice(b"null");
+    }
+    out.extend_from_slice(b",\"rows\":[");
 }
 
-fn column_definition(column: &Column) -> Value {
-    json!({
-        "name": column.name,
-        "type": column.kind,
-        "format": if column.name == "Name" { "name" } else { "" },
-        "description": "",
-        "priority": i32::from(column.wide),
-    })
+/// What stands behind the rows of a table.
+pub const TABLE_END: &[u8] = b"]}";
+
+/// Writes an object cut down to its metadata, as `as=PartialObjectMetadata` and table rows want it.
+pub fn write_partial(object: View<'_>, out: &mut Vec<u8>) {
+    partial(object.get("metadata"), out);
 }
 
-/// An object cut down to its metadata, as `as=PartialObjectMetadata` and table rows want it.
+fn partial(metadata: View<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(
+        br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#,
+    );
+    let metadata = if metadata.is_object() { metadata.bytes() } else { b"{}" };
+    out.extend_from_slice(metadata);
+    out.push(b'}');
+}
+
+fn append(tree: &Value, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, tree).expect("a JSON tree can always be written to memory");
+}
+
+/// An object cut down to its metadata, as a tree.
 #[must_use]
 pub fn partial_metadata(object: &Object) -> Object {
     let mut out = Object::default();
     out.set_api_version_and_kind("meta.k8s.io/v1", "PartialObjectMetadata");
     out.set(&["metadata"], object.0.get("metadata").cloned().unwrap_or_else(|| json!({})));
     out
-}
-
-/// A list cut down to its items' metadata.
-#[must_use]
-pub fn partial_metadata_list(list_metadata: Value, objects: &[Object]) -> Value {
-    let items: Vec<Value> =
-        objects.iter().map(|object| partial_metadata(object).into_value()).collect();
-    json!({
-        "kind": "PartialObjectMetadataList",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": list_metadata,
-        "items": items,
-    })
 }
 
 #[cfg(test)]
@@ -222,8 +152,30 @@ mod tests {
     fn every_kind_prints_a_cell_for_every_column() {
         let now = "2026-01-02T00:00:00Z".parse().unwrap();
         for info in kinds::all() {
-            let cells = cells(info, &Object::default(), now);
+            let cells = cells(info, View::new(b"{}"), now);
             assert_eq!(cells.len(), columns(info).len(), "{}", info.kind);
         }
+    }
+
+    #[test]
+    fn a_table_is_written_from_bytes() {
+        let info = kinds::find("", "v1", "configmaps").unwrap();
+        let stored = br#"{"apiVersion":"v1","data":{"a":"1","b":"2"},"kind":"ConfigMap",
+            "metadata":{"resourceVersion":"7","name":"x\"y","creationTimestamp":"2026-01-01T00:00:00Z"}}"#;
+        let now = "2026-01-01T00:05:00Z".parse().unwrap();
+        let mut out = Vec::new();
+        write_start(info, &json!({"resourceVersion": "9"}), true, &mut out);
+        write_row(info, View::new(stored), IncludeObject::Metadata, now, &mut out);
+        out.extend_from_slice(TABLE_END);
+        let table: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(table["metadata"]["resourceVersion"], "9");
+        assert_eq!(table["columnDefinitions"][0]["format"], "name");
+        assert_eq!(table["rows"][0]["cells"], json!(["x\"y", 2, "5m"]));
+        let object = &table["rows"][0]["object"];
+        assert_eq!(
+            (&object["kind"], &object["metadata"]["resourceVersion"]),
+            (&json!("PartialObjectMetadata"), &json!("7"))
+        );
+        assert_eq!(object.get("data"), None);
     }
 }

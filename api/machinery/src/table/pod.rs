@@ -3,7 +3,59 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{Object, time};
+use super::Parts;
+use crate::{View, time};
+
+/// What a row looks at, found in one pass over the spec and one over the status.
+#[derive(Default)]
+struct Pod<'a> {
+    containers: View<'a>,
+    init_containers: View<'a>,
+    readiness_gates: View<'a>,
+    node_name: View<'a>,
+    phase: View<'a>,
+    reason: View<'a>,
+    conditions: View<'a>,
+    container_statuses: View<'a>,
+    init_statuses: View<'a>,
+    pod_ips: View<'a>,
+    nominated_node: View<'a>,
+    is_going: bool,
+}
+
+impl<'a> Pod<'a> {
+    fn of(parts: Parts<'a>) -> Self {
+        let mut pod = Self::default();
+        for (key, value) in parts.spec.members() {
+            match &*key {
+                "containers" => pod.containers = value,
+                "initContainers" => pod.init_containers = value,
+                "readinessGates" => pod.readiness_gates = value,
+                "nodeName" => pod.node_name = value,
+                _ => {}
+            }
+        }
+        for (key, value) in parts.status.members() {
+            match &*key {
+                "phase" => pod.phase = value,
+                "reason" => pod.reason = value,
+                "conditions" => pod.conditions = value,
+                "containerStatuses" => pod.container_statuses = value,
+                "initContainerStatuses" => pod.init_statuses = value,
+                "podIPs" => pod.pod_ips = value,
+                "nominatedNodeName" => pod.nominated_node = value,
+                _ => {}
+            }
+        }
+        pod.is_going = !parts.metadata.get("deletionTimestamp").is_null();
+        pod
+    }
+
+    fn has_condition(&self, kind: &str) -> bool {
+        let mut conditions = self.conditions.items();
+        conditions.any(|one| one.get("type").is(kind) && one.get("status").is("True"))
+    }
+}
 
 /// What a row says of the containers.
 struct Summary {
@@ -14,8 +66,9 @@ struct Summary {
     last_restart: Option<Timestamp>,
 }
 
-pub(super) fn cells(pod: &Object, now: Timestamp) -> Vec<Value> {
-    let summary = summarize(pod);
+pub(super) fn cells(parts: Parts<'_>, now: Timestamp) -> Vec<Value> {
+    let pod = Pod::of(parts);
+    let summary = summarize(&pod);
     let restarts = match summary.last_restart {
         Some(at) if summary.restarts > 0 => {
             let ago = time::human_duration(now.duration_since(at).as_secs());
@@ -23,94 +76,114 @@ pub(super) fn cells(pod: &Object, now: Timestamp) -> Vec<Value> {
         }
         _ => summary.restarts.to_string(),
     };
-    let or_none = |text: &str| if text.is_empty() { "<none>" } else { text }.to_owned();
-    let ip = pod.at(&["status", "podIPs"]).and_then(|ips| ips[0]["ip"].as_str());
+    let or_none = |text: View<'_>| match text.text() {
+        text if text.is_empty() => Value::from("<none>"),
+        text => text.into(),
+    };
+    let ip = pod.pod_ips.items().next().unwrap_or_default().get("ip");
+    let created = parts.metadata.get("creationTimestamp").text();
     vec![
-        pod.name().into(),
+        parts.metadata.get("name").text().into(),
         format!("{}/{}", summary.ready, summary.total).into(),
         summary.reason.into(),
         restarts.into(),
-        time::age(pod.creation_timestamp(), now).into(),
-        or_none(ip.unwrap_or("")).into(),
-        or_none(pod.text(&["spec", "nodeName"])).into(),
-        or_none(pod.text(&["status", "nominatedNodeName"])).into(),
-        readiness_gates(pod).into(),
+        time::age(&created, now).into(),
+        or_none(ip),
+        or_none(pod.node_name),
+        or_none(pod.nominated_node),
+        readiness_gates(&pod).into(),
     ]
 }
 
-fn list<'a>(pod: &'a Object, path: &[&str]) -> &'a [Value] {
-    pod.at(path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value[key].as_str().unwrap_or("")
-}
-
-fn readiness_gates(pod: &Object) -> String {
-    let gates = list(pod, &["spec", "readinessGates"]);
-    if gates.is_empty() {
+fn readiness_gates(pod: &Pod<'_>) -> String {
+    let total = pod.readiness_gates.count();
+    if total == 0 {
         return "<none>".to_owned();
     }
-    let conditions = list(pod, &["status", "conditions"]);
-    let met = gates
-        .iter()
-        .filter(|gate| {
-            conditions
-                .iter()
-                .any(|one| one["type"] == gate["conditionType"] && one["status"] == "True")
-        })
-        .count();
-    format!("{met}/{}", gates.len())
+    let met = pod.readiness_gates.items();
+    let met = met.filter(|gate| pod.has_condition(&gate.get("conditionType").text())).count();
+    format!("{met}/{total}")
 }
 
-fn is_sidecar(container: Option<&Value>) -> bool {
-    container.is_some_and(|container| container["restartPolicy"] == "Always")
+fn is_sidecar(container: View<'_>) -> bool {
+    container.get("restartPolicy").is("Always")
 }
 
-fn terminated_reason(terminated: &Value) -> String {
-    let reason = text(terminated, "reason");
+fn terminated_reason(terminated: View<'_>) -> String {
+    let reason = terminated.get("reason").text();
     if !reason.is_empty() {
-        return reason.to_owned();
+        return reason.into_owned();
     }
-    match terminated["signal"].as_i64().unwrap_or(0) {
-        0 => format!("ExitCode:{}", terminated["exitCode"].as_i64().unwrap_or(0)),
+    match terminated.get("signal").number().unwrap_or(0) {
+        0 => format!("ExitCode:{}", terminated.get("exitCode").number().unwrap_or(0)),
         signal => format!("Signal:{signal}"),
     }
 }
 
-fn finished_at(status: &Value) -> Option<Timestamp> {
-    time::parse(text(&status["lastState"]["terminated"], "finishedAt"))
+/// One container's status, found in one pass.
+#[derive(Default)]
+struct Container<'a> {
+    name: View<'a>,
+    ready: bool,
+    started: bool,
+    restarts: i64,
+    waiting: View<'a>,
+    running: View<'a>,
+    terminated: View<'a>,
+    last_state: View<'a>,
 }
 
-fn summarize(pod: &Object) -> Summary {
-    let phase = pod.text(&["status", "phase"]);
-    let reason = pod.text(&["status", "reason"]);
+impl<'a> Container<'a> {
+    fn of(status: View<'a>) -> Self {
+        let mut found = Self::default();
+        for (key, value) in status.members() {
+            match &*key {
+                "name" => found.name = value,
+                "ready" => found.ready = value.is_true(),
+                "started" => found.started = value.is_true(),
+                "restartCount" => found.restarts = value.number().unwrap_or(0),
+                "lastState" => found.last_state = value,
+                "state" => {
+                    found.waiting = value.get("waiting");
+                    found.running = value.get("running");
+                    found.terminated = value.get("terminated");
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn finished_at(&self) -> Option<Timestamp> {
+        time::parse(&self.last_state.at(&["terminated", "finishedAt"]).text())
+    }
+}
+
+fn summarize(pod: &Pod<'_>) -> Summary {
+    let (phase, reason) = (pod.phase.text(), pod.reason.text());
     let mut out = Summary {
-        reason: if reason.is_empty() { phase } else { reason }.to_owned(),
+        reason: if reason.is_empty() { &phase } else { &reason }.clone().into_owned(),
         ready: 0,
-        total: list(pod, &["spec", "containers"]).len(),
+        total: pod.containers.count(),
         restarts: 0,
         last_restart: None,
     };
-    let conditions = list(pod, &["status", "conditions"]);
-    if conditions
-        .iter()
-        .any(|one| one["type"] == "PodScheduled" && one["reason"] == "SchedulingGated")
-    {
+    let is_gated = |one: View<'_>| {
+        one.get("type").is("PodScheduled") && one.get("reason").is("SchedulingGated")
+    };
+    if pod.conditions.items().any(is_gated) {
         out.reason = "SchedulingGated".to_owned();
     }
     let (initializing, sidecars) = summarize_init(pod, &mut out);
-    let initialized =
-        conditions.iter().any(|one| one["type"] == "Initialized" && one["status"] == "True");
-    if !initializing || initialized {
+    if !initializing || pod.has_condition("Initialized") {
         out.restarts = sidecars.restarts;
         out.last_restart = sidecars.last_restart;
-        summarize_main(pod, &mut out, conditions);
+        summarize_main(pod, &mut out);
     }
-    if pod.deletion_timestamp().is_some() {
+    if pod.is_going {
         if reason == "NodeLost" {
             out.reason = "Unknown".to_owned();
-        } else if !matches!(phase, "Succeeded" | "Failed") {
+        } else if !matches!(&*phase, "Succeeded" | "Failed") {
             out.reason = "Terminating".to_owned();
         }
     }
@@ -124,59 +197,59 @@ struct Sidecars {
 }
 
 /// Whether an init container still keeps the pod from starting.
-fn summarize_init(pod: &Object, out: &mut Summary) -> (bool, Sidecars) {
-    let specs = list(pod, &["spec", "initContainers"]);
-    out.total += specs.iter().filter(|one| is_sidecar(Some(one))).count();
+fn summarize_init(pod: &Pod<'_>, out: &mut Summary) -> (bool, Sidecars) {
+    let specs = pod.init_containers;
+    out.total += specs.items().filter(|one| is_sidecar(*one)).count();
     let mut sidecars = Sidecars::default();
-    for (index, status) in list(pod, &["status", "initContainerStatuses"]).iter().enumerate() {
-        let spec = specs.iter().find(|one| one["name"] == status["name"]);
-        let count = status["restartCount"].as_i64().unwrap_or(0);
-        out.restarts += count;
-        out.last_restart = out.last_restart.max(finished_at(status));
-        if is_sidecar(spec) {
-            sidecars.restarts += count;
-            sidecars.last_restart = sidecars.last_restart.max(finished_at(status));
+    for (index, status) in pod.init_statuses.items().map(Container::of).enumerate() {
+        let name = status.name.text();
+        let spec = specs.items().find(|one| one.get("name").is(&name));
+        let is_sidecar = spec.is_some_and(is_sidecar);
+        out.restarts += status.restarts;
+        out.last_restart = out.last_restart.max(status.finished_at());
+        if is_sidecar {
+            sidecars.restarts += status.restarts;
+            sidecars.last_restart = sidecars.last_restart.max(status.finished_at());
         }
-        let state = &status["state"];
-        if state["terminated"]["exitCode"] == 0 {
+        if status.terminated.get("exitCode").number() == Some(0) {
             continue;
         }
-        if is_sidecar(spec) && status["started"] == true {
-            out.ready += usize::from(status["ready"] == true);
+        if is_sidecar && status.started {
+            out.ready += usize::from(status.ready);
             continue;
         }
-        let waiting = text(&state["waiting"], "reason");
-        out.reason = if state["terminated"].is_object() {
-            format!("Init:{}", terminated_reason(&state["terminated"]))
+        let waiting = status.waiting.get("reason").text();
+        out.reason = if status.terminated.is_object() {
+            format!("Init:{}", terminated_reason(status.terminated))
         } else if !waiting.is_empty() && waiting != "PodInitializing" {
             format!("Init:{waiting}")
         } else {
-            format!("Init:{index}/{}", specs.len())
+            format!("Init:{index}/{}", specs.count())
         };
         return (true, sidecars);
     }
     (false, sidecars)
 }
 
-fn summarize_main(pod: &Object, out: &mut Summary, conditions: &[Value]) {
+fn summarize_main(pod: &Pod<'_>, out: &mut Summary) {
     let mut has_running = false;
-    for status in list(pod, &["status", "containerStatuses"]).iter().rev() {
-        out.restarts += status["restartCount"].as_i64().unwrap_or(0);
-        out.last_restart = out.last_restart.max(finished_at(status));
-        let state = &status["state"];
-        let waiting = text(&state["waiting"], "reason");
+    let statuses: Vec<_> = pod.container_statuses.items().map(Container::of).collect();
+    for status in statuses.iter().rev() {
+        out.restarts += status.restarts;
+        out.last_restart = out.last_restart.max(status.finished_at());
+        let waiting = status.waiting.get("reason").text();
         if !waiting.is_empty() {
-            waiting.clone_into(&mut out.reason);
-        } else if state["terminated"].is_object() {
-            out.reason = terminated_reason(&state["terminated"]);
-        } else if status["ready"] == true && state["running"].is_object() {
+            out.reason = waiting.into_owned();
+        } else if status.terminated.is_object() {
+            out.reason = terminated_reason(status.terminated);
+        } else if status.ready && status.running.is_object() {
             has_running = true;
             out.ready += 1;
         }
     }
     if out.reason == "Completed" && has_running {
-        let ready = conditions.iter().any(|one| one["type"] == "Ready" && one["status"] == "True");
-        out.reason = if ready { "Running" } else { "NotReady" }.to_owned();
+        let word = if pod.has_condition("Ready") { "Running" } else { "NotReady" };
+        word.clone_into(&mut out.reason);
     }
 }
 
@@ -190,13 +263,13 @@ mod tests {
     fn the_status_is_the_word_that_kubectl_shows() {
         let now: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
         let base = |status: Value| {
-            Object::from_value(json!({
+            json!({
                 "metadata": {"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z"},
                 "spec": {"containers": [{"name": "a"}, {"name": "b"}], "initContainers": [{"name": "i"}]},
                 "status": status,
-            }))
-            .unwrap()
+            })
         };
+        let row = |pod: &Value| cells(Parts::of(View::new(pod.to_string().as_bytes())), now);
         let running = json!({"running": {}});
         for (status, ready, word, restarts) in [
             (json!({"phase": "Pending"}), "0/2", "Pending", "0"),
@@ -240,7 +313,7 @@ mod tests {
                 "0",
             ),
         ] {
-            let row = cells(&base(status.clone()), now);
+            let row = row(&base(status.clone()));
             assert_eq!(
                 (&row[1], &row[2], &row[3]),
                 (&json!(ready), &json!(word), &json!(restarts)),
@@ -248,7 +321,7 @@ mod tests {
             );
         }
         let mut going = base(json!({"phase": "Running"}));
-        going.set_deletion(Some(("2026-01-01T00:00:00Z", 30)));
-        assert_eq!(cells(&going, now)[2], "Terminating");
+        going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        assert_eq!(row(&going)[2], "Terminating");
     }
 }

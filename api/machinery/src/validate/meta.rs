@@ -18,6 +18,7 @@ fn name_problems(rule: NameRule, name: &str, is_prefix: bool) -> Vec<String> {
     match rule {
         NameRule::Subdomain => names::subdomain_1123(&masked),
         NameRule::Label => names::label_1123(&masked),
+        NameRule::PathSegment => names::path_segment(name),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Whether an object may be stored: upstream's rules, field paths and texts.
 
 mod core;
+mod endpoints;
 mod meta;
 pub mod names;
 mod pod;
+mod rbac;
 mod workload;
 
 use serde_json::Value;
@@ -28,6 +30,12 @@ pub fn create(info: &ResourceInfo, object: &Object) -> Vec<Error> {
         ("apps", "Deployment") => workload::deployment(object, &mut errors),
         ("apps", "ReplicaSet") => workload::replica_set(object, &mut errors),
         ("coordination.k8s.io", "Lease") => core::lease(object, &mut errors),
+        ("", "Endpoints") => endpoints::endpoints(object, &mut errors),
+        ("discovery.k8s.io", "EndpointSlice") => endpoints::slice(object, &mut errors),
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => {
+            rbac::role(object, info.namespaced, &mut errors);
+        }
+        ("rbac.authorization.k8s.io", _) => rbac::binding(object, info.namespaced, &mut errors),
         _ => {}
     }
     errors
@@ -63,6 +71,15 @@ pub fn update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Error> {
             core::unchanged(new, old, &["spec", "selector"], &mut errors);
         }
         ("coordination.k8s.io", "Lease") => core::lease(new, &mut errors),
+        ("", "Endpoints") => endpoints::endpoints_update(new, old, &mut errors),
+        ("discovery.k8s.io", "EndpointSlice") => endpoints::slice_update(new, old, &mut errors),
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => {
+            rbac::role(new, info.namespaced, &mut errors);
+        }
+        ("rbac.authorization.k8s.io", _) => {
+            rbac::binding(new, info.namespaced, &mut errors);
+            rbac::binding_update(new, old, &mut errors);
+        }
         _ => {}
     }
     errors
@@ -200,6 +217,53 @@ mod tests {
                 "spec": {"ports": [{"port": 80}], "selector": {"a": "b"}}}),
         ] {
             assert_eq!(errors_of(object), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn bindings_and_endpoints_are_told_in_upstreams_words() {
+        let group = "rbac.authorization.k8s.io";
+        for (object, want) in [
+            (
+                json!({"apiVersion": format!("{group}/v1"), "kind": "RoleBinding",
+                    "metadata": {"name": "system:a"},
+                    "roleRef": {"kind": "Roll", "name": "a/b"},
+                    "subjects": [{"kind": "User", "name": "ann"}, {"kind": "Robot", "name": "r"}]}),
+                vec![
+                    "roleRef.kind: Unsupported value: \"Roll\": supported values: \"Role\", \"ClusterRole\"",
+                    "roleRef.name: Invalid value: \"a/b\": may not contain '/'",
+                    "subjects[1].kind: Unsupported value: \"Robot\": supported values: \"ServiceAccount\", \"User\", \"Group\"",
+                ],
+            ),
+            (
+                json!({"apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": {"name": "r"},
+                    "rules": [{"verbs": [], "apiGroups": [""], "resources": ["pods"]},
+                        {"verbs": ["get"], "nonResourceURLs": ["/x"]}]}),
+                vec![
+                    "rules[0].verbs: Required value: verbs must contain at least one value",
+                    "rules[1].nonResourceURLs: Invalid value: [\"/x\"]: namespaced rules cannot apply to non-resource URLs",
+                ],
+            ),
+            (
+                json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "e"},
+                    "subsets": [{"addresses": [{"ip": "127.0.0.1"}], "ports": [{"port": 80}]}, {}]}),
+                vec![
+                    "subsets[0].addresses[0].ip: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+                    "subsets[1]: Required value: must specify `addresses` or `notReadyAddresses`",
+                ],
+            ),
+            (
+                json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                    "metadata": {"name": "s"}, "addressType": "IPv4", "ports": [{"port": 80}, {}],
+                    "endpoints": [{"addresses": []}, {"addresses": ["10.0.0.1", "2001:db8::1"]}]}),
+                vec![
+                    "ports[1].name: Duplicate value: \"\"",
+                    "endpoints[0].addresses: Required value: must contain at least 1 address",
+                    "endpoints[1].addresses: Invalid value: \"2001:db8::1\": must be an IPv4 address",
+                ],
+            ),
+        ] {
+            assert_eq!(errors_of(object), want);
         }
     }
 

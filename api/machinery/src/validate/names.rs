@@ -104,6 +104,16 @@ pub fn label_value(value: &str) -> Vec<String> {
     problems
 }
 
+/// What can stand between two slashes of a path: names of roles and bindings.
+#[must_use]
+pub fn path_segment(value: &str) -> Vec<String> {
+    if value == "." || value == ".." {
+        return vec![format!("may not be '{value}'")];
+    }
+    let bad = ["/", "%"].into_iter().filter(|letter| value.contains(letter));
+    bad.map(|letter| format!("may not contain '{letter}'")).collect()
+}
+
 /// A key of a ConfigMap or Secret.
 #[must_use]
 pub fn config_key(value: &str) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! Frames of a watch: a line of JSON, or a length and a protobuf message.
 
 use api_machinery::table::{self, IncludeObject};
-use api_machinery::{Object, ResourceInfo, Status, protobuf};
+use api_machinery::{Object, ResourceInfo, Status, View, protobuf};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -57,13 +57,18 @@ impl Framer {
                 let object = protobuf::envelope(&self.info.api_version(), self.info.kind, &message);
                 Ok(protobuf::watch_frame(change.word(), &object).into())
             }
-            (Transform::Partial, _) => {
+            (Transform::Partial, Media::Json | Media::Yaml) => {
+                let mut partial = Vec::new();
+                table::write_partial(version.view(), &mut partial);
+                Ok(json_line(change.word(), &partial))
+            }
+            (Transform::Partial, Media::Protobuf) => {
                 let tree = table::partial_metadata(&version.object()?).into_value();
                 self.tree(change.word(), &tree)
             }
             (Transform::Table(include), _) => {
-                let object = version.object()?;
-                self.table(change.word(), &object, include)
+                let revision = version.view().at(&["metadata", "resourceVersion"]).text();
+                Ok(self.table(change.word(), version.view(), &revision, include))
             }
         }
     }
@@ -86,7 +91,11 @@ impl Framer {
             object.set(&["metadata", "annotations"], json!({"k8s.io/initial-events-end": "true"}));
         }
         match self.accepted.transform {
-            Transform::Table(include) => self.table("BOOKMARK", &object, include),
+            Transform::Table(include) => {
+                let json = object.to_json();
+                let revision = object.resource_version();
+                Ok(self.table("BOOKMARK", View::new(&json), revision, include))
+            }
             Transform::None | Transform::Partial => self.tree("BOOKMARK", &object.into_value()),
         }
     }
@@ -96,17 +105,21 @@ impl Framer {
         self.tree("ERROR", &status.to_json())
     }
 
+    /// Tables have no protobuf form, so a frame of one is a line of JSON.
     fn table(
         &mut self,
         word: &str,
-        object: &Object,
+        object: View<'_>,
+        revision: &str,
         include: IncludeObject,
-    ) -> Result<Bytes, Status> {
-        let row = table::row(self.info, object, include, jiff::Timestamp::now());
-        let meta = json!({"resourceVersion": object.resource_version()});
-        let tree = table::table(self.info, meta, vec![row], self.with_columns);
-        self.with_columns = false;
-        self.tree(word, &tree)
+    ) -> Bytes {
+        let mut table = Vec::new();
+        let meta = json!({"resourceVersion": revision});
+        let with_columns = std::mem::take(&mut self.with_columns);
+        table::write_start(self.info, &meta, with_columns, &mut table);
+        table::write_row(self.info, object, include, jiff::Timestamp::now(), &mut table);
+        table.extend_from_slice(table::TABLE_END);
+        json_line(word, &table)
     }
 
     fn tree(&self, word: &str, tree: &Value) -> Result<Bytes, Status> {

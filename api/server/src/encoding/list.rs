@@ -1,14 +1,17 @@
-//! Lists, written from the bytes of their items.
+//! Lists, written from the bytes of their items, a chunk at a time.
 
 use std::sync::Arc;
 
-use api_machinery::{Object, ResourceInfo, Status, protobuf, table};
+use api_machinery::{ResourceInfo, Status, protobuf, table};
+use bytes::Bytes;
 use http::Response;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::negotiate::{Accepted, Media, Transform};
 use super::reply;
-use crate::body::Body;
+use crate::body::{Body, Pull};
+use crate::limits::LIST_CHUNK_BYTES;
 use crate::watch_cache::Version;
 
 /// Metadata of a list.
@@ -33,76 +36,193 @@ impl ListMeta {
     }
 }
 
-/// Writes a list of objects, transformed as asked.
+/// Writes a list of objects, transformed as asked. A long one is written while it is sent.
 pub(crate) fn list(
-    info: &ResourceInfo,
+    info: &'static ResourceInfo,
     meta: &ListMeta,
-    items: &[Arc<Version>],
+    items: Vec<Arc<Version>>,
     accepted: &Accepted,
 ) -> Result<Response<Body>, Status> {
-    let content_type = accepted.media.content_type();
     let meta = meta.to_json();
+    let size = items.iter().map(|item| item.json.len()).sum::<usize>();
+    let is_bare = accepted.media == Media::Json && !accepted.pretty;
+    let content_type = accepted.media.content_type();
     match (accepted.transform, accepted.media) {
-        (Transform::None, Media::Json) if !accepted.pretty => {
-            Ok(reply::plain(200, content_type, json_list(info, &meta, items)))
-        }
         (Transform::None, Media::Protobuf) => {
-            let mut messages = Vec::with_capacity(items.len());
-            for item in items {
-                messages.push(item.message(info)?.to_vec());
-            }
-            let bytes =
-                protobuf::encode_list(&info.api_version(), &info.list_kind(), &meta, &messages)
-                    .map_err(|error| Status::internal(&error.to_string()))?;
-            Ok(reply::plain(200, content_type, bytes))
+            let writer = ProtobufList::new(info, &meta, &items)?;
+            Ok(respond(Box::new(writer), size, content_type))
         }
-        (Transform::None, Media::Json | Media::Yaml) => {
-            let tree: Value = serde_json::from_slice(&json_list(info, &meta, items))
-                .map_err(|error| Status::internal(&error.to_string()))?;
+        (Transform::Partial, Media::Protobuf) => {
+            let tree: Value = whole(JsonList::new(info, &meta, items, accepted.transform))?;
             reply::value(200, &tree, accepted)
         }
-        (Transform::Table(include), _) => {
-            let now = jiff::Timestamp::now();
-            let rows = objects(items)?
-                .iter()
-                .map(|object| table::row(info, object, include, now))
-                .collect();
-            reply::value(200, &table::table(info, meta, rows, true), accepted)
+        (transform, Media::Json) if is_bare => {
+            let writer = JsonList::new(info, &meta, items, transform);
+            Ok(respond(Box::new(writer), size, content_type))
         }
-        (Transform::Partial, _) => {
-            let tree = table::partial_metadata_list(meta, &objects(items)?);
+        (transform, Media::Json | Media::Yaml | Media::Protobuf) => {
+            let tree: Value = whole(JsonList::new(info, &meta, items, transform))?;
             reply::value(200, &tree, accepted)
         }
     }
 }
 
-fn objects(items: &[Arc<Version>]) -> Result<Vec<Object>, Status> {
-    items.iter().map(|item| item.object()).collect()
+/// A short list at once, with its length; a long one in chunks.
+fn respond(mut writer: Box<dyn Pull>, size: usize, content_type: &'static str) -> Response<Body> {
+    if size > LIST_CHUNK_BYTES {
+        return reply::body(200, content_type, Body::Pulled(writer));
+    }
+    let mut all = Vec::with_capacity(size + 1024);
+    while let Some(chunk) = writer.pull() {
+        all.extend_from_slice(&chunk);
+    }
+    reply::plain(200, content_type, all)
 }
 
-/// Items of a typed list have no `apiVersion` and `kind`, as upstream's have none.
-fn json_list(info: &ResourceInfo, meta: &Value, items: &[Arc<Version>]) -> Vec<u8> {
-    let (api_version, kind) = (info.api_version(), info.kind);
-    let type_meta = format!(r#"{{"apiVersion":"{api_version}","kind":"{kind}","#);
-    let size = items.iter().map(|item| item.json.len() + 1).sum::<usize>();
-    let mut out = Vec::with_capacity(size + 256);
-    let head = format!(
-        r#"{{"kind":"{}","apiVersion":"{api_version}","metadata":{meta},"items":["#,
-        info.list_kind()
-    );
-    out.extend_from_slice(head.as_bytes());
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
+fn whole(mut writer: JsonList) -> Result<Value, Status> {
+    let mut all = Vec::new();
+    while let Some(chunk) = writer.pull() {
+        all.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice(&all).map_err(|error| Status::internal(&error.to_string()))
+}
+
+/// A list as JSON: objects, rows of a table, or metadata only.
+struct JsonList {
+    info: &'static ResourceInfo,
+    transform: Transform,
+    /// What all items of this kind start with and items of a list do not have.
+    type_meta: String,
+    now: Timestamp,
+    items: std::vec::IntoIter<Arc<Version>>,
+    /// What was written and not yet pulled: at first, what stands before the items.
+    written: Vec<u8>,
+    is_first: bool,
+    is_done: bool,
+}
+
+impl JsonList {
+    fn new(
+        info: &'static ResourceInfo,
+        meta: &Value,
+        items: Vec<Arc<Version>>,
+        transform: Transform,
+    ) -> Self {
+        let api_version = info.api_version();
+        let mut written = Vec::new();
+        match transform {
+            Transform::None => written.extend_from_slice(
+                format!(
+                    r#"{{"kind":"{}","apiVersion":"{api_version}","metadata":{meta},"items":["#,
+                    info.list_kind()
+                )
+                .as_bytes(),
+            ),
+            Transform::Partial => written.extend_from_slice(
+                format!(
+                    r#"{{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{meta},"items":["#
+                )
+                .as_bytes(),
+            ),
+            Transform::Table(_) => table::write_start(info, meta, true, &mut written),
+        }
+        Self {
+            info,
+            transform,
+            type_meta: format!(r#"{{"apiVersion":"{api_version}","kind":"{}","#, info.kind),
+            now: Timestamp::now(),
+            items: items.into_iter(),
+            written,
+            is_first: true,
+            is_done: false,
+        }
+    }
+
+    fn write(&mut self, item: &Version) {
+        let out = &mut self.written;
+        if !std::mem::take(&mut self.is_first) {
             out.push(b',');
         }
-        match item.json.strip_prefix(type_meta.as_bytes()) {
-            Some(rest) => {
-                out.push(b'{');
-                out.extend_from_slice(rest);
+        match self.transform {
+            // Items of a typed list have no `apiVersion` and `kind`, as upstream's have none.
+            Transform::None => match item.json.strip_prefix(self.type_meta.as_bytes()) {
+                Some(rest) => {
+                    out.push(b'{');
+                    out.extend_from_slice(rest);
+                }
+                None => out.extend_from_slice(&item.json),
+            },
+            Transform::Partial => table::write_partial(item.view(), out),
+            Transform::Table(include) => {
+                table::write_row(self.info, item.view(), include, self.now, out);
             }
-            None => out.extend_from_slice(&item.json),
         }
     }
-    out.extend_from_slice(b"]}\n");
-    out
+}
+
+impl Pull for JsonList {
+    fn pull(&mut self) -> Option<Bytes> {
+        if self.is_done {
+            return None;
+        }
+        while self.written.len() < LIST_CHUNK_BYTES {
+            let Some(item) = self.items.next() else {
+                // A table ends as a list does.
+                self.written.extend_from_slice(table::TABLE_END);
+                self.written.push(b'\n');
+                self.is_done = true;
+                break;
+            };
+            self.write(&item);
+        }
+        Some(next_chunk(&mut self.written, self.is_done))
+    }
+}
+
+/// A list of messages: the length in front is known once all messages are.
+struct ProtobufList {
+    /// What was written and not yet pulled.
+    written: Vec<u8>,
+    messages: std::vec::IntoIter<Bytes>,
+    is_done: bool,
+}
+
+impl ProtobufList {
+    fn new(
+        info: &'static ResourceInfo,
+        meta: &Value,
+        items: &[Arc<Version>],
+    ) -> Result<Self, Status> {
+        let messages: Result<Vec<Bytes>, Status> =
+            items.iter().map(|item| item.message(info)).collect();
+        let messages = messages?;
+        let lengths = messages.iter().map(Bytes::len);
+        let written = protobuf::list_start(&info.api_version(), &info.list_kind(), meta, lengths)
+            .map_err(|error| Status::internal(&error.to_string()))?;
+        Ok(Self { written, messages: messages.into_iter(), is_done: false })
+    }
+}
+
+impl Pull for ProtobufList {
+    fn pull(&mut self) -> Option<Bytes> {
+        if self.is_done {
+            return None;
+        }
+        while self.written.len() < LIST_CHUNK_BYTES {
+            let Some(message) = self.messages.next() else {
+                self.written.extend_from_slice(protobuf::LIST_END);
+                self.is_done = true;
+                break;
+            };
+            self.written.extend_from_slice(&protobuf::item_start(message.len()));
+            self.written.extend_from_slice(&message);
+        }
+        Some(next_chunk(&mut self.written, self.is_done))
+    }
+}
+
+/// What was written, leaving room for as much.
+fn next_chunk(written: &mut Vec<u8>, is_last: bool) -> Bytes {
+    let room = if is_last { 0 } else { LIST_CHUNK_BYTES + LIST_CHUNK_BYTES / 8 };
+    std::mem::replace(written, Vec::with_capacity(room)).into()
 }

@@ -45,6 +45,11 @@ impl Accepted {
     /// Plain JSON, for errors before negotiation.
     pub(crate) const JSON: Self =
         Self { media: Media::Json, transform: Transform::None, pretty: false };
+
+    /// Whether lists are written from the bytes of their items while they are sent.
+    pub(crate) fn is_written_as_sent(&self) -> bool {
+        self.media == Media::Json && !self.pretty
+    }
 }
 
 /// What can be offered.

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use api_machinery::{Object, ResourceInfo, Status, protobuf, table};
+use api_machinery::{Object, ResourceInfo, Status, View, protobuf, table};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -11,16 +11,21 @@ use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::negotiate::{Accepted, Media, Transform};
-use crate::body::Body;
-use crate::limits::GZIP_BYTES_MIN;
+use crate::body::{Body, Pull};
+use crate::limits::{GZIP_BYTES_MIN, LIST_CHUNK_BYTES};
 
-/// A response with a body of a media type.
+/// A response with bytes of a media type.
 pub(crate) fn plain(
     code: u16,
     content_type: &'static str,
-    body: impl Into<Bytes>,
+    bytes: impl Into<Bytes>,
 ) -> Response<Body> {
-    let mut response = Response::new(Body::full(body));
+    body(code, content_type, Body::full(bytes))
+}
+
+/// A response with a body of a media type.
+pub(super) fn body(code: u16, content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() =
         StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -71,9 +76,20 @@ pub(crate) fn object(
         Transform::None => value(code, &Value::Object(found.0.clone()), accepted),
         Transform::Partial => value(code, &table::partial_metadata(found).into_value(), accepted),
         Transform::Table(include) => {
-            let row = table::row(info, found, include, jiff::Timestamp::now());
             let meta = json!({"resourceVersion": found.resource_version()});
-            value(code, &table::table(info, meta, vec![row], true), accepted)
+            let mut table = Vec::new();
+            table::write_start(info, &meta, true, &mut table);
+            let json = found.to_json();
+            let now = jiff::Timestamp::now();
+            table::write_row(info, View::new(&json), include, now, &mut table);
+            table.extend_from_slice(table::TABLE_END);
+            if accepted.media == Media::Json && !accepted.pretty {
+                table.push(b'\n');
+                return Ok(plain(code, accepted.media.content_type(), table));
+            }
+            let tree: Value = serde_json::from_slice(&table)
+                .map_err(|error| Status::internal(&error.to_string()))?;
+            value(code, &tree, accepted)
         }
     }
 }
@@ -90,7 +106,7 @@ pub(crate) fn error(status: &Status, accepted: &Accepted) -> Response<Body> {
     response
 }
 
-/// Compresses a large whole body when the client accepts gzip.
+/// Compresses a large body when the client accepts gzip.
 pub(crate) fn compress(request: &HeaderMap, response: &mut Response<Body>) {
     let accepts = request
         .get_all(header::ACCEPT_ENCODING)
@@ -98,14 +114,88 @@ pub(crate) fn compress(request: &HeaderMap, response: &mut Response<Body>) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|coding| coding.split(';').next().is_some_and(|name| name.trim() == "gzip"));
-    let Body::Full(Some(bytes)) = response.body() else { return };
-    if !accepts || bytes.len() < GZIP_BYTES_MIN {
+    let is_large = match response.body() {
+        Body::Full(Some(bytes)) => bytes.len() >= GZIP_BYTES_MIN,
+        Body::Pulled(_) => true,
+        Body::Full(None) | Body::Stream(_) | Body::Proxied(_) => false,
+    };
+    if !accepts || !is_large {
         return;
     }
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
-    let Ok(packed) = encoder.write_all(bytes).and_then(|()| encoder.finish()) else { return };
-    *response.body_mut() = Body::full(packed);
+    let source: Box<dyn Pull> = match std::mem::replace(response.body_mut(), Body::full("")) {
+        Body::Full(bytes) => Box::new(Whole(bytes.unwrap_or_default())),
+        Body::Pulled(source) => source,
+        // Neither is large.
+        other @ (Body::Stream(_) | Body::Proxied(_)) => {
+            *response.body_mut() = other;
+            return;
+        }
+    };
+    let encoder = Some(GzEncoder::new(Vec::new(), Compression::fast()));
+    *response.body_mut() = Body::Pulled(Box::new(Gzip { source, encoder }));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+}
+
+/// Bytes that are there already, a chunk at a time.
+struct Whole(Bytes);
+
+impl Pull for Whole {
+    fn pull(&mut self) -> Option<Bytes> {
+        let size = self.0.len().min(LIST_CHUNK_BYTES);
+        (size > 0).then(|| self.0.split_to(size))
+    }
+}
+
+/// Compresses what another one writes.
+struct Gzip {
+    source: Box<dyn Pull>,
+    /// `None` once the end is written.
+    encoder: Option<GzEncoder<Vec<u8>>>,
+}
+
+impl Pull for Gzip {
+    fn pull(&mut self) -> Option<Bytes> {
+        let mut encoder = self.encoder.take()?;
+        let written = "writing to memory cannot fail";
+        while encoder.get_ref().is_empty() {
+            let Some(chunk) = self.source.pull() else {
+                return Some(encoder.finish().expect(written).into());
+            };
+            encoder.write_all(&chunk).expect(written);
+        }
+        let packed = std::mem::take(encoder.get_mut());
+        self.encoder = Some(encoder);
+        Some(packed.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn a_large_body_is_compressed_in_chunks() {
+        let text = "all work and no play ".repeat(40_000);
+        let mut request = HeaderMap::new();
+        request.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("deflate, gzip;q=1"));
+        let mut response = plain(200, "text/plain", text.clone());
+        compress(&request, &mut response);
+        assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
+        let Body::Pulled(body) = response.body_mut() else { panic!("the body is whole") };
+        let mut packed = Vec::new();
+        while let Some(chunk) = body.pull() {
+            packed.extend_from_slice(&chunk);
+        }
+        let mut unpacked = String::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut unpacked).unwrap();
+        assert_eq!(unpacked, text);
+
+        let mut small = plain(200, "text/plain", "x");
+        compress(&request, &mut small);
+        assert!(!small.headers().contains_key(header::CONTENT_ENCODING));
+    }
 }

@@ -10,6 +10,7 @@ use crate::registry;
 pub(crate) async fn create(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
     let dry_run = context.dry_run()?;
     let object = context.decode_own(body)?;
+    context.check_escalation(&object, None)?;
     let created = registry::create(&context.server, context.kind, object, dry_run).await?;
     context.reply(201, &created)
 }

@@ -1,12 +1,13 @@
 //! `/healthz`, `/livez`, `/readyz`, `/metrics`, `/version`.
 
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use api_machinery::Status;
 use http::Response;
 use http::header::HeaderValue;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::body::Body;
 use crate::encoding;
@@ -16,6 +17,8 @@ use crate::state::Server;
 
 /// A health check of the store takes no longer than this (upstream's 2 s).
 const STORE_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Until then only `system:masters` may do anything.
+const BOOTSTRAP: &str = "poststarthook/rbac/bootstrap-roles";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 struct Check {
@@ -27,12 +30,13 @@ struct Check {
 pub(crate) async fn health(
     server: &Server,
     endpoint: &str,
-    only: Option<&str>,
+    only: &[&str],
     query: &Query,
 ) -> Result<Response<Body>, Status> {
+    let only = if only.is_empty() { None } else { Some(only.join("/")) };
     let mut names = vec!["ping", "log", "etcd"];
     if endpoint == "readyz" {
-        names.extend(["etcd-readiness", "informer-sync", "shutdown"]);
+        names.extend(["etcd-readiness", "informer-sync", BOOTSTRAP, "shutdown"]);
     }
     if let Some(only) = only {
         names.retain(|name| *name == only);
@@ -73,6 +77,7 @@ async fn passes(server: &Server, name: &str) -> bool {
             let read = server.storage.revision();
             matches!(tokio::time::timeout(STORE_CHECK_TIMEOUT, read).await, Ok(Ok(_)))
         }
+        BOOTSTRAP => server.is_bootstrapped.load(Ordering::Relaxed),
         "informer-sync" => server.caches.is_synced(),
         "shutdown" => !server.shutdown.is_cancelled(),
         _ => true,
@@ -91,6 +96,18 @@ pub(crate) fn metrics(server: &Server) -> Response<Body> {
         "application/openmetrics-text; version=1.0.0; charset=utf-8",
         server.metrics.text(),
     )
+}
+
+/// A document for those who check our tokens: it may be kept for an hour, as upstream says.
+pub(crate) fn published(
+    document: Option<Value>,
+    content_type: &'static str,
+) -> Result<Response<Body>, Status> {
+    let document = document.ok_or_else(Status::no_such_path)?;
+    let mut response = encoding::plain(200, content_type, document.to_string());
+    let keep = HeaderValue::from_static("public, max-age=3600");
+    response.headers_mut().insert(http::header::CACHE_CONTROL, keep);
+    Ok(response)
 }
 
 /// The level of Kubernetes that is spoken.

@@ -63,11 +63,11 @@ pub(crate) async fn list(context: &Context) -> Result<Response<Body>, Status> {
     let filter = filter(context)?;
     let (items, meta) = read(context, &filter).await?;
     let (kind, accepted) = (context.kind, context.accepted);
-    if items.len() < 64 {
-        return encoding::list(kind, &meta, &items, &accepted);
+    if accepted.is_written_as_sent() {
+        return encoding::list(kind, &meta, items, &accepted);
     }
-    // Writing many items takes a while: not on a thread that serves others.
-    tokio::task::spawn_blocking(move || encoding::list(kind, &meta, &items, &accepted))
+    // Making trees or messages of many items takes a while: not on a thread that serves others.
+    tokio::task::spawn_blocking(move || encoding::list(kind, &meta, items, &accepted))
         .await
         .map_err(|error| Status::internal(&error.to_string()))?
 }

@@ -8,7 +8,10 @@ mod list;
 mod log;
 mod patch;
 mod pods;
+mod review;
 mod scale;
+mod token;
+mod unserved;
 mod update;
 mod watch;
 
@@ -20,6 +23,8 @@ use http::header::HeaderValue;
 use http::{HeaderMap, Response};
 use parking_lot::Mutex;
 
+use crate::authn::User;
+use crate::authz;
 use crate::body::Body;
 use crate::encoding::{self, Accepted};
 use crate::request::{Query, RequestInfo};
@@ -28,12 +33,15 @@ use crate::state::Server;
 pub(crate) use create::create;
 pub(crate) use delete::{delete, delete_many};
 pub(crate) use get::get;
-pub(crate) use health::{health, metrics, version};
+pub(crate) use health::{health, metrics, published, version};
 pub(crate) use list::list;
 pub(crate) use log::log;
 pub(crate) use patch::patch;
 pub(crate) use pods::{binding, eviction};
+pub(crate) use review::review;
 pub(crate) use scale::{get_scale, patch_scale, update_scale};
+pub(crate) use token::token;
+pub(crate) use unserved::unserved;
 pub(crate) use update::update;
 pub(crate) use watch::watch;
 
@@ -49,6 +57,8 @@ pub(crate) enum Subresource {
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) server: Arc<Server>,
+    /// Who asks.
+    pub(crate) user: User,
     pub(crate) info: RequestInfo,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
@@ -152,6 +162,15 @@ impl Context {
             )));
         }
         Ok(())
+    }
+
+    /// Refuses roles and bindings that give what the user does not have; `old` is what is replaced.
+    pub(crate) fn check_escalation(
+        &self,
+        new: &Object,
+        old: Option<&Object>,
+    ) -> Result<(), Status> {
+        authz::check_escalation(&self.server, &self.user, self.kind, (new, old))
     }
 
     /// Keeps warnings; a repeated attempt replaces those of the one before.

@@ -95,6 +95,7 @@ pub(crate) async fn patch(
         context.warn(decoded.warnings);
         let mut object = decoded.object;
         context.fit_to_url(&mut object)?;
+        context.check_escalation(&object, Some(current))?;
         Ok(object)
     };
     let updated = registry::update(&context.server, &request, change).await?;

@@ -24,11 +24,15 @@ pub(crate) async fn update(
         retry,
         dry_run,
     };
-    let outcome =
-        registry::update(&context.server, &request, |_: &Object| Ok(object.clone())).await?;
+    let change = |current: &Object| {
+        context.check_escalation(&object, Some(current))?;
+        Ok(object.clone())
+    };
+    let outcome = registry::update(&context.server, &request, change).await?;
     match outcome {
         Some(updated) => context.reply(200, &updated),
         None if context.kind.create_on_update && subresource == Subresource::None => {
+            context.check_escalation(&object, None)?;
             let created = registry::create(&context.server, context.kind, object, dry_run).await?;
             context.reply(201, &created)
         }

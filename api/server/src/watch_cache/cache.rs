@@ -141,6 +141,11 @@ impl Cache {
         });
     }
 
+    /// Revision of the newest event of this resource, or of the fill.
+    pub(crate) fn last_event(&self) -> u64 {
+        self.inner.read().last_event
+    }
+
     /// One object by key.
     pub(crate) fn get(&self, key: &str) -> Option<Arc<Version>> {
         self.inner.read().objects.get(key).cloned()

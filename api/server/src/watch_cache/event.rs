@@ -1,12 +1,12 @@
 //! Object versions and events, each with its encodings made at most once.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use api_machinery::header::{Header, with_resource_version};
-use api_machinery::{Object, ResourceInfo, Status, protobuf};
+use api_machinery::{Object, ResourceInfo, Status, View, protobuf};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::sync::Arc;
+use serde::de::IgnoredAny;
 
 use crate::storage;
 
@@ -23,16 +23,26 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    /// Reads a stored value.
+    /// Reads a stored value. JSON is checked and kept; no tree is made of it.
     pub(crate) fn of(info: &'static ResourceInfo, raw: &storage::RawValue) -> Result<Self, Status> {
-        let object = storage::stored(raw)?.object;
         let key = String::from_utf8_lossy(&raw.key).into_owned().into_boxed_str();
-        Ok(Self {
-            key,
-            header: Header::of(info, &object),
-            json: Bytes::from(object.to_json()),
-            message: OnceLock::new(),
-        })
+        let json = if raw.value.starts_with(&protobuf::MAGIC) {
+            Bytes::from(storage::stored(raw)?.object.to_json())
+        } else {
+            let refuse = |why: &str| Status::internal(&format!("stored object: {why}"));
+            serde_json::from_slice::<IgnoredAny>(&raw.value)
+                .map_err(|error| refuse(&error.to_string()))?;
+            if !View::new(&raw.value).is_object() {
+                return Err(refuse("not a JSON object"));
+            }
+            Bytes::from(with_resource_version(&raw.value, raw.revision))
+        };
+        Ok(Self { key, header: Header::of(info, View::new(&json)), json, message: OnceLock::new() })
+    }
+
+    /// The object where it lies.
+    pub(crate) fn view(&self) -> View<'_> {
+        View::new(&self.json)
     }
 
     /// The object as a tree.

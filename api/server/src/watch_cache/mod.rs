@@ -42,9 +42,10 @@ pub(crate) struct Caches {
 }
 
 impl Caches {
-    /// Empty caches of every kind.
+    /// Empty caches of every kind that is kept in the store.
     pub(crate) fn new() -> Arc<Self> {
-        let all = kinds::all().iter().map(|info| Arc::new(Cache::new(info))).collect();
+        let kept = kinds::all().iter().filter(|info| info.is_stored());
+        let all = kept.map(|info| Arc::new(Cache::new(info))).collect();
         Arc::new(Self {
             all,
             revision: watch::Sender::new(0),
@@ -58,7 +59,7 @@ impl Caches {
         self.all
             .iter()
             .find(|cache| std::ptr::eq(cache.info(), info))
-            .expect("there is a cache for every row of the kinds table")
+            .expect("there is a cache for every kind that is stored")
     }
 
     pub(crate) fn all(&self) -> &[Arc<Cache>] {

@@ -8,7 +8,10 @@ mod store;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_server::{Config, Identity, KubeletConfig, Mode, Running, ServiceRange, StoreConfig};
+use api_server::{
+    Config, EndpointTimes, Identity, KubeletConfig, Mode, Running, ServiceAccountConfig,
+    ServiceRange, StoreConfig,
+};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -16,6 +19,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+use tokio::runtime::Runtime;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +28,8 @@ pub(crate) use store::Store;
 
 /// How long anything here may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// Who issues the tokens of service accounts.
+pub(crate) const ISSUER: &str = "https://kubernetes.default.svc";
 pub(crate) const ADMIN: &str = "admin-token";
 
 /// A running server, and the store that it may share with others.
@@ -31,8 +37,10 @@ pub(crate) struct Cluster {
     pub(crate) running: Running,
     /// The serving certificate, which is its own authority; DER.
     pub(crate) certificate: Vec<u8>,
-    config: Config,
+    pub(crate) config: Config,
     shutdown: CancellationToken,
+    /// The server's own threads, so that it can be ended in the middle of anything.
+    runtime: Option<Runtime>,
     tls: Arc<ClientConfig>,
     pub(crate) store: Arc<Store>,
 }
@@ -40,7 +48,16 @@ pub(crate) struct Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.shutdown.cancel();
+        self.kill();
     }
+}
+
+/// Starts a server on a thread of its own.
+async fn start(config: Config, shutdown: CancellationToken) -> (Running, Runtime) {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let running = runtime.spawn(api_server::start(config, shutdown)).await.unwrap().unwrap();
+    (running, runtime)
 }
 
 fn user(name: &str, groups: &[&str]) -> api_server::TokenUser {
@@ -59,6 +76,15 @@ impl Cluster {
 
     /// The same on a store that others use too; its own member is number `member`.
     pub(crate) async fn beside(store: &Arc<Store>, member: usize) -> Self {
+        Self::with(store, member, |_| {}).await
+    }
+
+    /// The same with something else about it.
+    pub(crate) async fn with(
+        store: &Arc<Store>,
+        member: usize,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(made.cert.der().clone()).unwrap();
@@ -70,7 +96,7 @@ impl Cluster {
             .with_no_client_auth();
         let mut endpoints = store.endpoints().to_vec();
         endpoints.rotate_left(member);
-        let config = Config {
+        let mut config = Config {
             store: StoreConfig {
                 endpoints,
                 ca: None,
@@ -79,11 +105,17 @@ impl Cluster {
             },
             listen: "127.0.0.1:0".parse().unwrap(),
             advertise: "127.0.0.1".parse().unwrap(),
+            endpoint_times: EndpointTimes::default(),
             serving: Identity {
                 certificate: made.cert.pem().into_bytes(),
                 key: made.signing_key.serialize_pem().into_bytes(),
             },
             client_ca: None,
+            service_accounts: ServiceAccountConfig {
+                issuers: vec![ISSUER.to_owned()],
+                signing_key: Some(rcgen::KeyPair::generate().unwrap().serialize_pem().into_bytes()),
+                ..ServiceAccountConfig::default()
+            },
             tokens: [
                 (ADMIN.to_owned(), user("admin", &["system:masters"])),
                 ("jane-token".to_owned(), user("jane", &[])),
@@ -92,15 +124,17 @@ impl Cluster {
             kubelet: KubeletConfig::default(),
             service_range: ServiceRange::parse("10.96.0.0/24").unwrap(),
             node_ports: (30000, 30099),
-            authorization: Mode::MastersOnly,
+            authorization: Mode::Rbac,
             readonly_inflight_max: 100,
             mutating_inflight_max: 100,
             anonymous: true,
         };
+        change(&mut config);
         let shutdown = CancellationToken::new();
-        let running = api_server::start(config.clone(), shutdown.clone()).await.unwrap();
+        let (running, runtime) = start(config.clone(), shutdown.clone()).await;
         let cluster = Self {
             running,
+            runtime: Some(runtime),
             certificate: made.cert.der().to_vec(),
             config,
             shutdown,
@@ -115,9 +149,39 @@ impl Cluster {
     pub(crate) async fn restart(&mut self) {
         self.shutdown.cancel();
         self.shutdown = CancellationToken::new();
-        let config = self.config.clone();
-        self.running = api_server::start(config, self.shutdown.clone()).await.unwrap();
+        let (running, runtime) = start(self.config.clone(), self.shutdown.clone()).await;
+        self.running = running;
+        if let Some(old) = self.runtime.replace(runtime) {
+            old.shutdown_background();
+        }
         self.wait_until_ready().await;
+    }
+
+    /// Ends the server without telling anybody.
+    pub(crate) fn kill(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    /// Stops the server as a signal does, and waits for it.
+    pub(crate) async fn stop(&mut self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(DEADLINE, self.running.stopped()).await.unwrap();
+    }
+
+    /// Asks again until the answer is right.
+    pub(crate) async fn until(&self, path: &str, is_right: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let answer = self.get(path).await;
+            if answer.code == 200 && is_right(&answer.json()) {
+                return answer.json();
+            }
+            let last = String::from_utf8_lossy(&answer.bytes);
+            assert!(Instant::now() < until, "{path} does not become right: {last}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn wait_until_ready(&self) {

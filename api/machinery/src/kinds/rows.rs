@@ -1,65 +1,6 @@
-//! The kinds that are served: one row each. Adding a kind is adding a row here.
+//! One row for each kind.
 
-use crate::schema::{Schema, TypeId};
-use crate::status::Grouped;
-
-/// A subresource and the kind of its body.
-#[derive(Clone, Copy, Debug)]
-pub struct Subresource {
-    pub name: &'static str,
-    /// Group and version of the body; empty group for the core group.
-    pub group: &'static str,
-    pub version: &'static str,
-    pub kind: &'static str,
-    pub verbs: &'static [&'static str],
-}
-
-/// What a delete does with dependents when it does not say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Propagation {
-    Background,
-    Orphan,
-}
-
-/// Which names an object may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameRule {
-    /// RFC 1123 subdomain.
-    Subdomain,
-    /// RFC 1123 label.
-    Label,
-}
-
-/// Everything about a kind that is not in its schema.
-#[derive(Debug)]
-pub struct ResourceInfo {
-    /// Empty for the core group.
-    pub group: &'static str,
-    pub version: &'static str,
-    pub kind: &'static str,
-    pub plural: &'static str,
-    pub singular: &'static str,
-    pub short_names: &'static [&'static str],
-    pub categories: &'static [&'static str],
-    pub namespaced: bool,
-    pub verbs: &'static [&'static str],
-    pub subresources: &'static [Subresource],
-    /// The key below `/registry/`: `pods`, `minions`, `services/specs`.
-    pub storage_prefix: &'static str,
-    /// Fields that field selectors know, besides `metadata.name` and `metadata.namespace`.
-    pub selectable_fields: &'static [&'static str],
-    pub name_rule: NameRule,
-    pub has_status: bool,
-    /// `metadata.generation` counts changes of the spec.
-    pub has_generation: bool,
-    /// PUT on a name that does not exist creates it.
-    pub create_on_update: bool,
-    /// PUT without a resourceVersion is allowed.
-    pub unconditional_update: bool,
-    pub default_propagation: Propagation,
-    /// Full name of the type in the [`Schema`].
-    pub type_name: &'static str,
-}
+use super::{NameRule, Propagation, ResourceInfo, Subresource};
 
 const ALL_VERBS: &[&str] =
     &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -100,7 +41,22 @@ const CORE: ResourceInfo = ResourceInfo {
     type_name: "",
 };
 
-static KINDS: [ResourceInfo; 11] = [
+/// Reviews are answered and not kept.
+const AUTHENTICATION: ResourceInfo =
+    ResourceInfo { group: "authentication.k8s.io", namespaced: false, verbs: &["create"], ..CORE };
+
+const AUTHORIZATION: ResourceInfo =
+    ResourceInfo { group: "authorization.k8s.io", verbs: &["create"], ..CORE };
+
+const RBAC: ResourceInfo = ResourceInfo {
+    group: "rbac.authorization.k8s.io",
+    name_rule: NameRule::PathSegment,
+    create_on_update: true,
+    ..CORE
+};
+
+/// In discovery's order: the core group, then the groups as upstream ranks them.
+pub(super) static KINDS: [ResourceInfo; 23] = [
     ResourceInfo {
         kind: "ConfigMap",
         plural: "configmaps",
@@ -108,6 +64,16 @@ static KINDS: [ResourceInfo; 11] = [
         short_names: &["cm"],
         storage_prefix: "configmaps",
         type_name: "api.core.v1.ConfigMap",
+        ..CORE
+    },
+    ResourceInfo {
+        kind: "Endpoints",
+        plural: "endpoints",
+        singular: "endpoints",
+        short_names: &["ep"],
+        storage_prefix: "services/endpoints",
+        create_on_update: true,
+        type_name: "api.core.v1.Endpoints",
         ..CORE
     },
     ResourceInfo {
@@ -225,6 +191,13 @@ static KINDS: [ResourceInfo; 11] = [
         plural: "serviceaccounts",
         singular: "serviceaccount",
         short_names: &["sa"],
+        subresources: &[Subresource {
+            name: "token",
+            group: "authentication.k8s.io",
+            version: "v1",
+            kind: "TokenRequest",
+            verbs: &["create"],
+        }],
         storage_prefix: "serviceaccounts",
         type_name: "api.core.v1.ServiceAccount",
         ..CORE
@@ -275,6 +248,88 @@ static KINDS: [ResourceInfo; 11] = [
         ..CORE
     },
     ResourceInfo {
+        kind: "SelfSubjectReview",
+        plural: "selfsubjectreviews",
+        singular: "selfsubjectreview",
+        type_name: "api.authentication.v1.SelfSubjectReview",
+        ..AUTHENTICATION
+    },
+    ResourceInfo {
+        kind: "TokenReview",
+        plural: "tokenreviews",
+        singular: "tokenreview",
+        type_name: "api.authentication.v1.TokenReview",
+        ..AUTHENTICATION
+    },
+    ResourceInfo {
+        kind: "LocalSubjectAccessReview",
+        plural: "localsubjectaccessreviews",
+        singular: "localsubjectaccessreview",
+        namespaced: true,
+        type_name: "api.authorization.v1.LocalSubjectAccessReview",
+        ..AUTHORIZATION
+    },
+    ResourceInfo {
+        kind: "SelfSubjectAccessReview",
+        plural: "selfsubjectaccessreviews",
+        singular: "selfsubjectaccessreview",
+        namespaced: false,
+        type_name: "api.authorization.v1.SelfSubjectAccessReview",
+        ..AUTHORIZATION
+    },
+    ResourceInfo {
+        kind: "SelfSubjectRulesReview",
+        plural: "selfsubjectrulesreviews",
+        singular: "selfsubjectrulesreview",
+        namespaced: false,
+        type_name: "api.authorization.v1.SelfSubjectRulesReview",
+        ..AUTHORIZATION
+    },
+    ResourceInfo {
+        kind: "SubjectAccessReview",
+        plural: "subjectaccessreviews",
+        singular: "subjectaccessreview",
+        namespaced: false,
+        type_name: "api.authorization.v1.SubjectAccessReview",
+        ..AUTHORIZATION
+    },
+    ResourceInfo {
+        kind: "ClusterRole",
+        plural: "clusterroles",
+        singular: "clusterrole",
+        namespaced: false,
+        storage_prefix: "clusterroles",
+        type_name: "api.rbac.v1.ClusterRole",
+        ..RBAC
+    },
+    ResourceInfo {
+        kind: "ClusterRoleBinding",
+        plural: "clusterrolebindings",
+        singular: "clusterrolebinding",
+        namespaced: false,
+        storage_prefix: "clusterrolebindings",
+        type_name: "api.rbac.v1.ClusterRoleBinding",
+        ..RBAC
+    },
+    ResourceInfo {
+        kind: "Role",
+        plural: "roles",
+        singular: "role",
+        namespaced: true,
+        storage_prefix: "roles",
+        type_name: "api.rbac.v1.Role",
+        ..RBAC
+    },
+    ResourceInfo {
+        kind: "RoleBinding",
+        plural: "rolebindings",
+        singular: "rolebinding",
+        namespaced: true,
+        storage_prefix: "rolebindings",
+        type_name: "api.rbac.v1.RoleBinding",
+        ..RBAC
+    },
+    ResourceInfo {
         group: "coordination.k8s.io",
         kind: "Lease",
         plural: "leases",
@@ -285,117 +340,14 @@ static KINDS: [ResourceInfo; 11] = [
         type_name: "api.coordination.v1.Lease",
         ..CORE
     },
+    ResourceInfo {
+        group: "discovery.k8s.io",
+        kind: "EndpointSlice",
+        plural: "endpointslices",
+        singular: "endpointslice",
+        storage_prefix: "endpointslices",
+        has_generation: true,
+        type_name: "api.discovery.v1.EndpointSlice",
+        ..CORE
+    },
 ];
-
-/// Every kind that is served, in discovery's order: core first, by kind within a group.
-#[must_use]
-pub fn all() -> &'static [ResourceInfo] {
-    &KINDS
-}
-
-/// Finds a kind by its URL: group, version, plural.
-#[must_use]
-pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static ResourceInfo> {
-    KINDS.iter().find(|k| k.group == group && k.version == version && k.plural == plural)
-}
-
-/// Finds a kind by `apiVersion` and `kind`.
-#[must_use]
-pub fn find_kind(api_version: &str, kind: &str) -> Option<&'static ResourceInfo> {
-    let (group, version) = split_api_version(api_version);
-    KINDS.iter().find(|k| k.group == group && k.version == version && k.kind == kind)
-}
-
-/// `apps/v1` → `("apps", "v1")`; `v1` → `("", "v1")`.
-#[must_use]
-pub fn split_api_version(api_version: &str) -> (&str, &str) {
-    api_version.split_once('/').unwrap_or(("", api_version))
-}
-
-/// The schema type of any known `apiVersion` and `kind`, served or not: lists, `Status`, `Scale`,
-/// `Binding`, `DeleteOptions` and so on.
-#[must_use]
-pub fn type_of(api_version: &str, kind: &str) -> Option<TypeId> {
-    let (group, version) = split_api_version(api_version);
-    let schema = Schema::get();
-    let package = match group {
-        "" => "core",
-        other => other.split('.').next().unwrap_or(other),
-    };
-    let by_group = match (group, kind) {
-        ("apiextensions.k8s.io", _) => {
-            schema.find(&format!("apiextensions_apiserver.pkg.apis.apiextensions.{version}.{kind}"))
-        }
-        ("apiregistration.k8s.io", _) => {
-            schema.find(&format!("kube_aggregator.pkg.apis.apiregistration.{version}.{kind}"))
-        }
-        _ => schema.find(&format!("api.{package}.{version}.{kind}")),
-    };
-    by_group.or_else(|| schema.find(&format!("apimachinery.pkg.apis.meta.v1.{kind}")))
-}
-
-impl ResourceInfo {
-    /// `v1` or `apps/v1`.
-    #[must_use]
-    pub fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            return self.version.to_owned();
-        }
-        format!("{}/{}", self.group, self.version)
-    }
-
-    /// `PodList`.
-    #[must_use]
-    pub fn list_kind(&self) -> String {
-        format!("{}List", self.kind)
-    }
-
-    /// For errors that name the resource.
-    #[must_use]
-    pub fn group_resource(&self) -> Grouped {
-        Grouped::new(self.group, self.plural)
-    }
-
-    /// For errors that name the Kind.
-    #[must_use]
-    pub fn group_kind(&self) -> Grouped {
-        Grouped::new(self.group, self.kind)
-    }
-
-    #[must_use]
-    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
-        self.subresources.iter().find(|one| one.name == name)
-    }
-
-    /// The kind's type in the schema.
-    #[must_use]
-    pub fn type_id(&self) -> TypeId {
-        Schema::get().find(self.type_name).expect("a test holds that every kind has its type")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_kind_has_its_row_complete() {
-        for info in all() {
-            assert!(Schema::get().find(info.type_name).is_some(), "{}", info.kind);
-            assert!(type_of(&info.api_version(), &info.list_kind()).is_some(), "{}", info.kind);
-            assert_eq!(info.singular, info.kind.to_lowercase());
-            assert!(!info.storage_prefix.is_empty() && !info.plural.is_empty());
-            assert_eq!(info.has_status, info.subresource("status").is_some(), "{}", info.kind);
-            for sub in info.subresources {
-                let api_version = if sub.group.is_empty() {
-                    sub.version.to_owned()
-                } else {
-                    format!("{}/{}", sub.group, sub.version)
-                };
-                assert!(type_of(&api_version, sub.kind).is_some(), "{}/{}", info.kind, sub.name);
-            }
-            assert_eq!(type_of(&info.api_version(), info.kind), Some(info.type_id()));
-            assert!(!crate::table::columns(info).is_empty());
-        }
-    }
-}

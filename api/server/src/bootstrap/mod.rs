@@ -1,26 +1,38 @@
-//! What must be there from the start: the system namespaces and Service `kubernetes`.
+//! What must be there from the start: the system namespaces, the default roles and bindings, then
+//! Service `kubernetes`.
 //!
 //! Every server of a cluster does this; what another one has made already is fine.
 
+mod policy;
+
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use api_machinery::{Object, Status, kinds};
 use serde_json::{Value, json};
 
-use crate::registry;
 use crate::state::Server;
+use crate::{kubernetes_service, registry};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
-/// Tries until it is done or the server stops.
+/// Tries until it is done, then looks after Service `kubernetes` until the server stops.
 pub(crate) async fn run(server: Arc<Server>) {
+    if until_done(&server).await {
+        server.is_bootstrapped.store(true, Ordering::Relaxed);
+        kubernetes_service::run(&server).await;
+    }
+}
+
+/// False when the server stops before.
+async fn until_done(server: &Server) -> bool {
     let mut backoff = BACKOFF_MIN;
     loop {
-        match all(&server).await {
-            Ok(()) => return,
+        match all(server).await {
+            Ok(()) => return true,
             // A store that starts along with us has no leader yet, most often.
             Err(error) if backoff == BACKOFF_MIN => {
                 tracing::debug!(%error, "bootstrap is not done yet, will try again");
@@ -28,7 +40,7 @@ pub(crate) async fn run(server: Arc<Server>) {
             Err(error) => tracing::warn!(%error, "bootstrap is not done yet, will try again"),
         }
         tokio::select! {
-            () = server.shutdown.cancelled() => return,
+            () = server.shutdown.cancelled() => return false,
             () = tokio::time::sleep(backoff) => backoff = (backoff * 2).min(BACKOFF_MAX),
         }
     }
@@ -39,26 +51,9 @@ async fn all(server: &Server) -> Result<(), Status> {
         let tree = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         ensure(server, "namespaces", ("", name), tree).await?;
     }
-    let port = server.address.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
-    let service = json!({
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {"component": "apiserver", "provider": "kubernetes"},
-        },
-        "spec": {
-            "type": "ClusterIP",
-            "clusterIP": server.config.service_range.first().to_string(),
-            "sessionAffinity": "None",
-            "ports": [{
-                "name": "https", "protocol": "TCP", "port": 443,
-                "targetPort": port.unwrap_or(6443),
-            }],
-        },
-    });
-    ensure(server, "services", ("default", "kubernetes"), service).await
+    // What is there already is read from the caches.
+    server.caches.wait_until_fresh(&server.storage).await?;
+    policy::reconcile(server).await
 }
 
 async fn ensure(
