@@ -25,9 +25,7 @@ up: ## Install what is missing, build, and start a cluster: make up ARGS="--node
 	exec $(orlop) up $(ARGS)
 
 build: ## Build the release binary
-	@scripts/build-tools.sh
-	@$(rocksdb); cargo build --release --locked -p cli
-	@echo "built $(orlop)"
+	@scripts/build.sh
 
 test: ## Install what is missing, then check everything: what CI runs
 	@scripts/containers.sh

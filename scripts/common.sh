@@ -18,11 +18,34 @@ with_lock() {
     if have flock; then
         (
             flock 9
-            "$@"
+            "$@" 9>&-
         ) 9>"$orlop_cache/$name.lock"
     else
         "$@"
     fi
+}
+
+# Makes cargo's target folder this clone's until the process ends; run everything after it with
+# `9>&-`, so that nothing that outlives it keeps the lock.
+#
+# Clones share the folder, and cargo knows the sources of a clone from those of another by their age
+# alone: what another one built later than this was checked out would count as up to date. So whoever
+# did not build last makes the sources new. Tests hold it too: they start the binary in it.
+own_target() {
+    export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$orlop_cache/target}"
+    mkdir -p "$CARGO_TARGET_DIR"
+    if have flock; then
+        exec 9>"$CARGO_TARGET_DIR/clone.lock"
+        if ! flock -n 9; then
+            say "waiting: another clone builds or tests in $CARGO_TARGET_DIR"
+            flock 9
+        fi
+    fi
+    local last=$CARGO_TARGET_DIR/built-from
+    [ "$(cat "$last" 2>/dev/null)" = "$PWD" ] && return
+    find . \( -name .git -o -name target -o -name .orlop \) -prune -o -type f -print0 |
+        xargs -0 touch -c --
+    printf '%s\n' "$PWD" >"$last"
 }
 
 # may_install: whether Debian packages can be installed from here.

@@ -12,7 +12,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 began=$SECONDS
 scripts/build-tools.sh
-export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$orlop_cache/target}"
 environment=$(scripts/rocksdb.sh)
 set -a
 eval "$environment"
@@ -28,9 +27,10 @@ else
     say "kubectl and etcd cannot be had: tests that need them skip themselves"
 fi
 
+own_target
 step() {
     say "$* ($((SECONDS - began)) s so far)"
-    "$@"
+    "$@" 9>&-
 }
 
 # Tests that skip themselves append a line each.

@@ -52,7 +52,7 @@ impl Drop for Witness {
 }
 
 fn watch(stop: &AtomicBool, prefix: &str, mut read: Command, write: Command) -> Seen {
-    read.args(["get", "nodes,deployments", "--request-timeout=3s"]);
+    read.args(["get", "nodes,deployments", "--request-timeout=2s"]);
     let mut seen = Seen { written: Vec::new(), longest: Duration::ZERO, errors: Vec::new() };
     let mut last = Instant::now();
     let mut heard = |output: &std::process::Output, seen: &mut Seen| {
@@ -69,7 +69,7 @@ fn watch(stop: &AtomicBool, prefix: &str, mut read: Command, write: Command) -> 
         heard(&run(&mut read), &mut seen);
         let name = format!("{prefix}-{}", seen.written.len() + seen.errors.len());
         let mut create = again(&write);
-        create.args(["create", "configmap", &name, "--request-timeout=3s"]);
+        create.args(["create", "configmap", &name, "--request-timeout=2s"]);
         if heard(&run(&mut create), &mut seen) {
             seen.written.push(name);
         }
