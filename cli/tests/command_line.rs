@@ -49,6 +49,7 @@ fn a_busy_port_is_refused_with_its_holder() {
     assert!(line.contains(&format!("127.0.0.1:{port}")), "{line}");
     assert!(line.contains(&format!("(pid {})", std::process::id())), "{line}");
     assert!(line.contains("--api-port"), "{line}");
+    assert!(!dir.join("cluster.json").exists(), "the refused port is remembered");
 }
 
 #[test]

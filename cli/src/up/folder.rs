@@ -79,8 +79,13 @@ impl Folder {
             lock,
         };
         folder.make_socket_folder()?;
-        folder.write_marker(resumed)?;
         Ok(folder)
+    }
+
+    /// From now on the folder remembers what was asked for (F3). Not before everything that may
+    /// refuse it has been looked at: who is told to choose another port must be able to.
+    pub(crate) fn begin(&self) -> anyhow::Result<()> {
+        self.write_marker(self.resumed)
     }
 
     /// From now on the folder is a cluster, and losing a part of it is refused (F3).
@@ -310,7 +315,11 @@ mod tests {
     #[test]
     fn a_set_up_cut_short_is_recognised_and_a_finished_one_resumed() {
         let dir = tempfile::tempdir().unwrap();
+        let refused = Asked { members: Some(5), ..Asked::default() };
+        drop(Folder::claim(dir.path(), &refused).unwrap());
         let first = Folder::claim(dir.path(), &Asked::default()).unwrap();
+        first.begin().unwrap();
+        assert_eq!(first.layout.shape.members, 3, "what did not begin is not remembered");
         assert!(!first.resumed && !first.unfinished);
         drop(first);
         let second = Folder::claim(dir.path(), &Asked::default()).unwrap();

@@ -150,6 +150,7 @@ async fn set_up(flags: &Flags, asked: &Asked, screen: &Screen) -> anyhow::Result
             false => Duration::ZERO,
         };
         ports::check(&folder.layout, patience)?;
+        folder.begin()?;
         folder.write_pid()?;
         let made = certificates::ensure(&folder.layout, !folder.resumed)?;
         folder.set_complete()?;
