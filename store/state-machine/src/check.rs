@@ -1,7 +1,6 @@
 //! What can be said of a request without the state: the server asks before it proposes, apply again.
 
-use std::collections::BTreeSet;
-use std::ops::Bound;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use proto::etcdserverpb::range_request::{SortOrder, SortTarget};
@@ -11,6 +10,7 @@ use proto::etcdserverpb::{
 
 use crate::error::Refusal;
 use crate::keys::KeyRange;
+use crate::limits;
 
 /// A key, and a sort option that exists.
 ///
@@ -59,7 +59,7 @@ pub fn check_delete_range(request: &DeleteRangeRequest) -> Result<(), Refusal> {
 /// # Errors
 /// What is wrong with the request.
 pub fn check_txn(request: &TxnRequest, ops_max: usize) -> Result<(), Refusal> {
-    check_level(request, ops_max)?;
+    check_level(request, ops_max, limits::TXN_DEPTH_MAX)?;
     footprint(&request.success)?;
     footprint(&request.failure)?;
     Ok(())
@@ -72,7 +72,10 @@ pub fn txn_is_read_only(request: &TxnRequest) -> bool {
     request.success.iter().chain(&request.failure).all(is_range)
 }
 
-fn check_level(request: &TxnRequest, ops_max: usize) -> Result<(), Refusal> {
+fn check_level(request: &TxnRequest, ops_max: usize, depth: usize) -> Result<(), Refusal> {
+    if depth == 0 {
+        return Err(Refusal::TooManyOps);
+    }
     let ops = request.compare.len().max(request.success.len()).max(request.failure.len());
     if ops > ops_max {
         return Err(Refusal::TooManyOps);
@@ -85,7 +88,7 @@ fn check_level(request: &TxnRequest, ops_max: usize) -> Result<(), Refusal> {
             Some(Request::RequestRange(range)) => check_range(range)?,
             Some(Request::RequestPut(put)) => check_put(put)?,
             Some(Request::RequestDeleteRange(delete)) => check_delete_range(delete)?,
-            Some(Request::RequestTxn(txn)) => check_level(txn, ops_max - ops)?,
+            Some(Request::RequestTxn(txn)) => check_level(txn, ops_max - ops, depth - 1)?,
             None => return Err(Refusal::KeyNotFound),
         }
     }
@@ -95,53 +98,60 @@ fn check_level(request: &TxnRequest, ops_max: usize) -> Result<(), Refusal> {
 /// What one branch would write.
 #[derive(Default)]
 struct Footprint {
-    puts: BTreeSet<Bytes>,
+    /// Whether the put needs what the key was before.
+    puts: BTreeMap<Bytes, bool>,
     deletes: Vec<KeyRange>,
 }
 
 impl Footprint {
-    fn conflicts(&self, other: &Self) -> bool {
-        let puts_twice = other.puts.iter().any(|key| self.puts.contains(key));
-        puts_twice || self.deletes_puts_of(other) || other.deletes_puts_of(self)
-    }
-
-    fn deletes_puts_of(&self, other: &Self) -> bool {
-        self.deletes.iter().any(|range| {
-            let from = Bound::Included(range.start());
-            let mut puts = other.puts.range::<[u8], _>((from, Bound::Unbounded));
-            puts.next().is_some_and(|key| range.contains(key))
-        })
-    }
-
-    fn add(&mut self, other: Self) {
-        self.puts.extend(other.puts);
-        self.deletes.extend(other.deletes);
+    /// Adds a put; an error if it meets another one, or a deletion.
+    ///
+    /// etcd does not see what a deletion of all keys from one on covers, and programs may rely on it.
+    /// But a put that needs the old key, after such a deletion, kills every member of etcd.
+    fn put(&mut self, key: &Bytes, needs_old: bool) -> Result<(), Refusal> {
+        let meets = |range: &KeyRange| {
+            range.contains(key) && (needs_old || !matches!(range, KeyRange::From(_)))
+        };
+        if self.deletes.iter().any(meets) || self.puts.insert(key.clone(), needs_old).is_some() {
+            return Err(Refusal::DuplicateKey);
+        }
+        Ok(())
     }
 }
 
-/// Refuses a put that meets another put or a deletion of another operation. The two branches of one
-/// nested transaction may touch the same key: only one of them is taken.
+/// Refuses a put that meets another put or a deletion. The two branches of one nested transaction
+/// may put the same key: only one of them is taken.
+///
+/// The order is etcd's: the deletions of this level, then the nested transactions one after the
+/// other, then the puts of this level. So a deletion in a later nested transaction may meet a put of
+/// an earlier one.
 fn footprint(ops: &[RequestOp]) -> Result<Footprint, Refusal> {
     let mut all = Footprint::default();
     for op in ops {
-        let mut one = Footprint::default();
-        match &op.request {
-            Some(Request::RequestPut(put)) => {
-                one.puts.insert(put.key.clone());
-            }
-            Some(Request::RequestDeleteRange(delete)) => {
-                one.deletes.push(KeyRange::new(&delete.key, &delete.range_end));
-            }
-            Some(Request::RequestTxn(txn)) => {
-                one = footprint(&txn.success)?;
-                one.add(footprint(&txn.failure)?);
-            }
-            Some(Request::RequestRange(_)) | None => {}
+        if let Some(Request::RequestDeleteRange(delete)) = &op.request {
+            all.deletes.push(KeyRange::new(&delete.key, &delete.range_end));
         }
-        if all.conflicts(&one) {
-            return Err(Refusal::DuplicateKey);
+    }
+    for op in ops {
+        let Some(Request::RequestTxn(txn)) = &op.request else { continue };
+        let (then, otherwise) = (footprint(&txn.success)?, footprint(&txn.failure)?);
+        for (key, needs_old) in &then.puts {
+            all.put(key, *needs_old)?;
         }
-        all.add(one);
+        for (key, needs_old) in &otherwise.puts {
+            if then.puts.contains_key(key) {
+                // The deletions still matter: this one may need the old key where the other did not.
+                all.puts.remove(key);
+            }
+            all.put(key, *needs_old)?;
+        }
+        all.deletes.extend(then.deletes);
+        all.deletes.extend(otherwise.deletes);
+    }
+    for op in ops {
+        if let Some(Request::RequestPut(put)) = &op.request {
+            all.put(&put.key, put.ignore_value || put.ignore_lease)?;
+        }
     }
     Ok(all)
 }

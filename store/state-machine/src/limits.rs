@@ -6,5 +6,9 @@ pub const LEASE_TTL_MAX: i64 = 9_000_000_000;
 /// Keys in one chunk of the index before it is split: small enough that an insertion moves little.
 pub(crate) const INDEX_CHUNK_KEYS_MAX: usize = 256;
 
+/// Transactions within one another. Every message that holds one must be readable again, and
+/// decoders stop at a hundred messages within one another; each transaction is two of them.
+pub const TXN_DEPTH_MAX: usize = 40;
+
 /// Operations of one branch of a transaction when the server sets no other limit, as in etcd.
 pub const TXN_OPS_MAX: usize = 128;

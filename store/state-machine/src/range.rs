@@ -22,6 +22,14 @@ pub(crate) fn revision_of(asked: i64, current: i64, compacted: i64) -> Result<i6
     Ok(asked)
 }
 
+/// The same for a range within a transaction, where etcd takes a negative revision at its word.
+pub(crate) fn check_txn_revision(asked: i64, current: i64, compacted: i64) -> Result<(), Refusal> {
+    if asked < 0 {
+        return Err(Refusal::Compacted);
+    }
+    revision_of(asked, current, compacted).map(drop)
+}
+
 /// K4: the key as of `at`, found by going back from a newer record; none when it did not exist.
 pub(crate) fn as_of(
     newest: Record,
@@ -56,7 +64,8 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(request: &RangeRequest) -> Self {
         let limit = usize::try_from(request.limit).unwrap_or(0);
-        let whole = limit == 0 || is_filtered(request) || !is_key_ascending(request);
+        // As etcd: a target without an order sorts only what the limit let through.
+        let whole = limit == 0 || is_filtered(request) || request.sort_order != 0;
         let take = match () {
             () if request.count_only => 0,
             () if whole => usize::MAX,
@@ -107,26 +116,30 @@ pub(crate) fn is_filtered(request: &RangeRequest) -> bool {
         || request.max_create_revision != 0
 }
 
-pub(crate) fn is_key_ascending(request: &RangeRequest) -> bool {
-    request.sort_target() == SortTarget::Key && request.sort_order() != SortOrder::Descend
-}
-
 fn passes(request: &RangeRequest, kv: &KeyValue) -> bool {
     let within = |value, min, max| (min == 0 || value >= min) && (max == 0 || value <= max);
     within(kv.mod_revision, request.min_mod_revision, request.max_mod_revision)
         && within(kv.create_revision, request.min_create_revision, request.max_create_revision)
 }
 
+/// They come in key order, and equal ones stay so in both directions.
 fn sort(request: &RangeRequest, kvs: &mut [KeyValue]) {
-    // They come in key order; equal ones stay so.
-    match request.sort_target() {
-        SortTarget::Key => {}
-        SortTarget::Version => kvs.sort_by_key(|kv| kv.version),
-        SortTarget::Create => kvs.sort_by_key(|kv| kv.create_revision),
-        SortTarget::Mod => kvs.sort_by_key(|kv| kv.mod_revision),
-        SortTarget::Value => kvs.sort_by(|a, b| a.value.cmp(&b.value)),
+    let descend = request.sort_order() == SortOrder::Descend;
+    let target = request.sort_target();
+    if target == SortTarget::Key {
+        if descend {
+            kvs.reverse();
+        }
+        return;
     }
-    if request.sort_order() == SortOrder::Descend {
-        kvs.reverse();
-    }
+    kvs.sort_by(|a, b| {
+        let (a, b) = if descend { (b, a) } else { (a, b) };
+        match target {
+            SortTarget::Key => a.key.cmp(&b.key),
+            SortTarget::Version => a.version.cmp(&b.version),
+            SortTarget::Create => a.create_revision.cmp(&b.create_revision),
+            SortTarget::Mod => a.mod_revision.cmp(&b.mod_revision),
+            SortTarget::Value => a.value.cmp(&b.value),
+        }
+    });
 }

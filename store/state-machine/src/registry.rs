@@ -132,7 +132,9 @@ impl Registry {
         batch: &mut WriteBatch,
         request: &AlarmRequest,
     ) -> Result<Vec<AlarmMember>, Refusal> {
+        // Raising a kind that does not exist, or an action that does not, kills etcd's members.
         let action = AlarmAction::try_from(request.action).map_err(|_| Refusal::UnknownCommand)?;
+        AlarmType::try_from(request.alarm).map_err(|_| Refusal::UnknownCommand)?;
         let chosen: Vec<(i32, u64)> = match action {
             AlarmAction::Activate if request.alarm == AlarmType::None as i32 => Vec::new(),
             AlarmAction::Activate => vec![(request.alarm, request.member_id)],

@@ -129,7 +129,9 @@ impl<'a> Staged<'a> {
         self.records.insert(meta.modified, record.clone());
 
         let event = Event::new(record, main);
-        if let Some(previous_kv) = previous_kv {
+        if old.is_some_and(|old| old.modified.main == main) {
+            // What was before the event was before this revision: it is read when asked for.
+        } else if let Some(previous_kv) = previous_kv {
             // A new cell takes its first value.
             let _ = event.previous_kv.set(previous_kv);
         } else if !old.is_some_and(|old| old.is_live()) {
@@ -146,7 +148,9 @@ impl<'a> Staged<'a> {
     pub(crate) fn put(&mut self, put: PutRequest) -> Result<PutResponse, ReadError> {
         check::check_put(&put)?;
         let old = self.live_meta(&put.key);
-        self.can_put(&put, old.as_ref())?;
+        // As etcd, which asks in another order within a transaction.
+        self.has_lease(&put)?;
+        self.has_old(&put, old.as_ref())?;
 
         let wants_old = put.prev_kv || put.ignore_value;
         let old_kv = match &old {
@@ -180,10 +184,15 @@ impl<'a> Staged<'a> {
     }
 
     /// K2: what a put needs to find. Asked for every put of a transaction before the first one.
-    pub(crate) fn can_put(&self, put: &PutRequest, old: Option<&Meta>) -> Result<(), Refusal> {
+    pub(crate) fn has_old(&self, put: &PutRequest, old: Option<&Meta>) -> Result<(), Refusal> {
         if (put.ignore_value || put.ignore_lease) && old.is_none() {
             return Err(Refusal::KeyNotFound);
         }
+        Ok(())
+    }
+
+    /// K2: as [`Self::has_old`].
+    pub(crate) fn has_lease(&self, put: &PutRequest) -> Result<(), Refusal> {
         if put.lease != 0 && !self.registry.leases.contains_key(&put.lease) {
             return Err(Refusal::LeaseNotFound);
         }

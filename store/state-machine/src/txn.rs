@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use proto::etcdserverpb::{
-    Compare, RequestOp, ResponseOp, TxnRequest, TxnResponse, request_op::Request,
+    Compare, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse, request_op::Request,
     response_op::Response,
 };
 use proto::mvccpb::KeyValue;
@@ -27,7 +27,8 @@ impl Staged<'_> {
         let path = self.decide(&request)?;
         let grows = self.validate(&request, &path)?;
         self.registry.allow(grows)?;
-        self.carry_out(request, path)
+        let (succeeded, responses) = self.carry_out(request, path)?;
+        Ok(TxnResponse { header: header(self.current()), succeeded, responses })
     }
 
     fn decide(&self, request: &TxnRequest) -> Result<Path, Fault> {
@@ -53,11 +54,12 @@ impl Staged<'_> {
         for op in chosen {
             match &op.request {
                 Some(Request::RequestRange(range)) => {
-                    range::revision_of(range.revision, self.revision, self.compacted)?;
+                    range::check_txn_revision(range.revision, self.revision, self.compacted)?;
                 }
                 Some(Request::RequestPut(put)) => {
                     puts = true;
-                    self.can_put(put, self.live_meta(&put.key).as_ref())?;
+                    self.has_old(put, self.live_meta(&put.key).as_ref())?;
+                    self.has_lease(put)?;
                 }
                 Some(Request::RequestTxn(txn)) => {
                     let path = nested.next().expect("one path for each nested transaction");
@@ -69,7 +71,12 @@ impl Staged<'_> {
         Ok(puts)
     }
 
-    fn carry_out(&mut self, request: TxnRequest, path: Path) -> Result<TxnResponse, ReadError> {
+    /// Which branch was taken, and the answers of its operations.
+    fn carry_out(
+        &mut self,
+        request: TxnRequest,
+        path: Path,
+    ) -> Result<(bool, Vec<ResponseOp>), ReadError> {
         let mut nested = path.nested.into_iter();
         let chosen = if path.succeeded { request.success } else { request.failure };
         let mut responses = Vec::with_capacity(chosen.len());
@@ -82,19 +89,21 @@ impl Staged<'_> {
                 }
                 Request::RequestTxn(txn) => {
                     let path = nested.next().expect("one path for each nested transaction");
-                    Response::ResponseTxn(self.carry_out(txn, path)?)
+                    let (succeeded, responses) = self.carry_out(txn, path)?;
+                    // As etcd: the header of a nested transaction has not even a revision.
+                    let header = Some(ResponseHeader::default());
+                    Response::ResponseTxn(TxnResponse { header, succeeded, responses })
                 }
             };
             responses.push(ResponseOp { response: Some(response) });
         }
-        let header = header(self.current());
-        Ok(TxnResponse { header, succeeded: path.succeeded, responses })
+        Ok((path.succeeded, responses))
     }
 
     /// Whether a compare holds for every key that it means; for a missing key when there is none.
     fn holds(&self, compare: &Compare) -> Result<bool, Fault> {
         let range = KeyRange::new(&compare.key, &compare.range_end);
-        let needs_value = compare.target() == CompareTarget::Value;
+        let needs_value = compare.target == i32::from(CompareTarget::Value);
         let mut found = false;
         for (key, meta) in self.keys_in(&range) {
             if !meta.is_live() {
@@ -126,29 +135,28 @@ fn matches(compare: &Compare, kv: &KeyValue) -> bool {
     let number = |is: i64, pick: fn(&TargetUnion) -> Option<i64>| {
         is.cmp(&compare.target_union.as_ref().and_then(pick).unwrap_or(0))
     };
-    let (Ok(result), Ok(target)) =
-        (CompareResult::try_from(compare.result), CompareTarget::try_from(compare.target))
-    else {
-        return false;
-    };
-    let ordering = match target {
-        CompareTarget::Version => number(kv.version, |operand| match operand {
+    // Numbers that stand for nothing are read as etcd reads them: an unknown target compares as
+    // equal, an unknown result always holds.
+    let Ok(result) = CompareResult::try_from(compare.result) else { return true };
+    let ordering = match CompareTarget::try_from(compare.target) {
+        Err(_) => Ordering::Equal,
+        Ok(CompareTarget::Version) => number(kv.version, |operand| match operand {
             TargetUnion::Version(version) => Some(*version),
             _ => None,
         }),
-        CompareTarget::Create => number(kv.create_revision, |operand| match operand {
+        Ok(CompareTarget::Create) => number(kv.create_revision, |operand| match operand {
             TargetUnion::CreateRevision(revision) => Some(*revision),
             _ => None,
         }),
-        CompareTarget::Mod => number(kv.mod_revision, |operand| match operand {
+        Ok(CompareTarget::Mod) => number(kv.mod_revision, |operand| match operand {
             TargetUnion::ModRevision(revision) => Some(*revision),
             _ => None,
         }),
-        CompareTarget::Lease => number(kv.lease, |operand| match operand {
+        Ok(CompareTarget::Lease) => number(kv.lease, |operand| match operand {
             TargetUnion::Lease(lease) => Some(*lease),
             _ => None,
         }),
-        CompareTarget::Value => match &compare.target_union {
+        Ok(CompareTarget::Value) => match &compare.target_union {
             Some(TargetUnion::Value(value)) => kv.value.cmp(value),
             _ => kv.value.as_ref().cmp(&[]),
         },

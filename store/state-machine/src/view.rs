@@ -192,22 +192,38 @@ impl View {
         Ok(all)
     }
 
-    /// What the key was before the event; none when it did not exist or was compacted away. Read once
-    /// for each event, then remembered in it.
+    /// What the key was at the revision before the event's; none when it did not exist, or when that
+    /// revision is compacted. Read once for each event, then remembered in it.
     ///
     /// # Errors
     /// A fault of this member.
     pub fn previous_kv(&self, event: &Event) -> Result<Option<KeyValue>, Fault> {
+        let (disk, compacted) = {
+            let state = self.shared.state.read();
+            (Arc::clone(&state.disk), state.compacted)
+        };
+        // K4: as for any read, whether the bytes are still there or not.
+        let compacted = event.revision.main <= compacted;
+        // A key that is deleted and put by one transaction was not there before, to a watcher.
+        let made = !event.deleted && event.kv.create_revision == event.revision.main;
+        if compacted || made {
+            return Ok(None);
+        }
         if let Some(known) = event.previous_kv.get() {
             return Ok(known.clone());
         }
         let mut found = None;
-        if let Some(previous) = event.previous {
-            let disk = Arc::clone(&self.shared.state.read().disk);
-            if let Some(stored) = disk.get(REV, &previous.to_key())? {
-                let record: Record = codec::decode(&stored)?;
+        let mut place = event.previous;
+        while let Some(previous) = place {
+            let Some(stored) = disk.get(REV, &previous.to_key())? else { break };
+            let record: Record = codec::decode(&stored)?;
+            if previous.main < event.revision.main {
                 found = record.kv.filter(|_| !record.deleted);
+                break;
             }
+            // A transaction can put a key and then delete it.
+            let older = Revision { main: record.previous_main, sub: record.previous_sub };
+            place = (older.main != 0).then_some(older);
         }
         Ok(event.previous_kv.get_or_init(|| found).clone())
     }

@@ -40,8 +40,11 @@ fn read_only(view: &View, txn: TxnRequest) -> Result<TxnResponse, ReadError> {
     let mut responses = Vec::with_capacity(txn.success.len());
     for op in txn.success {
         if let Some(request_op::Request::RequestRange(mut range)) = op.request {
-            if range.revision <= 0 {
-                range.revision = revision;
+            match range.revision {
+                0 => range.revision = revision,
+                // As etcd: within a transaction only zero means now.
+                ..0 => return Err(Refusal::Compacted.into()),
+                _ => {}
             }
             let mut response = view.range(&range)?;
             response.header = Some(ResponseHeader { revision, ..ResponseHeader::default() });

@@ -5,6 +5,7 @@ mod kv;
 mod lease;
 mod maintenance;
 mod watch;
+mod wording;
 
 use std::sync::Arc;
 
@@ -96,4 +97,5 @@ pub(crate) fn router(services: Services) -> axum::Router {
         .add_service(ClusterServer::new(services.clone()))
         .add_service(MaintenanceServer::new(services))
         .into_axum_router()
+        .layer(axum::middleware::map_response(wording::as_etcd))
 }

@@ -43,6 +43,8 @@ struct Watcher {
     range: KeyRange,
     /// Events below this one are not for it.
     next: i64,
+    /// What the client asked for; zero when it left it to the server.
+    start: i64,
     prev_kv: bool,
     progress: bool,
     fragment: bool,
@@ -108,6 +110,7 @@ impl Watches {
         let election = self.context.election;
         let mut monitor = interval_at(Instant::now() + election, election);
         let mut leaderless = 0;
+        let mut silent = false;
         let stopping = self.context.stopping.clone();
         loop {
             let idle = self.behind.is_empty();
@@ -117,9 +120,17 @@ impl Watches {
                     drop(self.frames.send(Err(Error::Stopped.into())).await);
                     return;
                 }
-                request = requests.next() => match request {
+                request = requests.next(), if !silent => match request {
                     Some(Ok(request)) => self.request(request).await,
-                    Some(Err(_)) | None => return,
+                    Some(Err(status)) => {
+                        drop(self.frames.send(Err(status)).await);
+                        return;
+                    }
+                    // A client that asks for no more is still told what it asked for.
+                    None => {
+                        silent = true;
+                        Ok(())
+                    }
                 },
                 _ = progress.tick() => self.notify_progress().await,
                 _ = monitor.tick(), if needs_leader => {
@@ -158,8 +169,9 @@ impl Watches {
             Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id).await,
             Some(RequestUnion::ProgressRequest(_)) => {
                 self.deliver().await?;
-                // W6: only when no watch has anything outstanding.
-                let reached = self.watchers.values().all(|w| w.next <= self.cursor + 1);
+                // W6: only when no watch has anything outstanding. As etcd: and when the store has
+                // reached every revision that was asked for.
+                let reached = self.watchers.values().all(|w| w.start <= self.cursor);
                 if self.watchers.is_empty() || !self.behind.is_empty() || !reached {
                     return Ok(());
                 }
@@ -215,6 +227,7 @@ impl Watches {
         let filter = |kind: FilterType| create.filters.contains(&i32::from(kind));
         let watcher = Watcher {
             next: if start == 0 { self.cursor + 1 } else { start },
+            start,
             prev_kv: create.prev_kv,
             progress: create.progress_notify,
             fragment: create.fragment,
@@ -264,6 +277,8 @@ impl Watches {
     }
 
     async fn cancel(&mut self, id: i64) -> Result<(), Gone> {
+        // The header says the revision of now, so that what happened up to it comes first.
+        self.deliver().await?;
         if !self.remove(id) {
             return Ok(());
         }
@@ -296,7 +311,8 @@ impl Watches {
         let mut due = Vec::new();
         for (id, watcher) in &mut self.watchers {
             let was_active = std::mem::take(&mut watcher.active);
-            if watcher.progress && !was_active && !behind.contains(id) {
+            let reached = watcher.start <= self.cursor;
+            if watcher.progress && !was_active && reached && !behind.contains(id) {
                 due.push(*id);
             }
         }
