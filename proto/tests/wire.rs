@@ -112,6 +112,16 @@ fn well_known_numbers_are_as_etcd_and_kubernetes_have_them() {
         "etcdserverpb.TxnRequest failure = 3 []etcdserverpb.RequestOp",
         "mvccpb.KeyValue value = 5 bytes",
         "enum mvccpb.Event.EventType DELETE = 1",
+        "enum authpb.Permission.Type READWRITE = 2",
+        "authpb.Permission range_end = 3 bytes",
+        "authpb.User options = 4 authpb.UserAddOptions",
+        "etcdserverpb.AuthUserAddRequest hashedPassword = 4 string",
+        "etcdserverpb.AuthUserGrantRoleRequest user = 1 string",
+        "etcdserverpb.AuthRoleRevokePermissionRequest range_end = 3 bytes",
+        "etcdserverpb.AuthStatusResponse authRevision = 3 uint64",
+        "etcdserverpb.AuthenticateResponse token = 2 string",
+        "rpc /etcdserverpb.Auth/Authenticate (etcdserverpb.AuthenticateRequest) -> \
+         (etcdserverpb.AuthenticateResponse)",
         "rpc /etcdserverpb.Watch/Watch (stream etcdserverpb.WatchRequest) -> \
          (stream etcdserverpb.WatchResponse)",
         "rpc /etcdserverpb.KV/Compact (etcdserverpb.CompactionRequest) -> \

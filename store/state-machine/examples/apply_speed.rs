@@ -18,7 +18,7 @@ fn command(number: u64, value: &Bytes) -> Command {
     let key = number.wrapping_mul(7_919) % KEYS;
     let key = Bytes::from(format!("/registry/pods/namespace-{:03}/pod-{key:08}", key % 100));
     let put = PutRequest { key, value: value.clone(), ..PutRequest::default() };
-    Command { id: number, op: Some(Op::Put(put)) }
+    Command { id: number, op: Some(Op::Put(put)), ..Command::default() }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -63,10 +63,61 @@ pub enum Refusal {
     /// The command has no content that this version knows, or lacks what its proposer must fill in.
     #[error("unknown command")]
     UnknownCommand,
+    /// Auth cannot be enabled without the user `root`.
+    #[error("root user does not exist")]
+    RootUserNotFound,
+    /// Auth cannot be enabled without a user `root` that has the role `root`.
+    #[error("root user does not have root role")]
+    RootRoleNotGranted,
+    /// The user name is taken.
+    #[error("user name already exists")]
+    UserExists,
+    /// A user is required: none was named, or the caller did not say who it is.
+    #[error("user name is empty")]
+    UserEmpty,
+    /// No such user.
+    #[error("user name not found")]
+    UserNotFound,
+    /// The role name is taken.
+    #[error("role name already exists")]
+    RoleExists,
+    /// No such role.
+    #[error("role name not found")]
+    RoleNotFound,
+    /// A role name is required.
+    #[error("role name is empty")]
+    RoleEmpty,
+    /// Unknown user or wrong password.
+    #[error("authentication failed, invalid user ID or password")]
+    AuthFailed,
+    /// A password for a user that has none, or a hash that cannot be read.
+    #[error("authentication failed, password was given for no password user")]
+    NoPasswordUser,
+    /// The permission to grant is missing.
+    #[error("permission not given")]
+    PermissionNotGiven,
+    /// The user may not do that.
+    #[error("permission denied")]
+    PermissionDenied,
+    /// The user does not have the role.
+    #[error("role is not granted to the user")]
+    RoleNotGranted,
+    /// The role does not have the permission.
+    #[error("permission is not granted to the role")]
+    PermissionNotGranted,
+    /// Only while auth is enabled are there tokens.
+    #[error("authentication is not enabled")]
+    AuthNotEnabled,
+    /// Users or roles have changed since the caller was identified: it must ask again.
+    #[error("revision of auth store is old")]
+    AuthOldRevision,
+    /// The user or role `root` would be lost, or the range of a permission is empty.
+    #[error("invalid auth management")]
+    InvalidAuthManagement,
 }
 
 /// Pairs of our own and the wire's refusals, for both directions.
-const WIRE: [(Refusal, Wire); 19] = [
+const WIRE: [(Refusal, Wire); 36] = [
     (Refusal::EmptyKey, Wire::EmptyKey),
     (Refusal::KeyNotFound, Wire::KeyNotFound),
     (Refusal::ValueProvided, Wire::ValueProvided),
@@ -86,6 +137,23 @@ const WIRE: [(Refusal, Wire); 19] = [
     (Refusal::Corrupt, Wire::Corrupt),
     (Refusal::ClusterIdMismatch, Wire::ClusterIdMismatch),
     (Refusal::UnknownCommand, Wire::UnknownCommand),
+    (Refusal::RootUserNotFound, Wire::RootUserNotFound),
+    (Refusal::RootRoleNotGranted, Wire::RootRoleNotGranted),
+    (Refusal::UserExists, Wire::UserExists),
+    (Refusal::UserEmpty, Wire::UserEmpty),
+    (Refusal::UserNotFound, Wire::UserNotFound),
+    (Refusal::RoleExists, Wire::RoleExists),
+    (Refusal::RoleNotFound, Wire::RoleNotFound),
+    (Refusal::RoleEmpty, Wire::RoleEmpty),
+    (Refusal::AuthFailed, Wire::AuthFailed),
+    (Refusal::NoPasswordUser, Wire::NoPasswordUser),
+    (Refusal::PermissionNotGiven, Wire::PermissionNotGiven),
+    (Refusal::PermissionDenied, Wire::PermissionDenied),
+    (Refusal::RoleNotGranted, Wire::RoleNotGranted),
+    (Refusal::PermissionNotGranted, Wire::PermissionNotGranted),
+    (Refusal::AuthNotEnabled, Wire::AuthNotEnabled),
+    (Refusal::AuthOldRevision, Wire::AuthOldRevision),
+    (Refusal::InvalidAuthManagement, Wire::InvalidAuthManagement),
 ];
 
 impl Refusal {

@@ -11,6 +11,9 @@
 //! | `meta` | `member/` id (8 bytes, big-endian) | `Member` |
 //! | `meta` | `removed/` id (8 bytes, big-endian) | empty: an id that is never used again |
 //! | `meta` | `alarm/` kind (4 bytes), member id (8 bytes), big-endian | `AlarmMember` |
+//! | `meta` | `auth` | `AuthRecord` |
+//! | `meta` | `user/` name | `User` |
+//! | `meta` | `role/` name | `Role` |
 
 use bytes::Bytes;
 
@@ -22,6 +25,9 @@ pub(crate) const LEASE_PREFIX: &[u8] = b"lease/";
 pub(crate) const MEMBER_PREFIX: &[u8] = b"member/";
 pub(crate) const REMOVED_PREFIX: &[u8] = b"removed/";
 pub(crate) const ALARM_PREFIX: &[u8] = b"alarm/";
+pub(crate) const AUTH: &[u8] = b"auth";
+pub(crate) const USER_PREFIX: &[u8] = b"user/";
+pub(crate) const ROLE_PREFIX: &[u8] = b"role/";
 
 /// The place of one write: which revision, and where among the writes of that revision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +82,14 @@ pub(crate) fn removed_id(key: &[u8]) -> Option<u64> {
 
 pub(crate) fn alarm(kind: i32, member: u64) -> Vec<u8> {
     [ALARM_PREFIX, &kind.to_be_bytes(), &member.to_be_bytes()].concat()
+}
+
+pub(crate) fn user(name: &str) -> Vec<u8> {
+    [USER_PREFIX, name.as_bytes()].concat()
+}
+
+pub(crate) fn role(name: &str) -> Vec<u8> {
+    [ROLE_PREFIX, name.as_bytes()].concat()
 }
 
 /// Which user keys a request means, by etcd's rules for `key` and `range_end`.

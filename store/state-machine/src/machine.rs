@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::{RwLock, RwLockUpgradableReadGuard};
 use proto::etcdserverpb as etcd;
-use proto::orlop::store::v1::{Command, Record, StateRecord, command::Op};
+use proto::orlop::store::v1::{AuthChanged, Command, Record, StateRecord, command::Op};
 
+use crate::auth::Published;
 use crate::codec;
 use crate::disk::{self, Disk, LIVE, META, Options};
 use crate::error::{Fault, ReadError, Refusal};
@@ -46,6 +47,7 @@ pub struct Applied {
 pub(crate) struct Shared {
     pub(crate) registry: RwLock<Registry>,
     pub(crate) state: RwLock<State>,
+    pub(crate) auth: Published,
 }
 
 pub(crate) struct State {
@@ -127,7 +129,9 @@ impl StateMachine {
     /// When the disk fails or holds what this version cannot read.
     pub fn open(dir: &Path, options: &Options) -> Result<Self, Fault> {
         let (state, registry) = load(Disk::open(dir, options)?)?;
-        let shared = Shared { registry: RwLock::new(registry), state: RwLock::new(state) };
+        let auth = Published::default();
+        auth.set(&registry.auth);
+        let shared = Shared { registry: RwLock::new(registry), state: RwLock::new(state), auth };
         Ok(Self { shared: Arc::new(shared), options: options.clone(), broken: false })
     }
 
@@ -200,6 +204,8 @@ impl StateMachine {
         batch.put_cf(meta, keys::STATE, codec::encode(&record));
         state.disk.write(batch)?;
 
+        // U4: before the data.
+        self.shared.auth.set(&registry.auth);
         let mut state = RwLockUpgradableReadGuard::upgrade(state);
         for (key, meta) in overlay {
             state.index.insert(key, meta);
@@ -240,6 +246,7 @@ impl StateMachine {
         let (new_state, new_registry) = load(old.install(source, &self.options)?)?;
         let mut registry = self.shared.registry.write();
         let mut state = self.shared.state.write();
+        self.shared.auth.set(&new_registry.auth);
         *state = new_state;
         *registry = new_registry;
         self.broken = false;
@@ -249,8 +256,13 @@ impl StateMachine {
 
 impl Staged<'_> {
     fn command(&mut self, command: Command) -> Result<Reply, ReadError> {
+        let op = command.op.ok_or(Refusal::UnknownCommand)?;
+        let auth = &self.registry.auth;
+        if auth.enabled() {
+            auth.permit_command(command.caller.as_ref(), &op, &self.registry.leases)?;
+        }
         let disk = Arc::clone(&self.base.disk);
-        Ok(match command.op.ok_or(Refusal::UnknownCommand)? {
+        Ok(match op {
             Op::Put(put) => {
                 self.registry.allow(true)?;
                 Reply::Put(self.put(put)?)
@@ -294,6 +306,12 @@ impl Staged<'_> {
             Op::ClusterSet(set) => {
                 self.registry.set_cluster(set)?;
                 Reply::Done
+            }
+            Op::Auth(change) => {
+                let change = change.change.ok_or(Refusal::UnknownCommand)?;
+                let auth_revision = self.registry.change_auth(&disk, &mut self.batch, change)?;
+                let header = header(self.revision);
+                Reply::Auth(AuthChanged { header, auth_revision, token: String::new() })
             }
         })
     }

@@ -1,15 +1,18 @@
-//! What is known beside the keys: leases, members, alarms, the cluster's name. Replicated, all in memory.
+//! What is known beside the keys: leases, members, alarms, users, the cluster's name. Replicated, all in
+//! memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmType, LeaseCheckpointRequest, LeaseGrantRequest, Member,
 };
-use proto::orlop::store::v1::{ClusterSet, LeaseRecord};
+use proto::orlop::store::v1::{ClusterSet, LeaseRecord, auth_change::Change};
 use rocksdb::WriteBatch;
 
+use crate::auth::{Auth, Loader};
 use crate::codec;
 use crate::disk::{Disk, META};
 use crate::error::{Fault, Refusal};
@@ -39,11 +42,14 @@ pub(crate) struct Registry {
     pub(crate) alarms: BTreeSet<(i32, u64)>,
     pub(crate) cluster_id: u64,
     pub(crate) cluster_version: String,
+    /// Readers have the one that was published last: a change makes a copy.
+    pub(crate) auth: Arc<Auth>,
 }
 
 impl Registry {
     pub(crate) fn load(disk: &Disk) -> Result<Self, Fault> {
         let mut registry = Self::default();
+        let mut auth = Loader::default();
         disk.scan(META, &[], None, |key, value| {
             if key.starts_with(keys::LEASE_PREFIX) {
                 let record: LeaseRecord = codec::decode(value)?;
@@ -57,9 +63,12 @@ impl Registry {
             } else if key.starts_with(keys::REMOVED_PREFIX) {
                 let id = keys::removed_id(key).ok_or_else(|| Fault::damaged("removed member"))?;
                 registry.removed.insert(id);
+            } else {
+                auth.take(key, value)?;
             }
             Ok(true)
         })?;
+        registry.auth = Arc::new(auth.finish()?);
         Ok(registry)
     }
 
@@ -198,6 +207,26 @@ impl Registry {
         batch.delete_cf(disk.family(META), keys::member(id));
         batch.put_cf(disk.family(META), keys::removed(id), []);
         Ok(())
+    }
+
+    /// The auth revision after the change. K2: a refused change copies, and changes nothing.
+    pub(crate) fn change_auth(
+        &mut self,
+        disk: &Disk,
+        batch: &mut WriteBatch,
+        change: Change,
+    ) -> Result<u64, Refusal> {
+        if let Change::Authenticate(request) = &change {
+            self.auth.authenticate(&request.name)?;
+            return Ok(self.auth.revision());
+        }
+        for (key, value) in Arc::make_mut(&mut self.auth).change(change)? {
+            match value {
+                Some(value) => batch.put_cf(disk.family(META), key, value),
+                None => batch.delete_cf(disk.family(META), key),
+            }
+        }
+        Ok(self.auth.revision())
     }
 
     /// Stored with the state record of the batch.

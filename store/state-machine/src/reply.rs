@@ -26,6 +26,8 @@ pub enum Reply {
     Alarm(etcd::AlarmResponse),
     /// All members, by id, after a change of them.
     Members(Vec<etcd::Member>),
+    /// Of a change of users and roles; the token is filled in by whoever makes tokens.
+    Auth(wire::AuthChanged),
     /// Nothing to say.
     Done,
 }
@@ -45,6 +47,7 @@ impl Reply {
             Ok(Self::LeaseCheckpoint(reply)) => WireResult::LeaseCheckpoint(reply),
             Ok(Self::Alarm(reply)) => WireResult::Alarm(reply),
             Ok(Self::Members(members)) => WireResult::Members(wire::Members { members }),
+            Ok(Self::Auth(reply)) => WireResult::Auth(reply),
             Ok(Self::Done) => WireResult::Done(wire::Done {}),
         };
         wire::Outcome { result: Some(result) }
@@ -67,6 +70,7 @@ impl Reply {
             WireResult::LeaseCheckpoint(reply) => Self::LeaseCheckpoint(reply),
             WireResult::Alarm(reply) => Self::Alarm(reply),
             WireResult::Members(members) => Self::Members(members.members),
+            WireResult::Auth(reply) => Self::Auth(reply),
             WireResult::Done(_) => Self::Done,
         }))
     }

@@ -5,6 +5,9 @@
 //!
 //! Keys: `a` one key, `a..c` a range, `a..` all from `a` on, `""` the empty key. A transaction is
 //! `txn COMPARES | THEN | ELSE` with `;` between items; a nested one uses `/` and `,`.
+//!
+//! `as alice COMMAND` is a command of alice, known at the auth revision of now; `as alice@3 ...` at
+//! revision 3; `as a member ...` is one of a member itself.
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 #![expect(clippy::panic, reason = "a script that cannot be read is a failed test")]
 
@@ -15,14 +18,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use proto::authpb::{Permission, UserAddOptions, permission::Type};
 use proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use proto::etcdserverpb::request_op::Request;
 use proto::etcdserverpb::response_op::Response;
 use proto::etcdserverpb::{self as etcd, TxnResponse};
 use proto::mvccpb::KeyValue;
-use proto::orlop::store::v1::command::Op;
-use store_state_machine::{ReadError, Reply};
+use proto::orlop::store::v1::{AuthChange, Authenticate, Caller, auth_change::Change, command::Op};
+use store_state_machine::{Access, ReadError, Reply};
 use support::Store;
 
 fn key_and_end(word: &str) -> (Bytes, Bytes) {
@@ -244,6 +248,7 @@ fn show_reply(reply: &Reply) -> String {
         Reply::Alarm(answer) => format!("alarms {:?}", answer.alarms.len()),
         Reply::LeaseCheckpoint(_) | Reply::Done => "ok".to_owned(),
         Reply::Members(members) => format!("members {}", members.len()),
+        Reply::Auth(changed) => format!("auth revision {}", changed.auth_revision),
     }
 }
 
@@ -290,13 +295,105 @@ fn look(store: &mut Store, line: &str) -> String {
     }
 }
 
+fn parse_auth(line: &str) -> Option<Change> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let word = |number: usize| words[number].to_owned();
+    let (key, range_end) = key_and_end(words.last().copied().unwrap_or_default());
+    Some(match (words[0], words.get(1).copied().unwrap_or_default()) {
+        ("auth", "enable") => Change::Enable(etcd::AuthEnableRequest {}),
+        ("auth", "disable") => Change::Disable(etcd::AuthDisableRequest {}),
+        ("login", name) => {
+            Change::Authenticate(Authenticate { name: name.to_owned(), ..Authenticate::default() })
+        }
+        ("user", "add") => Change::UserAdd(etcd::AuthUserAddRequest {
+            name: word(2).replace("\"\"", ""),
+            hashed_password: option(&words, "hash").unwrap_or_default().to_owned(),
+            options: Some(UserAddOptions { no_password: words.contains(&"no_password") }),
+            ..Default::default()
+        }),
+        ("user", "delete") => Change::UserDelete(etcd::AuthUserDeleteRequest { name: word(2) }),
+        ("user", "password") => Change::UserChangePassword(etcd::AuthUserChangePasswordRequest {
+            name: word(2),
+            hashed_password: word(3),
+            ..Default::default()
+        }),
+        ("user", "grant") => {
+            Change::UserGrantRole(etcd::AuthUserGrantRoleRequest { user: word(2), role: word(3) })
+        }
+        ("user", "revoke") => {
+            Change::UserRevokeRole(etcd::AuthUserRevokeRoleRequest { name: word(2), role: word(3) })
+        }
+        ("role", "add") => {
+            Change::RoleAdd(etcd::AuthRoleAddRequest { name: word(2).replace("\"\"", "") })
+        }
+        ("role", "delete") => Change::RoleDelete(etcd::AuthRoleDeleteRequest { role: word(2) }),
+        ("role", "grant") => {
+            let kind = Type::from_str_name(&words[3].to_uppercase());
+            let perm = kind.map(|kind| Permission { perm_type: kind.into(), key, range_end });
+            let name = word(2);
+            Change::RoleGrantPermission(etcd::AuthRoleGrantPermissionRequest { name, perm })
+        }
+        ("role", "revoke") => {
+            let role = word(2);
+            let request = etcd::AuthRoleRevokePermissionRequest { role, key, range_end };
+            Change::RoleRevokePermission(request)
+        }
+        _ => return None,
+    })
+}
+
+fn show_auth(store: &mut Store) -> String {
+    let auth = store.get().view().auth();
+    let mut lines = format!("enabled {} revision {}", auth.enabled(), auth.revision());
+    for user in auth.users() {
+        let password = text(&user.password);
+        write!(lines, "\nuser {} password {password:?} roles {:?}", text(&user.name), user.roles)
+            .unwrap();
+    }
+    for role in auth.roles() {
+        write!(lines, "\nrole {}", text(&role.name)).unwrap();
+        for permission in &role.key_permission {
+            let kind = permission.perm_type().as_str_name().to_lowercase();
+            let (key, end) = (text(&permission.key), text(&permission.range_end));
+            write!(lines, "\n  {kind} {key}..{end}").unwrap();
+        }
+    }
+    lines
+}
+
+/// Who asks, and for what.
+fn parse_caller<'a>(store: &mut Store, line: &'a str) -> (Option<Caller>, &'a str) {
+    if let Some(rest) = line.strip_prefix("as a member ") {
+        return (Some(Caller { member: true, ..Caller::default() }), rest);
+    }
+    let Some((name, rest)) = line.strip_prefix("as ").and_then(|line| line.split_once(' ')) else {
+        return (None, line);
+    };
+    let now = store.get().view().auth().revision();
+    let (user, auth_revision) =
+        name.split_once('@').map_or((name, now), |(name, at)| (name, at.parse().unwrap()));
+    (Some(Caller { user: user.to_owned(), auth_revision, member: false }), rest)
+}
+
 fn run_line(store: &mut Store, line: &str) -> String {
-    match parse_command(line) {
-        Some(op) => match store.run(op).0 {
+    let (caller, line) = parse_caller(store, line);
+    let change = parse_auth(line).map(|change| Op::Auth(AuthChange { change: Some(change) }));
+    match change.or_else(|| parse_command(line)) {
+        Some(op) => match store.run_by(caller, op).0 {
             Ok(reply) => show_reply(&reply),
             Err(refusal) => format!("refused: {refusal}"),
         },
-        None => look(store, line),
+        None if line == "auth" => show_auth(store),
+        None => match line.strip_prefix("get ") {
+            Some(range) => {
+                let get = parse_get(&range.split_whitespace().collect::<Vec<_>>());
+                let auth = store.get().view().auth();
+                let permitted =
+                    auth.permit(caller.as_ref(), Access::Read, &get.key, &get.range_end);
+                permitted.map_or_else(|why| format!("refused: {why}"), |()| look(store, line))
+            }
+            None => look(store, line),
+        },
     }
 }
 
@@ -352,4 +449,9 @@ fn compaction() {
 #[test]
 fn leases() {
     scripts("lease");
+}
+
+#[test]
+fn users_and_roles() {
+    scripts("auth");
 }

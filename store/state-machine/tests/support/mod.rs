@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use proto::etcdserverpb::{self as etcd, request_op::Request};
-use proto::orlop::store::v1::{Command, command::Op};
+use proto::orlop::store::v1::{Caller, Command, command::Op};
 use store_state_machine::{Applied, Entry, Options, Refusal, Reply, StateMachine};
 
 pub struct Store {
@@ -36,7 +36,13 @@ impl Store {
 
     /// Applies one command as one entry.
     pub fn run(&mut self, op: Op) -> (Result<Reply, Refusal>, Applied) {
-        let entry = entry(self.next_entry, vec![op]);
+        self.run_by(None, op)
+    }
+
+    /// As `run`, for somebody.
+    pub fn run_by(&mut self, caller: Option<Caller>, op: Op) -> (Result<Reply, Refusal>, Applied) {
+        let mut entry = entry(self.next_entry, vec![op]);
+        entry.commands[0].caller = caller;
         self.next_entry += 1;
         let mut applied = self.get().apply(vec![entry]).unwrap().remove(0);
         (applied.outcomes.remove(0), applied)
@@ -44,7 +50,8 @@ impl Store {
 }
 
 pub fn entry(index: u64, ops: Vec<Op>) -> Entry {
-    let commands = ops.into_iter().map(|op| Command { id: 0, op: Some(op) }).collect();
+    let commands =
+        ops.into_iter().map(|op| Command { op: Some(op), ..Command::default() }).collect();
     Entry { log_id: Bytes::copy_from_slice(&index.to_be_bytes()), membership: None, commands }
 }
 
@@ -82,12 +89,13 @@ pub fn digest(machine: &mut StateMachine) -> String {
     let view = machine.view();
     let leases: Vec<_> = view.leases().iter().map(|lease| view.lease(lease.id).unwrap()).collect();
     format!(
-        "{:?} {:?} {:?} {leases:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {leases:?} {:?} {:?} {:?} {:?}",
         view.hash_kv(0).unwrap(),
         view.range(&everything()).unwrap(),
         machine.applied().0,
         view.members(),
         view.alarms(),
         view.key_counts(),
+        view.auth(),
     )
 }
