@@ -1,7 +1,13 @@
 //! Every metric: etcd's names where the meaning is the same.
 
+mod calls;
+pub(crate) mod sample;
+
 use std::{
-    sync::atomic::{AtomicI64, AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -9,11 +15,18 @@ use prometheus_client::{
     encoding::text::encode,
     metrics::{
         counter::Counter,
+        family::Family,
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::Registry,
 };
+
+use calls::Calls;
+pub(crate) use calls::Counting;
+
+/// A few labels with their values.
+type Labels = Vec<(&'static str, String)>;
 
 /// The metrics of one member.
 pub(crate) struct Metrics {
@@ -32,10 +45,24 @@ pub(crate) struct Metrics {
     pub(crate) db_size_in_use: Gauge<u64, AtomicU64>,
     pub(crate) quota: Gauge<u64, AtomicU64>,
     pub(crate) keys: Gauge<u64, AtomicU64>,
+    pub(crate) revision: Gauge<i64, AtomicI64>,
+    pub(crate) auth_revision: Gauge<u64, AtomicU64>,
+    pub(crate) is_learner: Gauge<i64, AtomicI64>,
+    // Gauges, because etcd's names do not end as those of counters must.
+    pub(crate) health_success: Gauge<u64, AtomicU64>,
+    pub(crate) health_failures: Gauge<u64, AtomicU64>,
+    /// Bytes of gRPC and HTTP from and to clients.
+    pub(crate) received: Counter,
+    pub(crate) sent: Counter,
+    health_checks: Family<Labels, Counter>,
+    health_check: Family<Labels, Gauge>,
+    client_requests: Family<Labels, Counter>,
+    calls: Arc<Calls>,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
+        sample::begin();
         let histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 14));
         let metrics = Self {
             registry: Registry::default(),
@@ -53,6 +80,17 @@ impl Metrics {
             db_size_in_use: Gauge::default(),
             quota: Gauge::default(),
             keys: Gauge::default(),
+            revision: Gauge::default(),
+            auth_revision: Gauge::default(),
+            is_learner: Gauge::default(),
+            health_success: Gauge::default(),
+            health_failures: Gauge::default(),
+            received: Counter::default(),
+            sent: Counter::default(),
+            health_checks: Family::default(),
+            health_check: Family::default(),
+            client_requests: Family::default(),
+            calls: Arc::default(),
         };
         metrics.registered()
     }
@@ -87,7 +125,48 @@ impl Metrics {
         r.register("etcd_mvcc_db_total_size_in_use_in_bytes", in_use, self.db_size_in_use.clone());
         r.register("etcd_server_quota_backend_bytes", "Quota in bytes", self.quota.clone());
         r.register("etcd_debugging_mvcc_keys_total", "Keys", self.keys.clone());
+        let revision = "The current revision";
+        r.register("etcd_debugging_mvcc_current_revision", revision, self.revision.clone());
+        let auth = "The current revision of users and roles";
+        r.register("etcd_debugging_auth_revision", auth, self.auth_revision.clone());
+        r.register("etcd_server_is_learner", "1 if this member learns", self.is_learner.clone());
+        self.edge_registered()
+    }
+
+    /// What is seen of clients.
+    fn edge_registered(mut self) -> Self {
+        let r = &mut self.registry;
+        let name = |name: &str| format!("etcd_server_{name}");
+        let good = "Health checks that found nothing";
+        r.register(name("health_success"), good, self.health_success.clone());
+        let bad = "Health checks that found something";
+        r.register(name("health_failures"), bad, self.health_failures.clone());
+        let checks = "Health checks by kind and outcome";
+        r.register(name("healthchecks"), checks, self.health_checks.clone());
+        let check = "The last outcome of each health check: 1 is good";
+        r.register(name("healthcheck"), check, self.health_check.clone());
+        let requests = "Requests by the client's version";
+        r.register(name("client_requests"), requests, self.client_requests.clone());
+        let received = "Bytes received from clients";
+        r.register("etcd_network_client_grpc_received_bytes", received, self.received.clone());
+        let sent = "Bytes sent to clients";
+        r.register("etcd_network_client_grpc_sent_bytes", sent, self.sent.clone());
+        self.calls.register(r);
         self
+    }
+
+    /// Counts gRPC calls; `extensive`: measures their times too.
+    pub(crate) fn calls(&self) -> Arc<Calls> {
+        self.calls.clone()
+    }
+
+    /// A health check was made.
+    pub(crate) fn checked(&self, kind: &str, name: &str, good: bool) {
+        let labels = vec![("type", kind.to_owned()), ("name", name.to_owned())];
+        self.health_check.get_or_create(&labels).set(i64::from(good));
+        let status = if good { "success" } else { "error" };
+        let labels = [labels, vec![("status", status.to_owned())]].concat();
+        self.health_checks.get_or_create(&labels).inc();
     }
 
     /// The log was synced.
@@ -102,10 +181,10 @@ impl Metrics {
         self.commands.inc_by(commands as u64);
     }
 
-    /// The exposition text.
+    /// The exposition text, in the format that every Prometheus reads.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a string takes everything");
-        text
+        sample::older(&text)
     }
 }

@@ -1,0 +1,131 @@
+//! What is not kept, but looked up when somebody asks; and the older of the two text formats.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    sync::LazyLock,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
+
+static STARTED: LazyLock<f64> = LazyLock::new(|| {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+});
+
+/// From OpenMetrics to the format before it, which etcd speaks and every tool reads: there, the type
+/// of a counter is said of its whole name.
+pub(super) fn older(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + text.len() / 8);
+    // A counter's help comes before its type, so one line is held back.
+    let mut help: Option<(&str, &str)> = None;
+    for line in text.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            help = rest.split_once(' ');
+            continue;
+        }
+        let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        else {
+            out.push_str(line);
+            out.push('\n');
+            continue;
+        };
+        let total = if kind == "counter" { "_total" } else { "" };
+        if let Some((_, text)) = help.take() {
+            writeln!(out, "# HELP {name}{total} {text}").expect("a string takes everything");
+        }
+        let kind = if kind == "unknown" { "untyped" } else { kind };
+        writeln!(out, "# TYPE {name}{total} {kind}").expect("a string takes everything");
+    }
+    out
+}
+
+fn metric(out: &mut String, name: &str, kind: &str, help: &str, value: f64) {
+    let line = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    out.push_str(&line);
+}
+
+/// Metrics whose value is 1 and whose label says it.
+pub(crate) fn named(list: &[(&str, &str, String)]) -> String {
+    let mut out = String::new();
+    for (name, label, value) in list {
+        let line = format!("# TYPE {name} gauge\n{name}{{{label}=\"{value}\"}} 1\n");
+        out.push_str(&line);
+    }
+    out
+}
+
+/// A number of kibibytes in /proc/self/status.
+fn kibibytes(status: &str, name: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    line.trim().split(' ').next()?.parse().ok()
+}
+
+/// The process as Prometheus' libraries describe theirs. Reads /proc.
+pub(crate) fn process() -> String {
+    let mut out = String::new();
+    let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand files")]
+    let open = open as f64;
+    #[expect(clippy::cast_precision_loss, reason = "the sample is a float")]
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0.0, |(now, _)| now as f64);
+    for (name, value, help) in [
+        ("process_open_fds", open, "Number of open file descriptors."),
+        ("process_max_fds", limit, "Maximum number of open file descriptors."),
+        ("os_fd_used", open, "The number of used file descriptors."),
+        ("os_fd_limit", limit, "The file descriptor limit."),
+        ("process_start_time_seconds", *STARTED, "Start time since the epoch in seconds."),
+    ] {
+        metric(&mut out, name, "gauge", help, value);
+    }
+    if let Ok(status) = fs::read_to_string("/proc/self/status") {
+        for (name, field, help) in [
+            ("process_resident_memory_bytes", "VmRSS", "Resident memory size in bytes."),
+            ("process_virtual_memory_bytes", "VmSize", "Virtual memory size in bytes."),
+        ] {
+            if let Some(size) = kibibytes(&status, field) {
+                metric(&mut out, name, "gauge", help, size * 1024.0);
+            }
+        }
+    }
+    if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
+        #[expect(clippy::cast_precision_loss, reason = "the sample is a float")]
+        let seconds = |time: nix::sys::time::TimeVal| {
+            time.tv_sec() as f64 + time.tv_usec() as f64 / 1_000_000.0
+        };
+        let spent = seconds(usage.user_time()) + seconds(usage.system_time());
+        let help = "Total user and system CPU time spent in seconds.";
+        metric(&mut out, "process_cpu_seconds_total", "counter", help, spent);
+    }
+    out
+}
+
+/// Remembers when the process began.
+pub(super) fn begin() {
+    LazyLock::force(&STARTED);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_named_whole_in_the_older_format() {
+        let text = "# HELP a Some a.\n# TYPE a counter\na_total 1\n# HELP b Some b.\n\
+                    # TYPE b gauge\nb 2\n# EOF\n";
+        let expected = "# HELP a_total Some a.\n# TYPE a_total counter\na_total 1\n\
+                        # HELP b Some b.\n# TYPE b gauge\nb 2\n";
+        assert_eq!(older(text), expected);
+    }
+
+    #[test]
+    fn the_process_is_described() {
+        begin();
+        let text = process();
+        for name in ["process_resident_memory_bytes ", "process_open_fds ", "process_cpu_seconds"] {
+            let line = text.lines().find(|line| line.starts_with(name)).expect(name);
+            let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+            assert!(value > 0.0, "{line}");
+        }
+    }
+}
