@@ -20,25 +20,56 @@ impl Header {
     /// Reads an object's JSON; what is not there is empty.
     #[must_use]
     pub fn of(info: &'static ResourceInfo, object: View<'_>) -> Self {
-        let metadata = object.get("metadata");
-        let text = |key: &str| metadata.get(key).text().into_owned();
-        let mut labels: Vec<(String, String)> = metadata
-            .get("labels")
-            .members()
-            .map(|(key, value)| (key.into_owned(), value.text().into_owned()))
+        let mut header = Self::default();
+        let paths: Vec<_> = info.selectable_fields.iter().map(|field| path(info, field)).collect();
+        let mut values = vec![View::default(); paths.len()];
+        // One pass over the object, and one over each part that something is looked for in.
+        for (key, value) in object.entries() {
+            if key == b"metadata" {
+                header.read_metadata(value);
+            }
+            let is_wanted =
+                |(first, rest): &(&str, &str)| first.as_bytes() == key && !rest.is_empty();
+            if paths.iter().any(is_wanted) {
+                for (inner_key, inner) in value.entries() {
+                    for (slot, (first, rest)) in values.iter_mut().zip(&paths) {
+                        if first.as_bytes() == key && rest.as_bytes() == inner_key {
+                            *slot = inner;
+                        }
+                    }
+                }
+            }
+            for (slot, (first, rest)) in values.iter_mut().zip(&paths) {
+                if first.as_bytes() == key && rest.is_empty() {
+                    *slot = value;
+                }
+            }
+        }
+        header.fields = info
+            .selectable_fields
+            .iter()
+            .zip(values)
+            .map(|(field, value)| (*field, field_value(info, object, field, value)))
             .collect();
-        labels.sort();
-        Self {
-            name: text("name"),
-            namespace: text("namespace"),
-            uid: text("uid"),
-            labels,
-            fields: info
-                .selectable_fields
-                .iter()
-                .map(|field| (*field, field_value(info, object, field)))
-                .collect(),
-            deletion_timestamp: !metadata.get("deletionTimestamp").is_null(),
+        header
+    }
+
+    fn read_metadata(&mut self, metadata: View<'_>) {
+        for (key, value) in metadata.entries() {
+            match key {
+                b"name" => self.name = value.text().into_owned(),
+                b"namespace" => self.namespace = value.text().into_owned(),
+                b"uid" => self.uid = value.text().into_owned(),
+                b"deletionTimestamp" => self.deletion_timestamp = !value.is_null(),
+                b"labels" => {
+                    self.labels = value
+                        .members()
+                        .map(|(key, value)| (key.into_owned(), value.text().into_owned()))
+                        .collect();
+                    self.labels.sort();
+                }
+                _ => {}
+            }
         }
     }
 
@@ -60,18 +91,20 @@ impl Header {
     }
 }
 
-fn field_value(info: &ResourceInfo, object: View<'_>, field: &str) -> String {
+/// Where a field's value is: a member, and a member of that or nothing.
+fn path(info: &ResourceInfo, field: &'static str) -> (&'static str, &'static str) {
     match (info.kind, field) {
-        ("Event", "source") => {
-            let component = object.at(&["source", "component"]).text();
-            let reporter = object.get("reportingComponent").text();
-            return if component.is_empty() { reporter } else { component }.into_owned();
-        }
-        ("Pod", "status.podIPs") => return object.at(&["status", "podIP"]).text().into_owned(),
-        _ => {}
+        ("Pod", "status.podIPs") => ("status", "podIP"),
+        _ => field.split_once('.').unwrap_or((field, "")),
     }
-    let path: Vec<_> = field.split('.').collect();
-    let value = object.at(&path);
+}
+
+fn field_value(info: &ResourceInfo, object: View<'_>, field: &str, value: View<'_>) -> String {
+    if (info.kind, field) == ("Event", "source") {
+        let component = value.get("component").text();
+        let reporter = || object.get("reportingComponent").text().into_owned();
+        return if component.is_empty() { reporter() } else { component.into_owned() };
+    }
     match value.bytes().first() {
         Some(b'"') => value.text().into_owned(),
         Some(b't' | b'f' | b'0'..=b'9' | b'-') => {
@@ -154,5 +187,10 @@ mod tests {
         assert_eq!(header.field("spec.nodeName"), Some("n"));
         assert_eq!(header.field("spec.hostNetwork"), Some("false"));
         assert_eq!(header.field("nope"), None);
+        let event = crate::kinds::find("", "v1", "events").unwrap();
+        let json = br#"{"involvedObject":{"kind":"Pod"},"reason":"Why","reportingComponent":"c"}"#;
+        let header = Header::of(event, View::new(json));
+        let found = ["involvedObject.kind", "reason", "source", "type"].map(|f| header.field(f));
+        assert_eq!(found, [Some("Pod"), Some("Why"), Some("c"), Some("")]);
     }
 }

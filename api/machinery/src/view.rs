@@ -50,13 +50,19 @@ impl<'a> View<'a> {
 
     /// The members of an object, in their order.
     pub fn members(self) -> impl Iterator<Item = (Cow<'a, str>, Self)> {
+        self.entries().map(|(key, value)| (unescape(key), value))
+    }
+
+    /// The members of an object with their keys as they are written: for keys that are compared
+    /// with names of fields, which need no escapes.
+    pub(crate) fn entries(self) -> impl Iterator<Item = (&'a [u8], Self)> {
         let inside = self.inside(b'{').unwrap_or_default();
         let mut at = 0;
         std::iter::from_fn(move || {
             let found = next_member(inside, at)?;
             at = found.next;
             let value = &inside[found.value.0..found.value.1];
-            Some((unescape(&inside[found.key.0..found.key.1]), Self(value.trim_ascii_end())))
+            Some((&inside[found.key.0..found.key.1], Self(value.trim_ascii_end())))
         })
     }
 
@@ -175,14 +181,32 @@ pub(crate) fn skip_space(json: &[u8], mut at: usize) -> usize {
 
 /// The byte after the text that opens at `at`.
 fn skip_text(json: &[u8], mut at: usize) -> Option<usize> {
+    at += 1;
     loop {
-        at += 1;
+        at = skip_plain(json, at);
         match json.get(at)? {
-            b'\\' => at += 1,
+            b'\\' => at += 2,
             b'"' => return Some(at + 1),
-            _ => {}
+            _ => at += 1,
         }
     }
+}
+
+/// Skips letters of a text that are neither its end nor an escape, eight at a time; may stop early.
+fn skip_plain(json: &[u8], mut at: usize) -> usize {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // The lowest bit that is set belongs to the first byte that is zero.
+    let zeros = |word: u64| word.wrapping_sub(EACH) & !word & (EACH * 0x80);
+    while let Some(eight) = json.get(at..).and_then(<[u8]>::first_chunk) {
+        let word = u64::from_le_bytes(*eight);
+        let quotes = zeros(word ^ (EACH * u64::from(b'"')));
+        let escapes = zeros(word ^ (EACH * u64::from(b'\\')));
+        if quotes | escapes != 0 {
+            return at + (quotes | escapes).trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    at
 }
 
 /// The byte after the value that starts at `at`; for numbers and words, spaces may be in it.

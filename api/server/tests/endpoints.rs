@@ -48,6 +48,8 @@ async fn a_server_that_dies_leaves_the_endpoints_after_its_lease() {
     assert_eq!(told["subsets"][0]["ports"][0]["name"], "https");
     let slice = servers[0].until(SLICE, |slice| slice_addresses(slice) == all).await;
     assert_eq!(slice["addressType"], "IPv4");
+    let warned = servers[0].get(ENDPOINTS).await.headers["warning"].clone();
+    assert!(warned.to_str().unwrap().contains("v1 Endpoints is deprecated in v1.33+"));
     assert_eq!(slice["metadata"]["labels"]["kubernetes.io/service-name"], "kubernetes");
 
     // Nobody is told; the others notice.

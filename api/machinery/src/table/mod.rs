@@ -47,11 +47,11 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn of(object: View<'a>) -> Self {
         let mut parts = Self { object, ..Self::default() };
-        for (key, value) in object.members() {
-            match &*key {
-                "metadata" => parts.metadata = value,
-                "spec" => parts.spec = value,
-                "status" => parts.status = value,
+        for (key, value) in object.entries() {
+            match key {
+                b"metadata" => parts.metadata = value,
+                b"spec" => parts.spec = value,
+                b"status" => parts.status = value,
                 _ => {}
             }
         }

@@ -20,34 +20,43 @@ struct Pod<'a> {
     init_statuses: View<'a>,
     pod_ips: View<'a>,
     nominated_node: View<'a>,
+    name: View<'a>,
+    created: View<'a>,
     is_going: bool,
 }
 
 impl<'a> Pod<'a> {
     fn of(parts: Parts<'a>) -> Self {
         let mut pod = Self::default();
-        for (key, value) in parts.spec.members() {
-            match &*key {
-                "containers" => pod.containers = value,
-                "initContainers" => pod.init_containers = value,
-                "readinessGates" => pod.readiness_gates = value,
-                "nodeName" => pod.node_name = value,
+        for (key, value) in parts.spec.entries() {
+            match key {
+                b"containers" => pod.containers = value,
+                b"initContainers" => pod.init_containers = value,
+                b"readinessGates" => pod.readiness_gates = value,
+                b"nodeName" => pod.node_name = value,
                 _ => {}
             }
         }
-        for (key, value) in parts.status.members() {
-            match &*key {
-                "phase" => pod.phase = value,
-                "reason" => pod.reason = value,
-                "conditions" => pod.conditions = value,
-                "containerStatuses" => pod.container_statuses = value,
-                "initContainerStatuses" => pod.init_statuses = value,
-                "podIPs" => pod.pod_ips = value,
-                "nominatedNodeName" => pod.nominated_node = value,
+        for (key, value) in parts.status.entries() {
+            match key {
+                b"phase" => pod.phase = value,
+                b"reason" => pod.reason = value,
+                b"conditions" => pod.conditions = value,
+                b"containerStatuses" => pod.container_statuses = value,
+                b"initContainerStatuses" => pod.init_statuses = value,
+                b"podIPs" => pod.pod_ips = value,
+                b"nominatedNodeName" => pod.nominated_node = value,
                 _ => {}
             }
         }
-        pod.is_going = !parts.metadata.get("deletionTimestamp").is_null();
+        for (key, value) in parts.metadata.entries() {
+            match key {
+                b"name" => pod.name = value,
+                b"creationTimestamp" => pod.created = value,
+                b"deletionTimestamp" => pod.is_going = !value.is_null(),
+                _ => {}
+            }
+        }
         pod
     }
 
@@ -81,13 +90,12 @@ pub(super) fn cells(parts: Parts<'_>, now: Timestamp) -> Vec<Value> {
         text => text.into(),
     };
     let ip = pod.pod_ips.items().next().unwrap_or_default().get("ip");
-    let created = parts.metadata.get("creationTimestamp").text();
     vec![
-        parts.metadata.get("name").text().into(),
+        pod.name.text().into(),
         format!("{}/{}", summary.ready, summary.total).into(),
         summary.reason.into(),
         restarts.into(),
-        time::age(&created, now).into(),
+        time::age(&pod.created.text(), now).into(),
         or_none(ip),
         or_none(pod.node_name),
         or_none(pod.nominated_node),
@@ -136,17 +144,22 @@ struct Container<'a> {
 impl<'a> Container<'a> {
     fn of(status: View<'a>) -> Self {
         let mut found = Self::default();
-        for (key, value) in status.members() {
-            match &*key {
-                "name" => found.name = value,
-                "ready" => found.ready = value.is_true(),
-                "started" => found.started = value.is_true(),
-                "restartCount" => found.restarts = value.number().unwrap_or(0),
-                "lastState" => found.last_state = value,
-                "state" => {
-                    found.waiting = value.get("waiting");
-                    found.running = value.get("running");
-                    found.terminated = value.get("terminated");
+        for (key, value) in status.entries() {
+            match key {
+                b"name" => found.name = value,
+                b"ready" => found.ready = value.is_true(),
+                b"started" => found.started = value.is_true(),
+                b"restartCount" => found.restarts = value.number().unwrap_or(0),
+                b"lastState" => found.last_state = value,
+                b"state" => {
+                    for (key, value) in value.entries() {
+                        match key {
+                            b"waiting" => found.waiting = value,
+                            b"running" => found.running = value,
+                            b"terminated" => found.terminated = value,
+                            _ => {}
+                        }
+                    }
                 }
                 _ => {}
             }

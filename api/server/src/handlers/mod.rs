@@ -45,6 +45,10 @@ pub(crate) use unserved::unserved;
 pub(crate) use update::update;
 pub(crate) use watch::watch;
 
+/// What upstream tells everybody who still uses them.
+const ENDPOINTS_ARE_OLD: &str =
+    "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+
 /// Through which door an object is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subresource {
@@ -188,6 +192,9 @@ impl Context {
         let mut response =
             outcome.unwrap_or_else(|status| encoding::error(&status, &self.accepted));
         add_warnings(&mut response, &self.warnings.lock());
+        if self.kind.kind == "Endpoints" {
+            add_warnings(&mut response, &[ENDPOINTS_ARE_OLD.to_owned()]);
+        }
         response
     }
 }

@@ -16,10 +16,11 @@ pub(crate) async fn review(context: &Context, body: &[u8]) -> Result<Response<Bo
     // A dry run is as good as any other: nothing is kept anyway.
     context.dry_run()?;
     if let Transform::Table(_) = context.accepted.transform {
-        let resource = context.kind.group_resource();
-        return Err(Status::not_acceptable_message(format!(
-            "the resource {resource} does not support being converted to a Table"
-        )));
+        return Err(Status::not_acceptable(&[
+            "application/json",
+            "application/yaml",
+            "application/vnd.kubernetes.protobuf",
+        ]));
     }
     let mut review = context.decode_own(body)?;
     let status = match context.kind.kind {
@@ -189,7 +190,7 @@ async fn token(context: &Context, review: &Object) -> Result<Value, Status> {
             }
             status
         }
-        Ok(None) => json!({"user": {}}),
-        Err(error) => json!({"user": {}, "error": error}),
+        Ok(None) => json!({"user": {}, "error": "invalid bearer token"}),
+        Err(error) => json!({"user": {}, "error": format!("[invalid bearer token, {error}]")}),
     })
 }
