@@ -42,6 +42,12 @@ pub(crate) enum Error {
     BadTransferee,
     /// A learner serves nothing but Status and serializable reads.
     NotSupportedForLearner,
+    /// The token is unknown, over, or not signed as it must be.
+    InvalidAuthToken,
+    /// This member has only the public key of tokens.
+    TokensOnlyChecked,
+    /// bcrypt would look at a part of the password only.
+    PasswordTooLong,
 }
 
 impl From<Refusal> for Error {
@@ -52,7 +58,8 @@ impl From<Refusal> for Error {
 
 fn refusal(refusal: Refusal) -> (Code, &'static str) {
     use Code::{
-        DataLoss, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, ResourceExhausted,
+        DataLoss, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, PermissionDenied,
+        ResourceExhausted, Unknown,
     };
     match refusal {
         Refusal::EmptyKey => (InvalidArgument, "etcdserver: key is not provided"),
@@ -80,12 +87,46 @@ fn refusal(refusal: Refusal) -> (Code, &'static str) {
         Refusal::Corrupt => (DataLoss, "etcdserver: corrupt cluster"),
         Refusal::ClusterIdMismatch => (FailedPrecondition, "etcdserver: cluster ID mismatch"),
         Refusal::UnknownCommand => (FailedPrecondition, "etcdserver: not capable"),
+        Refusal::RootUserNotFound => (FailedPrecondition, "etcdserver: root user does not exist"),
+        Refusal::RootRoleNotGranted => {
+            (FailedPrecondition, "etcdserver: root user does not have root role")
+        }
+        Refusal::UserExists => (FailedPrecondition, "etcdserver: user name already exists"),
+        Refusal::UserEmpty => (InvalidArgument, "etcdserver: user name is empty"),
+        Refusal::UserNotFound => (FailedPrecondition, "etcdserver: user name not found"),
+        Refusal::RoleExists => (FailedPrecondition, "etcdserver: role name already exists"),
+        Refusal::RoleNotFound => (FailedPrecondition, "etcdserver: role name not found"),
+        Refusal::RoleEmpty => (InvalidArgument, "etcdserver: role name is empty"),
+        Refusal::AuthFailed => {
+            (InvalidArgument, "etcdserver: authentication failed, invalid user ID or password")
+        }
+        // etcd has no code for this one, and no text of its server.
+        Refusal::NoPasswordUser => {
+            (Unknown, "auth: authentication failed, password was given for no password user")
+        }
+        Refusal::PermissionNotGiven => (InvalidArgument, "etcdserver: permission not given"),
+        Refusal::PermissionDenied => (PermissionDenied, "etcdserver: permission denied"),
+        Refusal::RoleNotGranted => {
+            (FailedPrecondition, "etcdserver: role is not granted to the user")
+        }
+        Refusal::PermissionNotGranted => {
+            (FailedPrecondition, "etcdserver: permission is not granted to the role")
+        }
+        Refusal::AuthNotEnabled => {
+            (FailedPrecondition, "etcdserver: authentication is not enabled")
+        }
+        Refusal::AuthOldRevision => (InvalidArgument, "etcdserver: revision of auth store is old"),
+        Refusal::InvalidAuthManagement => {
+            (InvalidArgument, "etcdserver: invalid auth management")
+        }
     }
 }
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        use Code::{FailedPrecondition, InvalidArgument, NotFound, Unavailable, Unknown};
+        use Code::{
+            FailedPrecondition, InvalidArgument, NotFound, Unauthenticated, Unavailable, Unknown,
+        };
         let (code, message) = match error {
             Error::Refused(why) => refusal(why),
             Error::NoLeader => (Unavailable, "etcdserver: no leader"),
@@ -118,6 +159,11 @@ impl From<Error> for Status {
             Error::NotSupportedForLearner => {
                 (FailedPrecondition, "etcdserver: rpc not supported for learner")
             }
+            Error::InvalidAuthToken => (Unauthenticated, "etcdserver: invalid auth token"),
+            Error::TokensOnlyChecked => {
+                (Unknown, "auth: token signing attempted with verify-only key")
+            }
+            Error::PasswordTooLong => (Unknown, "bcrypt: password length exceeds 72 bytes"),
         };
         Self::new(code, message)
     }

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::Error, limits, propose::Proposer, read::Reader, state::State};
+use crate::{auth, error::Error, limits, propose::Proposer, read::Reader, state::State};
 
 #[derive(Default)]
 struct Timers {
@@ -177,7 +177,7 @@ pub(crate) async fn run(
             async move {
                 let Ok(_permit) = in_flight.acquire().await else { return };
                 let op = Op::LeaseRevoke(LeaseRevokeRequest { id });
-                match proposer.propose(op).await {
+                match proposer.propose(auth::member(), op).await {
                     Ok(_) => {}
                     Err(Error::Refused(Refusal::LeaseNotFound)) => lessor.revoked(id),
                     Err(error) => {

@@ -73,6 +73,11 @@ impl Reader {
         }
     }
 
+    /// The index of the last log entry that this member is known to have applied.
+    pub(crate) fn applied(&self) -> u64 {
+        *self.inner.applied.borrow()
+    }
+
     /// The read index, if this member leads: what a follower asks for.
     pub(crate) async fn as_leader(&self) -> read_index_response::Result {
         match local(&self.inner).await {

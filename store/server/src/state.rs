@@ -20,6 +20,11 @@ impl State {
         self.view.clone()
     }
 
+    /// Whether users and roles count: one atomic load.
+    pub(crate) fn auth_enabled(&self) -> bool {
+        self.view.auth_enabled()
+    }
+
     /// Waits until what lies below `revision` is physically gone.
     pub(crate) async fn compacted(&self, revision: i64) {
         let mut compacted = self.compacted.clone();

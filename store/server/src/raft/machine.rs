@@ -30,7 +30,15 @@ use super::{
     snapshot::Checkpoint,
     types::{LogId, SnapshotMeta, StoredMembership, TypeConfig},
 };
-use crate::{error::Error, lessor::Lessor, limits, metrics::Metrics, pending::Pending, watch::Hub};
+use crate::{
+    auth::{Note, Tokens},
+    error::Error,
+    lessor::Lessor,
+    limits,
+    metrics::Metrics,
+    pending::Pending,
+    watch::Hub,
+};
 
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, Arc<Checkpoint>>;
 type Item = (super::types::Entry, Option<ApplyResponder<TypeConfig>>);
@@ -51,6 +59,7 @@ pub(crate) struct Listeners {
     pub(crate) lessor: Lessor,
     pub(crate) applied: watch::Sender<u64>,
     pub(crate) compacted: watch::Sender<i64>,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -168,6 +177,7 @@ impl Worker {
         let mut entries = Vec::with_capacity(items.len());
         let mut commands = Vec::new();
         let mut responders = Vec::with_capacity(items.len());
+        let mut notes = Vec::new();
         let mut last_index = 0;
         for (entry, responder) in items {
             last_index = entry.log_id.index;
@@ -177,13 +187,20 @@ impl Worker {
                 EntryPayload::Blank => {}
                 EntryPayload::Normal(payload) => {
                     let batch = Batch::decode(payload.0).map_err(io::Error::other)?;
-                    commands.extend(batch.commands.iter().map(|command| match &command.op {
-                        Some(Op::LeaseRevoke(revoke)) => (command.id, Some(revoke.id)),
-                        Some(Op::Compact(_)) => {
-                            *compacting = true;
-                            (command.id, None)
+                    let first = commands.len();
+                    commands.extend(batch.commands.iter().zip(first..).map(|(command, at)| {
+                        match &command.op {
+                            Some(Op::LeaseRevoke(revoke)) => (command.id, Some(revoke.id)),
+                            Some(Op::Auth(change)) => {
+                                notes.extend(Note::of(change).map(|note| (at, last_index, note)));
+                                (command.id, None)
+                            }
+                            Some(Op::Compact(_)) => {
+                                *compacting = true;
+                                (command.id, None)
+                            }
+                            _ => (command.id, None),
                         }
-                        _ => (command.id, None),
                     }));
                     out.commands = batch.commands;
                 }
@@ -205,6 +222,11 @@ impl Worker {
             outcomes.extend(one.outcomes);
             events.extend(one.events);
             revision = Some(one.revision);
+        }
+        for (at, index, note) in notes {
+            if let Ok(Reply::Auth(changed)) = &mut outcomes[at] {
+                listeners.tokens.applied(index, note, changed);
+            }
         }
         if let Some(revision) = revision {
             // M2: first the watchers, then the client.
@@ -260,6 +282,7 @@ impl Worker {
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         self.machine.replace_from(from.path()).map_err(fault)?;
+        self.listeners.tokens.replaced();
         self.recent = None;
         self.listeners.hub.reset(self.machine.view().revision());
         self.listeners.applied.send_replace(applied.map_or(0, |id| id.index));

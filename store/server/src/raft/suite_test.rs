@@ -11,7 +11,7 @@ use super::{
     Log, Machine, TypeConfig,
     machine::{Handle, Listeners},
 };
-use crate::{lessor::Lessor, metrics::Metrics, pending::Pending, watch::Hub};
+use crate::{auth::Tokens, lessor::Lessor, metrics::Metrics, pending::Pending, watch::Hub};
 
 struct Builder;
 
@@ -28,6 +28,7 @@ fn open() -> (Guard, Log, Machine) {
         lessor: Lessor::default(),
         applied: watch::channel(0).0,
         compacted: watch::channel(0).0,
+        tokens: Arc::new(Tokens::Nothing),
         metrics: Arc::new(Metrics::new()),
     };
     let (machine, handle) = Machine::start(state, listeners, dir.path().join("scratch")).unwrap();

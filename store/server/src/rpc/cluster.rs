@@ -15,12 +15,23 @@ use tokio::time::{Duration, Instant, sleep, timeout};
 use tonic::{Code, Request, Response, Status};
 
 use super::Services;
-use crate::error::Error;
+use crate::{auth, error::Error};
 
 impl Services {
     /// As etcd: headers of this service carry no revision.
     fn cluster_header(&self) -> Option<ResponseHeader> {
         Some(self.headers.at(0))
+    }
+
+    /// Carries out a change that only root may ask for.
+    async fn members_by<T>(
+        &self,
+        request: Request<T>,
+        change: impl FnOnce(T) -> Change,
+    ) -> Result<ChangedMembership, Status> {
+        let (sender, message) = auth::split(request);
+        self.gate.pass(&sender).await?.root()?;
+        self.change(change(message)).await
     }
 
     /// Carries out a change wherever the leader is.
@@ -64,7 +75,7 @@ impl Cluster for Services {
         &self,
         request: Request<MemberAddRequest>,
     ) -> Result<Response<MemberAddResponse>, Status> {
-        let changed = self.change(Change::Add(request.into_inner())).await?;
+        let changed = self.members_by(request, Change::Add).await?;
         let header = self.cluster_header();
         let ChangedMembership { added: member, members } = changed;
         Ok(Response::new(MemberAddResponse { header, member, members }))
@@ -74,7 +85,7 @@ impl Cluster for Services {
         &self,
         request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
-        let members = self.change(Change::Remove(request.into_inner())).await?.members;
+        let members = self.members_by(request, Change::Remove).await?.members;
         let header = self.cluster_header();
         Ok(Response::new(MemberRemoveResponse { header, members }))
     }
@@ -83,7 +94,7 @@ impl Cluster for Services {
         &self,
         request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
-        let members = self.change(Change::Update(request.into_inner())).await?.members;
+        let members = self.members_by(request, Change::Update).await?.members;
         let header = self.cluster_header();
         Ok(Response::new(MemberUpdateResponse { header, members }))
     }
@@ -96,6 +107,8 @@ impl Cluster for Services {
         if request.get_ref().linearizable {
             self.reader.linearizable().await?;
         }
+        let (sender, _) = auth::split(request);
+        self.gate.pass(&sender).await?.user()?;
         let (header, members) = (self.cluster_header(), self.members.list());
         Ok(Response::new(MemberListResponse { header, members }))
     }
@@ -104,7 +117,7 @@ impl Cluster for Services {
         &self,
         request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        let members = self.change(Change::Promote(request.into_inner())).await?.members;
+        let members = self.members_by(request, Change::Promote).await?.members;
         let header = self.cluster_header();
         Ok(Response::new(MemberPromoteResponse { header, members }))
     }

@@ -11,7 +11,7 @@ use proto::{
         store::v1::command::Op,
     },
 };
-use store_state_machine::{Refusal, Reply};
+use store_state_machine::{Access, Refusal, Reply};
 use tokio::{
     sync::mpsc,
     time::{Duration, Instant, timeout},
@@ -20,7 +20,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
-use crate::{error::Error, limits, raft::PeerClient};
+use crate::{
+    auth::{self, Pass, Sender},
+    error::Error,
+    limits,
+    raft::PeerClient,
+};
 
 impl Services {
     /// A client of the leader, if another member leads.
@@ -50,6 +55,27 @@ impl Services {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Err(if self.leader.borrow().is_none() { Error::NoLeader } else { Error::Timeout })
+    }
+
+    /// Renews a lease for a client that may write every key of it.
+    async fn renew_for(&self, sender: &Sender, id: i64) -> Result<i64, Error> {
+        let pass = self.gate.pass(sender).await?;
+        self.permit_lease(&pass, Access::Write, id)?;
+        self.renew(id).await
+    }
+
+    /// Whether the keys of a lease may be touched; one without keys is for every user.
+    fn permit_lease(&self, pass: &Pass, access: Access, id: i64) -> Result<(), Error> {
+        if !pass.counts() {
+            return Ok(());
+        }
+        pass.user()?;
+        if pass.root().is_ok() {
+            return Ok(());
+        }
+        let keys = self.state.view().lease(id).map_or_else(Vec::new, |lease| lease.keys);
+        pass.keys(access, &keys)?;
+        pass.unchanged(&self.state)
     }
 
     /// The answer to a TimeToLive on the leader; nothing if this member does not lead.
@@ -85,7 +111,7 @@ impl Lease for Services {
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
         self.check_leader(&request)?;
-        let mut request = request.into_inner();
+        let (sender, mut request) = auth::split(request);
         if request.ttl > limits::LEASE_TTL_MAX {
             return Err(Error::Refused(Refusal::LeaseTtlTooLarge).into());
         }
@@ -93,7 +119,9 @@ impl Lease for Services {
         while request.id == 0 {
             request.id = rand::random::<i64>() & i64::MAX;
         }
-        match self.proposer.propose(Op::LeaseGrant(request)).await? {
+        let pass = self.gate.pass(&sender).await?;
+        pass.user()?;
+        match self.proposer.propose(pass.into_caller(), Op::LeaseGrant(request)).await? {
             Reply::LeaseGrant(mut response) => {
                 self.headers.complete(&mut response.header);
                 Ok(Response::new(response))
@@ -107,7 +135,10 @@ impl Lease for Services {
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
         self.check_leader(&request)?;
-        match self.proposer.propose(Op::LeaseRevoke(request.into_inner())).await? {
+        let (sender, request) = auth::split(request);
+        let pass = self.gate.pass(&sender).await?;
+        pass.user()?;
+        match self.proposer.propose(pass.into_caller(), Op::LeaseRevoke(request)).await? {
             Reply::LeaseRevoke(mut response) => {
                 self.headers.complete(&mut response.header);
                 Ok(Response::new(response))
@@ -125,7 +156,7 @@ impl Lease for Services {
         self.check_leader(&request)?;
         let (send, answers) = mpsc::channel(limits::WATCH_STREAM_QUEUE);
         let services = self.clone();
-        let mut requests = request.into_inner();
+        let (sender, mut requests) = auth::split(request);
         tokio::spawn(async move {
             loop {
                 let request = tokio::select! {
@@ -138,7 +169,7 @@ impl Lease for Services {
                 let Ok(Some(LeaseKeepAliveRequest { id })) = request else { return };
                 // As etcd: the header is of before the renewal.
                 let header = Some(services.headers.at(services.state.view().revision()));
-                let answer = match services.renew(id).await {
+                let answer = match services.renew_for(&sender, id).await {
                     Ok(ttl) => Ok(LeaseKeepAliveResponse { header, id, ttl }),
                     Err(error) => Err(Status::from(error)),
                 };
@@ -156,12 +187,26 @@ impl Lease for Services {
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
         self.check_leader(&request)?;
-        let request = request.into_inner();
+        let (sender, request) = auth::split(request);
+        let pass = self.gate.pass(&sender).await?;
+        pass.user()?;
+        if request.keys {
+            self.permit_lease(&pass, Access::Read, request.id)?;
+        }
+        // Keys may have been attached since.
+        let good = |answer: &LeaseTimeToLiveResponse| {
+            if !request.keys {
+                return Ok(());
+            }
+            pass.keys(Access::Read, &answer.keys)?;
+            pass.unchanged(&self.state)
+        };
         let deadline = Instant::now() + self.config.request_timeout();
         while Instant::now() < deadline {
             if *self.leader.borrow() == Some(self.headers.member_id()) {
                 self.reader.linearizable().await?;
                 if let Some(answer) = self.time_to_live(&request) {
+                    good(&answer)?;
                     return Ok(Response::new(answer));
                 }
             } else if let Some(mut client) = self.leader_client() {
@@ -172,6 +217,7 @@ impl Lease for Services {
                     && let Some(lease_time_to_live_response::Result::Response(mut answer)) =
                         answer.into_inner().result
                 {
+                    good(&answer)?;
                     self.headers.complete(&mut answer.header);
                     return Ok(Response::new(answer));
                 }
@@ -188,7 +234,15 @@ impl Lease for Services {
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
         self.check_leader(&request)?;
         self.reader.linearizable().await?;
+        let (sender, _) = auth::split(request);
+        let pass = self.gate.pass(&sender).await?;
+        pass.user()?;
         let view = self.state.view();
+        if pass.counts() && pass.root().is_err() {
+            for lease in view.leases() {
+                self.permit_lease(&pass, Access::Read, lease.id)?;
+            }
+        }
         let leases = view.leases().into_iter().map(|lease| LeaseStatus { id: lease.id }).collect();
         let header = Some(self.headers.at(view.revision()));
         Ok(Response::new(LeaseLeasesResponse { header, leases }))

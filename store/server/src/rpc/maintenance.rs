@@ -16,13 +16,23 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::Services;
-use crate::error::{Error, read_failed};
+use crate::{
+    auth,
+    error::{Error, read_failed},
+};
 
 fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 impl Services {
+    /// The message of a request that only root may send.
+    pub(super) async fn only_root<T>(&self, request: Request<T>) -> Result<T, Status> {
+        let (sender, message) = auth::split(request);
+        self.gate.pass(&sender).await?.root()?;
+        Ok(message)
+    }
+
     /// What is wrong with the cluster, as Status reports it.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -42,8 +52,10 @@ impl Services {
 impl Maintenance for Services {
     async fn status(
         &self,
-        _request: Request<StatusRequest>,
+        request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
+        let (sender, _) = auth::split(request);
+        self.gate.pass(&sender).await?.user()?;
         let view = self.state.view();
         let sized = view.clone();
         let sizes = tokio::task::spawn_blocking(move || sized.sizes()).await;
@@ -73,7 +85,9 @@ impl Maintenance for Services {
         request: Request<AlarmRequest>,
     ) -> Result<Response<AlarmResponse>, Status> {
         self.check_leader(&request)?;
-        let request = request.into_inner();
+        let (sender, request) = auth::split(request);
+        let pass = self.gate.pass(&sender).await?;
+        pass.user()?;
         if request.action == i32::from(AlarmAction::Get) {
             let view = self.state.view();
             let wanted = |alarm: &proto::etcdserverpb::AlarmMember| {
@@ -84,7 +98,8 @@ impl Maintenance for Services {
             let header = Some(self.headers.at(view.revision()));
             return Ok(Response::new(AlarmResponse { header, alarms }));
         }
-        match self.proposer.propose(Op::Alarm(request)).await? {
+        pass.root()?;
+        match self.proposer.propose(pass.into_caller(), Op::Alarm(request)).await? {
             Reply::Alarm(mut response) => {
                 self.headers.complete(&mut response.header);
                 Ok(Response::new(response))
@@ -95,8 +110,9 @@ impl Maintenance for Services {
 
     async fn defragment(
         &self,
-        _request: Request<DefragmentRequest>,
+        request: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
+        self.only_root(request).await?;
         // The files never fragment: space is given back by compaction in the background. What can
         // be done at once is to write out what is in memory; nothing is blocked meanwhile.
         let view = self.state.view();
@@ -107,7 +123,8 @@ impl Maintenance for Services {
         Ok(Response::new(DefragmentResponse { header: None }))
     }
 
-    async fn hash(&self, _request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+    async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        self.only_root(request).await?;
         Err(Status::unimplemented("a hash of the whole backend file is not kept; use HashKV"))
     }
 
@@ -115,7 +132,7 @@ impl Maintenance for Services {
         &self,
         request: Request<HashKvRequest>,
     ) -> Result<Response<HashKvResponse>, Status> {
-        let revision = request.into_inner().revision;
+        let revision = self.only_root(request).await?.revision;
         let view = self.state.view();
         let current = view.revision();
         let hashed = tokio::task::spawn_blocking(move || view.hash_kv(revision)).await;
@@ -133,26 +150,29 @@ impl Maintenance for Services {
 
     async fn snapshot(
         &self,
-        _request: Request<SnapshotRequest>,
+        request: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(Status::unimplemented("snapshots as bbolt files are not made by this store"))
+        self.only_root(request).await?;
+        Ok(Response::new(self.stream_snapshot()?))
     }
 
     async fn move_leader(
         &self,
         request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
+        let target = self.only_root(request).await?.target_id;
         if *self.leader.borrow() != Some(self.headers.member_id()) {
             return Err(Error::NotLeader.into());
         }
-        self.members.move_leader(request.into_inner().target_id).await?;
+        self.members.move_leader(target).await?;
         Ok(Response::new(MoveLeaderResponse { header: None }))
     }
 
     async fn downgrade(
         &self,
-        _request: Request<DowngradeRequest>,
+        request: Request<DowngradeRequest>,
     ) -> Result<Response<DowngradeResponse>, Status> {
+        self.only_root(request).await?;
         Err(Status::unimplemented("downgrades are not supported by this store"))
     }
 }

@@ -6,7 +6,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
-use crate::{limits, watch::Watches};
+use crate::{
+    auth::{self, Watchman},
+    limits,
+    watch::Watches,
+};
 
 #[tonic::async_trait]
 impl Watch for Services {
@@ -18,9 +22,11 @@ impl Watch for Services {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let needs_leader = super::needs_leader(&request);
         self.check_leader(&request)?;
+        let (sender, requests) = auth::split(request);
+        let watchman = Watchman { gate: self.gate.clone(), sender };
         let (send, frames) = mpsc::channel(limits::WATCH_STREAM_QUEUE);
-        let watches = Watches::new(self.watch_context(), send);
-        tokio::spawn(watches.run(request.into_inner(), needs_leader));
+        let watches = Watches::new(self.watch_context(), watchman, send);
+        tokio::spawn(watches.run(requests, needs_leader));
         Ok(Response::new(ReceiverStream::new(frames)))
     }
 }

@@ -24,7 +24,7 @@ use tokio::{
 use tonic::Status;
 
 use super::Hub;
-use crate::{error::Error, header::Headers, limits, state::State};
+use crate::{auth::Watchman, error::Error, header::Headers, limits, state::State};
 
 /// What every stream shares.
 #[derive(Clone)]
@@ -71,6 +71,7 @@ struct Gone;
 /// The watches of one stream.
 pub(crate) struct Watches {
     context: Context,
+    watchman: Watchman,
     frames: Frames,
     watchers: BTreeMap<i64, Watcher>,
     /// Watches of a single key, by it; the others are looked at for every event.
@@ -84,10 +85,11 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    pub(crate) fn new(context: Context, frames: Frames) -> Self {
+    pub(crate) fn new(context: Context, watchman: Watchman, frames: Frames) -> Self {
         let cursor = context.hub.revision();
         Self {
             context,
+            watchman,
             frames,
             watchers: BTreeMap::new(),
             single: HashMap::new(),
@@ -200,12 +202,15 @@ impl Watches {
         let smallest = Bytes::from_static(b"\0");
         let key = if create.key.is_empty() { smallest } else { create.key };
         let range = KeyRange::new(&key, &create.range_end);
-        if matches!(&range, KeyRange::Between(start, end) if start >= end) {
-            return self.refuse("mvcc: watcher range is empty").await;
-        }
         if create.start_revision < 0 {
             let reason = "etcdserver: mvcc: required revision has been compacted";
             return self.refuse(reason).await;
+        }
+        if let Err(reason) = self.watchman.permit(&key, &create.range_end).await {
+            return self.refuse(&reason).await;
+        }
+        if matches!(&range, KeyRange::Between(start, end) if start >= end) {
+            return self.refuse("mvcc: watcher range is empty").await;
         }
         if self.watchers.len() >= limits::WATCHES_PER_STREAM_MAX {
             return self.refuse("etcdserver: too many requests").await;
