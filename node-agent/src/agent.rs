@@ -15,16 +15,21 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::image_gc;
 use crate::labels;
 use crate::limits::{MANIFEST_RESCAN, PODS_MAX, RELIST_PERIOD};
+use crate::logs::rotate;
 use crate::manifests::{Manifests, Mirrors};
-use crate::node::object;
+use crate::node::{cgroup, object};
 use crate::pod::api::PodApi;
 use crate::pod::worker::{self, Desired, Handle, Shared};
 use crate::runtime::{Cri, Fake, Labels, Runtime};
 use crate::serve;
+use crate::spec::dns;
 use crate::spec::env::Identity;
 use crate::spec::make::Machine;
+use crate::spec::resources::{CgroupDriver, Qos, cpu_request, qos, shares};
+use crate::status::{contradicts, of_others};
 
 /// The pods of this node, by uid.
 pub(crate) type Workers = Arc<Mutex<HashMap<String, Handle>>>;
@@ -42,9 +47,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     };
     let client = match &config.kubeconfig {
         Some(path) => {
-            let file = kube::config::Kubeconfig::read_from(path)?;
-            let options = kube::config::KubeConfigOptions::default();
-            Some(Client::try_from(kube::Config::from_custom_kubeconfig(file, &options).await?)?)
+            let (path, here) = (path.clone(), tokio::runtime::Handle::current());
+            // The client reads the files that the kubeconfig names, without a word about it.
+            let read = move || {
+                let file = kube::config::Kubeconfig::read_from(path)?;
+                let options = kube::config::KubeConfigOptions::default();
+                here.block_on(kube::Config::from_custom_kubeconfig(file, &options))
+            };
+            Some(Client::try_from(tokio::task::spawn_blocking(read).await??)?)
         }
         None => None,
     };
@@ -61,8 +71,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             driver: config.driver,
             memory_capacity: facts.memory_bytes,
             seccomp_root: config.root.join("seccomp").to_string_lossy().into_owned(),
-            cluster_dns: config.cluster_dns.clone(),
-            cluster_domain: config.cluster_domain.clone(),
+            cluster: dns::Cluster {
+                servers: config.cluster_dns.clone(),
+                domain: config.cluster_domain.clone(),
+            },
+            resolv_conf: config.resolv_conf.clone(),
+            huge_pages: facts.huge_pages.clone(),
         },
         identity: Identity {
             pod_ips: Vec::new(),
@@ -70,6 +84,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             node_name: config.node_name.clone(),
             cpu_capacity: facts.cpus * 1000,
             memory_capacity: facts.memory_bytes,
+            disk_capacity: i64::try_from(facts.disk_bytes).unwrap_or(i64::MAX),
         },
         root: config.root.clone(),
         log_dir: config.log_dir.clone(),
@@ -80,6 +95,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     info!(address = %config.listen, node = config.node_name, "ready to serve node requests");
 
     let mut tasks = tokio::task::JoinSet::new();
+    if !config.is_fake {
+        let kept = keep_disk(runtime.clone(), &config);
+        tasks.spawn(async {
+            kept.await;
+            anyhow::Ok(())
+        });
+    }
     if let Some(client) = client {
         tasks.spawn(async {
             object::keep(client, config, facts, runtime).await;
@@ -102,6 +124,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     outcome
 }
 
+/// Keeps logs short and room for images, until it is dropped.
+fn keep_disk(runtime: Arc<dyn Runtime>, config: &Config) -> impl Future<Output = ()> + use<> {
+    let (logs, images) = (config.log_policy, config.image_policy.clone());
+    async move {
+        tokio::join!(rotate::keep(runtime.clone(), logs), image_gc::keep(runtime, images));
+    }
+}
+
 /// Which sources of pods have told everything that they have at least once.
 #[derive(Debug, Default, Clone, Copy)]
 struct Seen {
@@ -120,6 +150,8 @@ pub(crate) struct Agent {
     seen: Seen,
     /// What the runtime had of each pod at the last look.
     known: HashMap<String, u64>,
+    /// The part of the CPU that burstable pods have together.
+    burstable_shares: Option<i64>,
 }
 
 impl Agent {
@@ -138,6 +170,7 @@ impl Agent {
             seen: Seen { api: client.is_none(), manifests: config.manifests.is_none() },
             client,
             known: HashMap::new(),
+            burstable_shares: None,
         }
     }
 
@@ -178,7 +211,10 @@ impl Agent {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         if let Some(of) = self.mirrors.seen(&pod) {
             if let Some(handle) = self.workers.lock().get(&of) {
-                handle.desired.lock().api_uid = Some(uid);
+                let is_contradicted = is_contradicted(handle, &pod);
+                let mut desired = handle.desired.lock();
+                desired.api_uid = Some(uid);
+                desired.is_contradicted |= is_contradicted;
                 handle.news.notify_one();
             }
             return;
@@ -188,6 +224,7 @@ impl Agent {
             api_uid: Some(uid.clone()),
             is_removed: false,
             is_static: false,
+            is_contradicted: false,
         };
         self.want(uid, desired);
     }
@@ -195,15 +232,19 @@ impl Agent {
     fn want(&self, uid: String, new: Desired) {
         let mut workers = self.workers.lock();
         if let Some(handle) = workers.get(&uid).filter(|h| !h.task.is_finished()) {
+            let is_contradicted = is_contradicted(handle, &new.pod);
             let mut desired = handle.desired.lock();
+            desired.is_contradicted |= is_contradicted;
             let (old, new) = (&desired.pod, new.pod);
             // Our own status writes come back here: only a change of the rest is news.
-            let is_news = old.spec != new.spec
+            let is_news = is_contradicted
+                || old.spec != new.spec
                 || old.metadata.deletion_timestamp != new.metadata.deletion_timestamp
                 || old.metadata.labels != new.metadata.labels
                 || old.metadata.annotations != new.metadata.annotations
                 || old.metadata.deletion_grace_period_seconds
-                    != new.metadata.deletion_grace_period_seconds;
+                    != new.metadata.deletion_grace_period_seconds
+                || of_others(old).ne(of_others(&new));
             desired.pod = new;
             if is_news {
                 handle.news.notify_one();
@@ -236,9 +277,39 @@ impl Agent {
         }
     }
 
+    /// Gives burstable pods together what they ask for, and the others what is left.
+    async fn share_cpu(&mut self) {
+        let is_ours = self.shared.machine.driver == CgroupDriver::Cgroupfs;
+        if !is_ours || self.shared.runtime.is_simulated() {
+            return;
+        }
+        let of_pod = |handle: &Handle| {
+            let pod = handle.desired.lock().pod.clone();
+            let spec = pod.spec.as_ref().filter(|spec| qos(spec) == Qos::Burstable);
+            spec.map_or(0, cpu_request)
+        };
+        let asked: i64 = self.workers.lock().values().map(of_pod).sum();
+        let wanted = shares(asked);
+        if self.burstable_shares == Some(wanted) {
+            return;
+        }
+        let set = tokio::task::spawn_blocking(move || {
+            cgroup::share(Qos::BestEffort, shares(0))?;
+            cgroup::share(Qos::Burstable, wanted)
+        });
+        match set.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "the classes of pods cannot be given their CPU"),
+            Err(error) => warn!(%error, "the classes of pods cannot be given their CPU"),
+        }
+        // What the kernel refused once it refuses again: the next change is soon enough.
+        self.burstable_shares = Some(wanted);
+    }
+
     /// Wakes the workers whose containers changed; stops what belongs to no pod.
     async fn relist(&mut self) {
         self.workers.lock().retain(|_, handle| !handle.task.is_finished());
+        self.share_cpu().await;
         let runtime = &self.shared.runtime;
         let (Ok(sandboxes), Ok(containers)) = (
             runtime.list_sandboxes(Labels::new()).await,
@@ -288,6 +359,7 @@ impl Agent {
                 api_uid: None,
                 is_removed: true,
                 is_static: false,
+                is_contradicted: false,
             };
             let handle = worker::start(self.shared.clone(), desired);
             self.workers.lock().insert(uid.clone(), handle);
@@ -332,11 +404,17 @@ impl Agent {
                     api_uid: self.mirrors.of(&uid),
                     is_removed: false,
                     is_static: true,
+                    is_contradicted: false,
                 };
                 self.want(uid, desired);
             }
         }
     }
+}
+
+fn is_contradicted(handle: &Handle, seen: &Pod) -> bool {
+    let own = handle.status.lock();
+    seen.status.as_ref().is_some_and(|seen| contradicts(seen, &own))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Flags;
-use crate::spec::resources::CgroupDriver;
+use crate::spec::dns::Cluster;
 use crate::view::PodView;
 
 #[derive(clap::Parser)]
@@ -27,8 +27,9 @@ fn agent(dir: &std::path::Path, runtime: &Arc<Fake>) -> Agent {
             driver: CgroupDriver::Cgroupfs,
             memory_capacity: 8 << 30,
             seccomp_root: String::new(),
-            cluster_dns: Vec::new(),
-            cluster_domain: "cluster.local".to_owned(),
+            cluster: Cluster { servers: Vec::new(), domain: "cluster.local".to_owned() },
+            resolv_conf: "/etc/resolv.conf".into(),
+            huge_pages: Vec::new(),
         },
         identity: Identity::default(),
         root: config.root.clone(),

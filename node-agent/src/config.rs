@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::image_gc;
+use crate::logs::rotate;
+use crate::quantity::milli;
 use crate::spec::resources::CgroupDriver;
 
 /// Command-line flags of the node agent.
@@ -69,7 +72,22 @@ pub struct Flags {
     /// Seconds between looks at the node's own status.
     #[arg(long, default_value = "10s")]
     pub node_status_update_frequency: String,
-    /// Image of the sandbox (the runtime has its own setting; shown for symmetry with the kubelet).
+    /// Resolver configuration of the machine, which pods start from.
+    #[arg(long, default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
+    /// Length at which a container's log is rotated, such as `10Mi`; negative: never.
+    #[arg(long, default_value = "10Mi", allow_hyphen_values = true)]
+    pub container_log_max_size: String,
+    /// Most files of one container's log, rotated ones included; at least 2.
+    #[arg(long, default_value_t = 5)]
+    pub container_log_max_files: usize,
+    /// Percent of the disk in use at which unused images are removed; 100: never.
+    #[arg(long, default_value_t = 85)]
+    pub image_gc_high_threshold: u8,
+    /// Percent of the disk in use at which the removal of images ends.
+    #[arg(long, default_value_t = 80)]
+    pub image_gc_low_threshold: u8,
+    /// Image of the sandbox: the runtime has its own setting, this keeps it from being removed.
     #[arg(long, default_value = "orlop.local/pause:1")]
     pub pod_infra_container_image: String,
     /// Folder of container logs.
@@ -115,6 +133,9 @@ pub struct Config {
     pub(crate) status_period: Duration,
     pub(crate) cluster_dns: Vec<String>,
     pub(crate) cluster_domain: String,
+    pub(crate) resolv_conf: PathBuf,
+    pub(crate) log_policy: rotate::Policy,
+    pub(crate) image_policy: image_gc::Policy,
 }
 
 impl Flags {
@@ -169,6 +190,8 @@ impl Flags {
         let seconds = seconds.ok_or_else(|| {
             refuse("node-status-update-frequency", "must be seconds, such as 10s")
         })?;
+        let log_policy = self.log_policy()?;
+        let image_policy = self.image_policy()?;
         let node_name = match self.hostname_override {
             Some(name) => name,
             None => nix::unistd::gethostname()
@@ -202,6 +225,80 @@ impl Flags {
             status_period: Duration::from_secs(seconds),
             cluster_dns: self.cluster_dns,
             cluster_domain: self.cluster_domain,
+            resolv_conf: self.resolv_conf,
+            log_policy,
+            image_policy,
         })
+    }
+
+    fn log_policy(&self) -> Result<rotate::Policy, ConfigError> {
+        let refuse = |flag, why: &str| ConfigError { flag, why: why.to_owned() };
+        let bytes = milli(&self.container_log_max_size)
+            .map_err(|error| refuse("container-log-max-size", &error.to_string()))?;
+        if self.container_log_max_files < 2 {
+            return Err(refuse("container-log-max-files", "must be at least 2"));
+        }
+        Ok(rotate::Policy {
+            // A negative length is one that no log reaches.
+            bytes_max: u64::try_from(bytes / 1000).unwrap_or(u64::MAX),
+            files_max: self.container_log_max_files,
+        })
+    }
+
+    fn image_policy(&self) -> Result<image_gc::Policy, ConfigError> {
+        let (high, low) = (self.image_gc_high_threshold, self.image_gc_low_threshold);
+        let refuse = |flag, why: &str| ConfigError { flag, why: why.to_owned() };
+        if high > 100 {
+            return Err(refuse("image-gc-high-threshold", "must be in the range 0 to 100"));
+        }
+        if low > high {
+            let why = "must not be higher than --image-gc-high-threshold";
+            return Err(refuse("image-gc-low-threshold", why));
+        }
+        Ok(image_gc::Policy {
+            high_percent: high,
+            low_percent: low,
+            sandbox_image: self.pod_infra_container_image.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    fn config(arguments: &[&str]) -> Result<Config, ConfigError> {
+        let always = ["x", "--kubeconfig=k", "--hostname-override=n1"];
+        let all = always.iter().chain(arguments);
+        <Cli as clap::Parser>::try_parse_from(all).unwrap().flags.into_config()
+    }
+
+    #[test]
+    fn logs_and_images_are_kept_as_long_as_a_kubelet_keeps_them() {
+        let kept = config(&[]).unwrap();
+        assert_eq!(kept.log_policy, rotate::Policy { bytes_max: 10 << 20, files_max: 5 });
+        assert_eq!((kept.image_policy.high_percent, kept.image_policy.low_percent), (85, 80));
+        let never = config(&["--container-log-max-size=-1", "--image-gc-high-threshold=100"]);
+        assert_eq!(never.unwrap().log_policy.bytes_max, u64::MAX);
+        for (flag, why) in [
+            ("--container-log-max-files=1", "--container-log-max-files: must be at least 2"),
+            ("--container-log-max-size=x", "--container-log-max-size: \"x\" is not a quantity"),
+            (
+                "--image-gc-high-threshold=70",
+                "--image-gc-low-threshold: must not be higher than --image-gc-high-threshold",
+            ),
+            (
+                "--image-gc-high-threshold=101",
+                "--image-gc-high-threshold: must be in the range 0 to 100",
+            ),
+        ] {
+            assert_eq!(config(&[flag]).unwrap_err().to_string(), why);
+        }
     }
 }

@@ -5,8 +5,12 @@
 mod agent;
 mod config;
 pub mod containerd;
+#[cfg(test)]
+mod golden_test;
+mod image_gc;
 mod labels;
 mod limits;
+mod logs;
 mod manifests;
 mod node;
 mod plan;

@@ -38,8 +38,10 @@ pub(crate) const RUNTIME_MESSAGE_BYTES_MAX: usize = 16 << 20;
 pub(crate) const MANIFEST_RESCAN: Duration = Duration::from_secs(5);
 /// Largest manifest file, in bytes.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 1 << 20;
-/// Longest termination message of a container, in bytes.
-pub(crate) const TERMINATION_MESSAGE_BYTES_MAX: usize = 4096;
+/// Longest termination message of a container, in bytes: its end counts.
+pub(crate) const TERMINATION_MESSAGE_BYTES_MAX: u64 = 4096;
+/// All termination messages of one pod together, in bytes; its containers share it evenly.
+pub(crate) const POD_MESSAGES_BYTES_MAX: usize = 12 << 10;
 /// Longest tail of a log that stands in for a termination message: bytes and lines.
 pub(crate) const TERMINATION_LOG_BYTES_MAX: usize = 2048;
 /// See [`TERMINATION_LOG_BYTES_MAX`].
@@ -58,6 +60,10 @@ pub(crate) const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
 pub(crate) const LOG_FOLLOW: Duration = Duration::from_millis(250);
 /// Longest line of a container log file, in bytes (containerd splits at 16 KiB).
 pub(crate) const LOG_LINE_BYTES_MAX: usize = 1 << 20;
+/// Most bytes of a log that are read for its last lines.
+pub(crate) const LOG_TAIL_BYTES_MAX: u64 = 64 << 10;
+/// How often logs are looked at for their length.
+pub(crate) const LOG_ROTATE_PERIOD: Duration = Duration::from_secs(10);
 /// Most bytes of a probe's answer that are read.
 pub(crate) const PROBE_BODY_BYTES_MAX: usize = 10 << 10;
 /// Attempts of an exec probe whose runtime call failed, as opposed to the command.
@@ -68,8 +74,26 @@ pub(crate) const DEAD_CONTAINERS_KEPT: usize = 1;
 pub(crate) const CHILD_PROCESS: Duration = Duration::from_secs(120);
 /// Names of images in the node's status.
 pub(crate) const NODE_IMAGES_MAX: usize = 50;
-/// Longest run of a postStart or preStop hook.
-pub(crate) const HOOK: Duration = Duration::from_secs(120);
+/// Longest run of a postStart hook, which nothing else limits while its pod stays.
+pub(crate) const HOOK: Duration = Duration::from_secs(3600);
+/// How often images are looked at: which are used, and whether the disk is full.
+pub(crate) const IMAGE_GC_PERIOD: Duration = Duration::from_secs(300);
+/// An image that came less than this ago is not removed: a container may be about to use it.
+pub(crate) const IMAGE_GC_AGE_MIN: Duration = Duration::from_secs(120);
+/// How long a pod waits for the first list of services before its environment is made.
+pub(crate) const SERVICES_FIRST_LIST: Duration = Duration::from_secs(5);
+/// Resolver configuration: name servers, search domains and their length together, in bytes.
+pub(crate) const DNS_SERVERS_MAX: usize = 3;
+/// See [`DNS_SERVERS_MAX`].
+pub(crate) const DNS_SEARCHES_MAX: usize = 32;
+/// See [`DNS_SERVERS_MAX`].
+pub(crate) const DNS_SEARCH_LINE_BYTES_MAX: usize = 2048;
+/// Longest search domain, in bytes; a longer one is left out.
+pub(crate) const DNS_SEARCH_BYTES_MAX: usize = 253;
+/// Longest host name, in bytes, and longest when it is a full name.
+pub(crate) const HOSTNAME_BYTES_MAX: usize = 63;
+/// See [`HOSTNAME_BYTES_MAX`].
+pub(crate) const FQDN_BYTES_MAX: usize = 64;
 /// How long fetched configMaps and secrets of one pod stand for themselves without being read again.
 pub(crate) const SOURCES_FRESH: Duration = Duration::from_secs(1);
 /// A token of a service account is replaced at this age at the latest.

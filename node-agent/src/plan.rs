@@ -20,7 +20,7 @@ pub(crate) enum Step {
     StopSandbox { id: String },
     /// Make the sandbox; `attempt` tells it from the ones before.
     RunSandbox { attempt: u32 },
-    /// Start this container; `restarts` earlier runs are known.
+    /// Start this container; the runtime knows of `restarts` earlier runs.
     Start { name: String, restarts: i32 },
     /// Stop a running container; the next plan decides about a new one.
     Kill { id: String, name: String, why: &'static str },
@@ -91,9 +91,13 @@ fn wanted(spec: &PodSpec, view: &PodView, world: &World<'_>) -> Vec<Step> {
     }
     let mut steps = Vec::new();
     let init = spec.init_containers.as_deref().unwrap_or_default();
-    // A container of the second kind that ever ran proves that P2 was kept, also after a restart.
-    let is_initialized = spec.containers.iter().any(|c| view.newest(&c.name).is_some());
     let sandbox = view.ready_sandbox().map(|s| s.id.as_str());
+    // A container of the second kind in this sandbox proves that P2 was kept. Another sandbox
+    // begins anew: what an init container did there is gone with it.
+    let is_initialized = spec
+        .containers
+        .iter()
+        .any(|c| view.newest(&c.name).is_some_and(|run| Some(&*run.sandbox) == sandbox));
     for container in init {
         let is_sidecar = container.restart_policy.as_deref() == Some("Always");
         let here = view.newest(&container.name).filter(|run| Some(&*run.sandbox) == sandbox);

@@ -67,6 +67,24 @@ fn p2_init_containers_run_one_at_a_time_and_the_others_wait() {
 }
 
 #[test]
+fn p2_a_new_sandbox_begins_with_the_init_containers_again() {
+    let pod = pod(serde_json::json!({
+        "initContainers": [{"name": "i"}], "containers": [{"name": "a"}]}));
+    let of_old = |name: &str, code: i32| Instance {
+        sandbox: "old".to_owned(),
+        restarts: 3,
+        ..run(name, Run::Exited, code)
+    };
+    let before = || vec![of_old("i", 0), of_old("a", 137)];
+    let old = Sandbox { id: "old".to_owned(), attempt: 4, ..Default::default() };
+    assert_eq!(steps(&pod, vec![old.clone()], before()), [Step::RunSandbox { attempt: 5 }]);
+    assert_eq!(steps(&pod, vec![sandbox(true), old.clone()], before()), [begin("i", 4)]);
+    let mut after = before();
+    after.insert(0, run("i", Run::Exited, 0));
+    assert_eq!(steps(&pod, vec![sandbox(true), old], after), [begin("a", 4)]);
+}
+
+#[test]
 fn p3_what_may_not_run_again_is_not_started_and_its_sandbox_goes() {
     let pod = pod(serde_json::json!({"restartPolicy": "Never",
         "initContainers": [{"name": "side", "restartPolicy": "Always"}],
@@ -148,10 +166,11 @@ fn the_phase_follows_the_containers_and_the_restart_policy() {
         ("Always", &["bad"], true, "Failed"),
         ("Always", &["wait"], true, "Failed"),
     ] {
-        let pod = pod(serde_json::json!({"restartPolicy": policy, "containers": []}));
+        let names: Vec<_> = states.iter().map(|_| serde_json::json!({"name": "a"})).collect();
+        let pod = pod(serde_json::json!({"restartPolicy": policy, "containers": names}));
         let list: Vec<_> = states.iter().map(|s| status(s)).collect();
         assert_eq!(
-            phase(pod.spec.as_ref().unwrap(), &[], &list, ending),
+            phase(pod.spec.as_ref().unwrap(), &[], &list, ending, false),
             want,
             "{policy} {states:?}"
         );

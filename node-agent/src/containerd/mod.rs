@@ -204,9 +204,11 @@ fn overlay_works(folder: &Path) -> bool {
 /// When the file is not an archive of an image, or containerd does not take it.
 pub async fn import_image(socket: &Path, tar: &Path) -> Result<Vec<String>, Error> {
     let path = tar.to_owned();
-    let checked = tokio::task::spawn_blocking(move || image_names(&path)).await;
-    let names = checked.map_err(|error| Error::Child(error.to_string()))??;
-    let ctr = program("ctr").ok_or_else(|| Error::Machine("ctr is not installed".to_owned()))?;
+    let look = move || (image_names(&path), program("ctr"));
+    let looked = tokio::task::spawn_blocking(look).await;
+    let (names, ctr) = looked.map_err(|error| Error::Child(error.to_string()))?;
+    let names = names?;
+    let ctr = ctr.ok_or_else(|| Error::Machine("ctr is not installed".to_owned()))?;
     let child = Command::new(ctr)
         .arg("-a")
         .arg(socket)

@@ -23,6 +23,8 @@ pub(crate) struct Facts {
     pub(crate) cpus: i64,
     pub(crate) memory_bytes: i64,
     pub(crate) disk_bytes: u64,
+    /// Sizes of huge pages, smallest first, as cgroups name them: `2MB`.
+    pub(crate) huge_pages: Vec<String>,
     info: Value,
 }
 
@@ -51,8 +53,27 @@ impl Facts {
             "kubeletVersion": concat!("v1.36.2+orlop", ".", env!("CARGO_PKG_VERSION")),
             "kubeProxyVersion": "",
         });
-        Self { cpus, memory_bytes: kib * 1024, disk_bytes: disk, info }
+        let huge_pages = huge_pages("/sys/kernel/mm/hugepages");
+        Self { cpus, memory_bytes: kib * 1024, disk_bytes: disk, huge_pages, info }
     }
+}
+
+/// The sizes in a folder with entries such as `hugepages-2048kB`.
+fn huge_pages(folder: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut kib: Vec<u64> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()
+        })
+        .collect();
+    kib.sort_unstable();
+    let named = |kib: u64| match kib {
+        _ if kib >= 1 << 20 => format!("{}GB", kib >> 20),
+        _ if kib >= 1 << 10 => format!("{}MB", kib >> 10),
+        _ => format!("{kib}KB"),
+    };
+    kib.into_iter().map(named).collect()
 }
 
 /// The status that the node should have now.
@@ -233,5 +254,20 @@ async fn renew_lease(client: Client, node: String) {
                 tick.reset_after(Duration::from_secs(1));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn huge_pages_are_named_as_cgroups_name_them() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["hugepages-1048576kB", "hugepages-2048kB", "hugepages-64kB", "other"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let sizes = huge_pages(&folder.path().to_string_lossy());
+        assert_eq!(sizes, ["64KB", "2MB", "1GB"]);
     }
 }

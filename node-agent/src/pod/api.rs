@@ -11,16 +11,19 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use super::services::Services;
 use super::sources::{Keeper, Tokens};
 use crate::limits::{API_CALL, EVENT_MEMORY, EVENT_QUEUE};
 use crate::spec::SpecError;
 use crate::spec::env::Sources;
+use crate::status::is_own;
 
 /// The API as one node's pods use it. `None` inside: this agent stands alone.
 #[derive(Clone)]
 pub(crate) struct PodApi {
     client: Option<kube::Client>,
     kept: Arc<Keeper>,
+    services: Arc<Services>,
     events: mpsc::Sender<(Arc<Pod>, &'static str, &'static str, String)>,
 }
 
@@ -39,7 +42,9 @@ impl PodApi {
     pub(crate) fn start(client: Option<kube::Client>, node: &str) -> Self {
         let (events, queue) = mpsc::channel(EVENT_QUEUE);
         tokio::spawn(write_events(client.clone(), node.to_owned(), queue));
-        Self { kept: Arc::new(Keeper::new(client.clone())), client, events }
+        let kept = Arc::new(Keeper::new(client.clone()));
+        let services = Arc::new(Services::start(client.clone()));
+        Self { kept, services, client, events }
     }
 
     /// Queues an event about a pod; a full queue drops it.
@@ -113,6 +118,16 @@ impl PodApi {
         self.kept.tokens(pod).await
     }
 
+    /// What containers are told about services; see [`Services::variables`].
+    pub(crate) async fn services(
+        &self,
+        namespace: &str,
+        wants_links: bool,
+        is_static: bool,
+    ) -> Result<Vec<(String, String)>, SpecError> {
+        self.services.variables(namespace, wants_links, is_static).await
+    }
+
     /// Drops what is kept for a pod that has ended.
     pub(crate) fn forget(&self, uid: &str) {
         self.kept.forget(uid);
@@ -129,6 +144,10 @@ fn is_gone(code: u16, message: &str) -> bool {
 fn status_patch(old: &PodStatus, new: &PodStatus) -> Value {
     let old = serde_json::to_value(old).unwrap_or_default();
     let mut patch = serde_json::to_value(new).unwrap_or_default();
+    if let Some(conditions) = patch["conditions"].as_array_mut() {
+        // Those of others are not ours to write: they may have changed since.
+        conditions.retain(|condition| condition["type"].as_str().is_some_and(is_own));
+    }
     for condition in patch["conditions"].as_array_mut().into_iter().flatten() {
         for field in ["reason", "message", "lastProbeTime"] {
             if condition.get(field).is_none() {
@@ -242,8 +261,10 @@ mod tests {
         let old = status(json!({"podIPs": [{"ip": "1"}, {"ip": "2"}], "reason": "Evicted",
             "conditions": [{"type": "Ready", "status": "False", "reason": "X"}]}));
         let new = status(json!({"podIPs": [{"ip": "2"}],
-            "conditions": [{"type": "Ready", "status": "True"}]}));
+            "conditions": [{"type": "example.com/gate", "status": "True"},
+                {"type": "Ready", "status": "True"}]}));
         let patch = status_patch(&old, &new);
+        assert_eq!(patch["conditions"].as_array().unwrap().len(), 1, "others write their own");
         assert_eq!(patch["podIPs"], json!([{"ip": "2"}, {"$patch": "delete", "ip": "1"}]));
         assert_eq!(patch["conditions"][0]["reason"], Value::Null);
         assert!(patch.as_object().unwrap().contains_key("reason"));

@@ -13,12 +13,12 @@ use crate::containerd::{Layout, busybox_image_tar, check_machine, image_names, i
 use crate::runtime::{Cri, Labels, Runtime};
 use crate::stop_all_pods;
 
-const IMAGE: &str = "orlop.local/busybox:1";
+pub(super) const IMAGE: &str = "orlop.local/busybox:1";
 
 /// A private containerd, killed with everything it made when the test ends, however it ends.
-struct Containerd {
+pub(super) struct Containerd {
     child: Child,
-    layout: Layout,
+    pub(super) layout: Layout,
 }
 
 impl Containerd {
@@ -104,7 +104,7 @@ impl Drop for Containerd {
 }
 
 /// A containerd that can run pods of [`IMAGE`]; `None`, and why, when this machine cannot have one.
-async fn private_containerd(dir: &Path, subnet: u8) -> Option<(Containerd, Arc<Cri>)> {
+pub(super) async fn private_containerd(dir: &Path, subnet: u8) -> Option<(Containerd, Arc<Cri>)> {
     if let Err(why) = check_machine() {
         testbed::skip(&why);
         return None;
@@ -273,4 +273,12 @@ async fn containers_outlive_their_agent_and_their_runtime_and_all_stop_at_once()
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(stop_all_pods(&socket.to_string_lossy(), 2).await.unwrap(), 0);
+
+    // Phase 5: the pod comes back in an empty runtime, and that is a restart.
+    let handle = start(shared, endless("slow", &slow, 1, false, &before));
+    let after = until(&handle, "back", |s| is_ready(s) && first(s).restart_count == 2).await;
+    let last = first(&after).last_state.unwrap().terminated.unwrap();
+    assert_eq!(last.exit_code, 137);
+    assert!(handle.log_dir.join("c/2.log").exists());
+    end(handle).await;
 }

@@ -1,4 +1,4 @@
-//! The GET of probes and hooks: every status from 200 to 399 is a success, certificates are not asked.
+//! The GET of probes and hooks; nobody's certificate is asked for.
 
 use std::sync::Arc;
 
@@ -13,26 +13,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::limits::PROBE_BODY_BYTES_MAX;
 
-/// Asks as a probe or a hook says.
-pub(super) async fn get(action: &HTTPGetAction, host: &str, port: u16) -> Result<(), String> {
-    let stream = TcpStream::connect((host, port)).await.map_err(|e| e.to_string())?;
-    let path = action.path.as_deref().unwrap_or("/");
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    let mut own = action.http_headers.iter().flatten();
-    let has_host = own.clone().any(|header| header.name.eq_ignore_ascii_case("host"));
-    let host_line = if has_host { String::new() } else { format!("Host: {host}:{port}\r\n") };
-    let extra: String = own.by_ref().map(|h| format!("{}: {}\r\n", h.name, h.value)).collect();
-    let request = format!(
-        "GET {path} HTTP/1.1\r\n{host_line}User-Agent: kube-probe/1.36\r\nAccept: */*\r\n{extra}Connection: close\r\n\r\n"
-    );
-    let code = if action.scheme.as_deref() == Some("HTTPS") {
-        let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
-        let connector = TlsConnector::from(trusting()?);
-        let stream = connector.connect(name, stream).await.map_err(|e| e.to_string())?;
-        ask(stream, &request).await?
-    } else {
-        ask(stream, &request).await?
-    };
+/// Asks as a probe says.
+pub(super) async fn probe(action: &HTTPGetAction, host: &str, port: u16) -> Result<(), String> {
+    let code = ask(action, (host, port), "probe", is_https(action)).await?;
     if (200..400).contains(&code) {
         Ok(())
     } else {
@@ -40,23 +23,104 @@ pub(super) async fn get(action: &HTTPGetAction, host: &str, port: u16) -> Result
     }
 }
 
+/// Asks as a hook says: it is heard when anything answers, whatever the answer is. Behind a hook
+/// that says HTTPS there may be plain HTTP, as old definitions have it.
+pub(super) async fn hook(action: &HTTPGetAction, host: &str, port: u16) -> Result<(), String> {
+    match ask(action, (host, port), "lifecycle", is_https(action)).await {
+        Err(Failure::NotTls) => ask(action, (host, port), "lifecycle", false).await?,
+        answered => answered?,
+    };
+    Ok(())
+}
+
+/// Why there is no answer.
+#[derive(Debug, PartialEq, Eq)]
+enum Failure {
+    /// Whoever listens does not speak TLS.
+    NotTls,
+    Other(String),
+}
+
+impl From<Failure> for String {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NotTls => "server gave HTTP response to HTTPS client".to_owned(),
+            Failure::Other(why) => why,
+        }
+    }
+}
+
+fn other(error: impl std::fmt::Display) -> Failure {
+    Failure::Other(error.to_string())
+}
+
+fn is_https(action: &HTTPGetAction) -> bool {
+    action.scheme.as_deref() == Some("HTTPS")
+}
+
+/// The request, with the definition's own headers before ours.
+fn request(action: &HTTPGetAction, (host, port): (&str, u16), purpose: &str) -> String {
+    let path = action.path.as_deref().unwrap_or("/");
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let mut head = format!("GET {slash}{path} HTTP/1.1\r\n");
+    let own: Vec<_> = action.http_headers.iter().flatten().collect();
+    for (name, value) in [
+        ("Host", format!("{host}:{port}")),
+        ("User-Agent", format!("kube-{purpose}/1.36")),
+        ("Accept", "*/*".to_owned()),
+    ] {
+        if !own.iter().any(|header| header.name.eq_ignore_ascii_case(name)) {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    // An empty Accept is the way to send none.
+    let said =
+        own.iter().filter(|h| !(h.name.eq_ignore_ascii_case("accept") && h.value.is_empty()));
+    said.for_each(|header| head.push_str(&format!("{}: {}\r\n", header.name, header.value)));
+    head + "Connection: close\r\n\r\n"
+}
+
 /// Sends the request and reads the status code.
 async fn ask(
+    action: &HTTPGetAction,
+    to: (&str, u16),
+    purpose: &str,
+    is_https: bool,
+) -> Result<u16, Failure> {
+    let stream = TcpStream::connect(to).await.map_err(other)?;
+    let request = request(action, to, purpose);
+    if !is_https {
+        return exchange(stream, &request).await;
+    }
+    let name = ServerName::try_from(to.0.to_owned()).map_err(other)?;
+    let connector = TlsConnector::from(trusting()?);
+    let stream = connector.connect(name, stream).await.map_err(|error| {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        match inner {
+            Some(Error::InvalidMessage(_)) => Failure::NotTls,
+            Some(_) | None => other(error),
+        }
+    })?;
+    exchange(stream, &request).await
+}
+
+async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     request: &str,
-) -> Result<u16, String> {
-    stream.write_all(request.as_bytes()).await.map_err(|e| e.to_string())?;
+) -> Result<u16, Failure> {
+    stream.write_all(request.as_bytes()).await.map_err(other)?;
     let mut head = Vec::new();
     let mut reader = stream.take(PROBE_BODY_BYTES_MAX as u64);
     while !head.contains(&b'\n') {
         let mut part = [0; 512];
-        match reader.read(&mut part).await.map_err(|e| e.to_string())? {
+        match reader.read(&mut part).await.map_err(other)? {
             0 => break,
             n => head.extend_from_slice(&part[..n]),
         }
     }
     let line = String::from_utf8_lossy(&head);
-    Ok(line.split(' ').nth(1).and_then(|c| c.get(..3)?.parse().ok()).unwrap_or(0))
+    let code = line.strip_prefix("HTTP/").and_then(|l| l.split(' ').nth(1)?.get(..3)?.parse().ok());
+    code.ok_or_else(|| Failure::Other(format!("malformed HTTP response {:?}", line.trim_end())))
 }
 
 /// A probe asks whether its container answers, not who signed its certificate.
@@ -100,11 +164,11 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-fn trusting() -> Result<Arc<ClientConfig>, String> {
+fn trusting() -> Result<Arc<ClientConfig>, Failure> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
+        .map_err(other)?;
     let verifier = Arc::new(AnyCertificate(provider));
     let config = builder.dangerous().with_custom_certificate_verifier(verifier);
     Ok(Arc::new(config.with_no_client_auth()))
@@ -146,13 +210,39 @@ mod tests {
         });
         let own =
             json!({"path": "live", "port": 1, "httpHeaders": [{"name": "host", "value": "me"}]});
-        assert_eq!(get(&action(own), "127.0.0.1", port).await, Ok(()));
-        let error = get(&action(json!({"port": 1})), "127.0.0.1", port).await.unwrap_err();
+        assert_eq!(probe(&action(own), "127.0.0.1", port).await, Ok(()));
+        let error = probe(&action(json!({"port": 1})), "127.0.0.1", port).await.unwrap_err();
         assert_eq!(error, "HTTP probe failed with statuscode: 500");
         let asked = served.await.unwrap();
         assert!(asked[0].starts_with("GET /live HTTP/1.1\r\n"), "{}", asked[0]);
         assert!(asked[0].contains("host: me\r\n") && !asked[0].contains("Host: "));
         assert!(asked[1].contains(&format!("Host: 127.0.0.1:{port}\r\n")), "{}", asked[1]);
+        assert!(asked[1].contains("User-Agent: kube-probe/1.36\r\n"), "{}", asked[1]);
+    }
+
+    #[tokio::test]
+    async fn a_hook_is_heard_whatever_the_answer_and_even_when_the_server_speaks_no_tls() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let served = tokio::spawn(async move {
+            let first = answer(listener.accept().await.unwrap().0, "500 Oops").await;
+            // A TLS greeting has no line end: the server answers it as it answers all nonsense.
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+            drop(stream);
+            let second = answer(listener.accept().await.unwrap().0, "200 OK").await;
+            [first, second]
+        });
+        let own = json!({"port": 1, "httpHeaders": [{"name": "user-agent", "value": "me"}]});
+        assert_eq!(hook(&action(json!({"port": 1})), "127.0.0.1", port).await, Ok(()));
+        let https = json!({"port": 1, "scheme": "HTTPS", "httpHeaders": own["httpHeaders"]});
+        assert_eq!(hook(&action(https), "127.0.0.1", port).await, Ok(()));
+        let asked = served.await.unwrap();
+        assert!(asked[0].contains("User-Agent: kube-lifecycle/1.36\r\n"), "{}", asked[0]);
+        assert!(asked[1].contains("user-agent: me\r\n"), "{}", asked[1]);
+        assert!(!asked[1].contains("User-Agent:"), "{}", asked[1]);
+        let nobody = hook(&action(json!({"port": 1})), "127.0.0.1", port).await;
+        assert!(nobody.unwrap_err().contains("refused"));
     }
 
     #[tokio::test]
@@ -174,7 +264,7 @@ mod tests {
             answer(acceptor.accept(stream).await.unwrap(), "200 OK").await
         });
         let action = action(json!({"port": 1, "scheme": "HTTPS"}));
-        assert_eq!(get(&action, "127.0.0.1", port).await, Ok(()));
+        assert_eq!(probe(&action, "127.0.0.1", port).await, Ok(()));
         assert!(served.await.unwrap().starts_with("GET / HTTP/1.1"));
     }
 }

@@ -3,8 +3,13 @@
 pub(crate) mod api;
 #[cfg(test)]
 mod containerd_test;
+#[cfg(test)]
+mod features_test;
+mod files;
+mod grpc;
 mod http;
 pub(crate) mod probe;
+mod services;
 mod sources;
 mod start;
 mod stop;

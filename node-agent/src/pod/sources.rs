@@ -296,8 +296,8 @@ mod tests {
         .unwrap()
     }
 
-    async fn key(keeper: &Keeper, pod: &Pod) -> Option<Vec<u8>> {
-        keeper.sources(pod).await.unwrap().config_map("m", "k")
+    async fn key(keeper: &Keeper, pod: &Pod) -> Option<String> {
+        keeper.sources(pod).await.unwrap().config_map("m", "k").flatten()
     }
 
     #[tokio::test(start_paused = true)]
@@ -306,14 +306,14 @@ mod tests {
         stub.put("/api/v1/namespaces/n/configmaps/m", json!({"k": "one"}));
         let keeper = stub.keeper();
         let p1 = pod("u1");
-        assert_eq!(key(&keeper, &p1).await, Some(b"one".to_vec()));
+        assert_eq!(key(&keeper, &p1).await, Some("one".to_owned()));
 
         stub.put("/api/v1/namespaces/n/configmaps/m", json!({"k": "two"}));
         tokio::time::advance(SOURCES_FRESH).await;
-        assert_eq!(key(&keeper, &p1).await, Some(b"two".to_vec()), "S1: it answers");
+        assert_eq!(key(&keeper, &p1).await, Some("two".to_owned()), "S1: it answers");
         stub.is_away.store(true, Ordering::SeqCst);
         tokio::time::advance(SOURCES_FRESH * 1000).await;
-        assert_eq!(key(&keeper, &p1).await, Some(b"two".to_vec()), "S1: it is away");
+        assert_eq!(key(&keeper, &p1).await, Some("two".to_owned()), "S1: it is away");
         let error = keeper.sources(&pod("u2")).await.unwrap_err().to_string();
         assert!(error.contains("cannot read \"m\""), "S2: nothing was read for this pod: {error}");
 

@@ -5,13 +5,22 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
+use super::files::Files;
+use super::stop::grace_of;
 use super::worker::Worker;
 use crate::limits::{GRACE_MIN_SECONDS, HOOK};
-use crate::runtime::cri;
-use crate::spec::SpecError;
+use crate::runtime::{RuntimeError, cri};
 use crate::spec::env::{Identity, environment};
-use crate::spec::make;
+use crate::spec::security::ImageUser;
+use crate::spec::{SpecError, dns, make};
+use crate::view::Sandbox;
 use crate::volume;
+
+/// An image that is there.
+struct Image {
+    id: String,
+    user: ImageUser,
+}
 
 impl Worker {
     pub(super) async fn prepare_volumes(
@@ -36,15 +45,38 @@ impl Worker {
         made.await.map_err(|error| SpecError::Config(error.to_string()))?
     }
 
-    /// The image's id, or the API's reason and message why it is not there.
+    /// The sandbox's configuration, and what of its DNS had to be left out.
+    ///
+    /// # Errors
+    /// When the pod's names do not fit.
+    pub(super) async fn sandbox_config(
+        &self,
+        pod: &Pod,
+        spec: &PodSpec,
+        attempt: u32,
+    ) -> Result<(cri::PodSandboxConfig, Vec<String>), SpecError> {
+        let machine = &self.shared.machine;
+        // A machine without the file has no resolver to pass on.
+        let own = tokio::fs::read_to_string(&machine.resolv_conf).await.unwrap_or_default();
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+        let (dns, left_out) = dns::of_pod(spec, namespace, &machine.cluster, &dns::parse(&own));
+        let log_dir = self.log_dir(pod);
+        let frame = make::Frame { attempt, log_dir: &log_dir, dns, machine };
+        Ok((make::sandbox(pod, spec, frame)?, left_out))
+    }
+
+    /// The image, or the API's reason and message why it is not there.
     async fn image(
         &mut self,
         pod: &Arc<Pod>,
         container: &Container,
-    ) -> Result<String, (&'static str, String)> {
+    ) -> Result<Image, (&'static str, String)> {
         let name = container.image.clone().unwrap_or_default();
         let runtime = self.shared.runtime.clone();
-        let found = runtime.image(&name).await.map_err(|e| ("ImageInspectError", e.to_string()))?;
+        let inspect = |error: RuntimeError| {
+            ("ImageInspectError", format!("Failed to inspect image \"{name}\": {error}"))
+        };
+        let found = runtime.image(&name).await.map_err(inspect)?;
         let latest = name.ends_with(":latest")
             || !name.rsplit('/').next().unwrap_or_default().contains([':', '@']);
         let policy = container.image_pull_policy.as_deref().unwrap_or(if latest {
@@ -57,7 +89,7 @@ impl Worker {
                 "Container image \"{name}\" already present on machine and can be accessed by the pod"
             );
             self.shared.api.event(pod, false, "Pulled", text);
-            return Ok(image.id.clone());
+            return Ok(Image { id: image.id.clone(), user: ImageUser::of(image) });
         }
         if policy == "Never" {
             let text =
@@ -84,7 +116,8 @@ impl Worker {
                     "Pulled",
                     format!("Successfully pulled image \"{name}\""),
                 );
-                Ok(id)
+                let pulled = runtime.image(&name).await.map_err(inspect)?.unwrap_or_default();
+                Ok(Image { id, user: ImageUser::of(&pulled) })
             }
             Err(error) => {
                 let why = error.to_string();
@@ -95,10 +128,55 @@ impl Worker {
                     format!("Failed to pull image \"{name}\": {why}"),
                 );
                 self.pull_back_off.tried(&name, now, now);
-                self.pull_failed.insert(name, (Timestamp::now(), why.clone()));
+                self.pull_failed.insert(name.clone(), (Timestamp::now(), why.clone()));
                 Err(("ErrImagePull", why))
             }
         }
+    }
+
+    /// The number of the next run of a container of which the runtime remembers none: its logs
+    /// tell how many there were.
+    pub(super) async fn runs_before(&self, pod: &Pod, container: &str) -> i32 {
+        let folder = self.log_dir(pod).join(container);
+        let counted = tokio::task::spawn_blocking(move || crate::logs::runs_before(&folder));
+        counted.await.unwrap_or(0)
+    }
+
+    /// The environment of a container.
+    async fn environment(
+        &self,
+        pod: &Pod,
+        spec: &PodSpec,
+        container: &Container,
+        identity: &Identity,
+    ) -> Result<Vec<(String, String)>, SpecError> {
+        let sources = self.shared.api.sources(pod).await?;
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+        let wants_links = spec.enable_service_links != Some(false);
+        let is_static = self.desired.lock().is_static;
+        let services = self.shared.api.services(namespace, wants_links, is_static).await?;
+        environment(pod, container, &sources, identity, &services)
+    }
+
+    /// The mounts of a container: volumes, then the files of its own.
+    async fn mounts(
+        &self,
+        pod: &Arc<Pod>,
+        container: &Container,
+        env: &[(String, String)],
+        files: Files,
+    ) -> Result<Vec<cri::Mount>, SpecError> {
+        let (pod, container, env) = (pod.clone(), container.clone(), env.to_vec());
+        let is_simulated = self.shared.runtime.is_simulated();
+        let made = tokio::task::spawn_blocking(move || {
+            let mut mounts = volume::mounts(&files.root, &pod, &container, &env)?;
+            if !is_simulated {
+                let made = files.make(&pod, &container, &mut mounts);
+                made.map_err(|error| SpecError::Config(error.to_string()))?;
+            }
+            Ok(mounts)
+        });
+        made.await.map_err(|error| SpecError::Config(error.to_string()))?
     }
 
     pub(super) async fn start_container(
@@ -110,128 +188,88 @@ impl Worker {
         restarts: i32,
     ) -> Result<(), (&'static str, String)> {
         let runtime = self.shared.runtime.clone();
-        let image_id = self.image(pod, container).await?;
+        let image = self.image(pod, container).await?;
         let config_error = |error: SpecError| ("CreateContainerConfigError", error.to_string());
-        let sandbox_now = runtime
-            .sandbox_status(sandbox)
-            .await
-            .map_err(|e| ("CreateContainerError", e.to_string()))?;
+        let create_error = |error: RuntimeError| ("CreateContainerError", error.to_string());
+        let sandbox_now = runtime.sandbox_status(sandbox).await.map_err(create_error)?;
+        let attempt = sandbox_now.metadata.as_ref().map_or(0, |m| m.attempt);
         let pod_ips = if spec.host_network == Some(true) {
             vec![self.shared.identity.node_ip.clone()]
         } else {
-            sandbox_now.network.map(|n| n.ip).into_iter().filter(|ip| !ip.is_empty()).collect()
+            Sandbox::from(sandbox_now).ips
         };
         self.prepare_volumes(pod, pod_ips.clone()).await.map_err(config_error)?;
-        let sources = self.shared.api.sources(pod).await.map_err(config_error)?;
-        let identity = Identity { pod_ips, ..self.shared.identity.clone() };
-        let env = environment(pod, container, &sources, &identity, &[]).map_err(config_error)?;
-        let message_file = self.message_file(
-            pod.metadata.uid.as_deref().unwrap_or_default(),
-            &container.name,
-            restarts,
-        );
-        let mounts = {
-            let (root, pod, container, env, ips) = (
-                self.shared.root.clone(),
-                pod.clone(),
-                container.clone(),
-                env.clone(),
-                identity.pod_ips.clone(),
-            );
-            let simulated = runtime.is_simulated();
-            tokio::task::spawn_blocking(move || -> Result<Vec<cri::Mount>, SpecError> {
-                let mut mounts = volume::mounts(&root, &pod, &container, &env)?;
-                if !simulated {
-                    own_files(&root, &pod, &container, &ips, &message_file, &mut mounts)
-                        .map_err(|e| SpecError::Config(e.to_string()))?;
-                }
-                Ok(mounts)
-            })
+        let identity = Identity { pod_ips: pod_ips.clone(), ..self.shared.identity.clone() };
+        let env = self.environment(pod, spec, container, &identity).await.map_err(config_error)?;
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let files = Files {
+            root: self.shared.root.clone(),
+            ips: pod_ips.clone(),
+            cluster_domain: self.shared.machine.cluster.domain.clone(),
+            message: self.message_file(uid, &container.name, restarts),
         };
-        let mounts = mounts
-            .await
-            .map_err(|e| ("CreateContainerError", e.to_string()))?
-            .map_err(config_error)?;
-        let parts = make::Parts { restarts, image_id, env, mounts, machine: &self.shared.machine };
-        let config = make::container(pod, spec, container, parts);
-        let sandbox_config = make::sandbox(
-            pod,
-            spec,
-            sandbox_now.metadata.map_or(0, |m| m.attempt),
-            &self.log_dir(pod),
-            &self.shared.machine,
-        );
+        let mounts = self.mounts(pod, container, &env, files).await.map_err(config_error)?;
+        let parts = make::Parts {
+            restarts,
+            image_id: image.id,
+            user: image.user,
+            env,
+            mounts,
+            machine: &self.shared.machine,
+        };
+        let config = make::container(pod, spec, container, parts).map_err(config_error)?;
+        let (sandbox_config, _) =
+            self.sandbox_config(pod, spec, attempt).await.map_err(config_error)?;
         let id = runtime
             .create_container(sandbox, config, sandbox_config)
             .await
-            .map_err(|e| ("CreateContainerError", e.to_string()))?;
+            .map_err(create_error)?;
         self.shared.api.event(pod, false, "Created", "Container created".to_owned());
         runtime.start_container(&id).await.map_err(|e| ("RunContainerError", e.to_string()))?;
         self.shared.api.event(pod, false, "Started", "Container started".to_owned());
-        if let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref())
-            && let Err(why) = self.hook(Some(container), hook, (&id, &identity.pod_ips), HOOK).await
-        {
-            self.shared.api.event(
-                pod,
-                true,
-                "FailedPostStartHook",
-                format!("PostStartHook failed: {why}"),
-            );
-            let _ = runtime.stop_container(&id, GRACE_MIN_SECONDS).await;
-            return Err(("PostStartHookError", why));
-        }
-        Ok(())
+        self.post_start(pod, container, &id, &pod_ips).await
     }
-}
 
-/// `/etc/hosts` and the file of the termination message. Blocking.
-fn own_files(
-    root: &std::path::Path,
-    pod: &Pod,
-    container: &Container,
-    ips: &[String],
-    message_file: &std::path::Path,
-    mounts: &mut Vec<cri::Mount>,
-) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let spec = pod.spec.clone().unwrap_or_default();
-    let folder = volume::pod_dir(root, pod.metadata.uid.as_deref().unwrap_or_default());
-    std::fs::create_dir_all(&folder)?;
-    let mut bind = |inside: &str, outside: &std::path::Path| {
-        if !mounts.iter().any(|m| m.container_path == inside) {
-            mounts.push(cri::Mount {
-                container_path: inside.to_owned(),
-                host_path: outside.to_string_lossy().into_owned(),
-                ..Default::default()
-            });
+    /// Runs the container's first hook; one that fails takes the container with it.
+    async fn post_start(
+        &self,
+        pod: &Arc<Pod>,
+        container: &Container,
+        id: &str,
+        ips: &[String],
+    ) -> Result<(), (&'static str, String)> {
+        let hook = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref());
+        let Some(hook) = hook else { return Ok(()) };
+        let done = tokio::select! {
+            done = self.hook(Some(container), hook, (id, ips), HOOK) => done,
+            // A pod that is to end does not wait for the hook.
+            () = self.until_unwanted() => Ok(()),
+        };
+        let Err(why) = done else { return Ok(()) };
+        // What the hook said may be a secret: events are for everybody.
+        let text = "PostStartHook failed".to_owned();
+        self.shared.api.event(pod, true, "FailedPostStartHook", text);
+        let text = "FailedPostStartHook".to_owned();
+        self.shared.api.event(pod, false, "Killing", text);
+        let grace = grace_of(pod).max(GRACE_MIN_SECONDS);
+        if let Err(error) = self.shared.runtime.stop_container(id, grace).await {
+            tracing::warn!(container = container.name, %error, "a container could not be stopped");
         }
-    };
-    let hosts = folder.join("etc-hosts");
-    let mut text = if spec.host_network == Some(true) {
-        std::fs::read_to_string("/etc/hosts").unwrap_or_default()
-    } else {
-        let own: String = ips.iter().map(|ip| format!("{ip}\t{}\n", make::hostname(pod))).collect();
-        format!(
-            "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n{own}"
-        )
-    };
-    for alias in spec.host_aliases.iter().flatten() {
-        text.push_str(&format!(
-            "{}\t{}\n",
-            alias.ip,
-            alias.hostnames.iter().flatten().cloned().collect::<Vec<_>>().join("\t")
-        ));
+        Err(("PostStartHookError", why))
     }
-    std::fs::write(&hosts, text)?;
-    bind("/etc/hosts", &hosts);
-    if let Some(parent) = message_file.parent() {
-        std::fs::create_dir_all(parent)?;
+
+    /// Answers when the pod is to end.
+    async fn until_unwanted(&self) {
+        loop {
+            {
+                let desired = self.desired.lock();
+                if desired.is_removed || desired.pod.metadata.deletion_timestamp.is_some() {
+                    // The worker itself has to hear it, too.
+                    self.news.notify_one();
+                    return;
+                }
+            }
+            self.news.notified().await;
+        }
     }
-    std::fs::write(message_file, [])?;
-    std::fs::set_permissions(message_file, std::fs::Permissions::from_mode(0o666))?;
-    bind(
-        container.termination_message_path.as_deref().unwrap_or("/dev/termination-log"),
-        message_file,
-    );
-    Ok(())
 }

@@ -172,7 +172,8 @@ impl Runtime for Cri {
     }
 
     async fn exec(&self, id: &str, command: Vec<String>, limit: Duration) -> Outcome<ExecOutput> {
-        let timeout = i64::try_from(limit.as_secs()).unwrap_or(i64::MAX);
+        // Zero would mean no limit at all.
+        let timeout = i64::try_from(limit.as_secs().max(1)).unwrap_or(i64::MAX);
         let request = cri::ExecSyncRequest { container_id: id.to_owned(), cmd: command, timeout };
         // The runtime enforces the limit; ours only guards against a runtime that hangs.
         let request = within(limit + Duration::from_secs(10), request);
@@ -182,6 +183,12 @@ impl Runtime for Cri {
         Ok(ExecOutput { output, exit_code: answer.exit_code })
     }
 
+    async fn reopen_log(&self, id: &str) -> Outcome<()> {
+        let request = cri::ReopenContainerLogRequest { container_id: id.to_owned() };
+        self.runtime.clone().reopen_container_log(call(request)).await?;
+        Ok(())
+    }
+
     async fn image(&self, name: &str) -> Outcome<Option<cri::Image>> {
         let request = cri::ImageStatusRequest { image: spec(name), verbose: false };
         Ok(self.images.clone().image_status(call(request)).await?.into_inner().image)
@@ -189,17 +196,25 @@ impl Runtime for Cri {
 
     async fn pull_image(&self, name: &str) -> Outcome<String> {
         let request = cri::PullImageRequest { image: spec(name), ..Default::default() };
-        Ok(self
-            .images
-            .clone()
-            .pull_image(within(IMAGE_PULL, request))
-            .await?
-            .into_inner()
-            .image_ref)
+        let answer = self.images.clone().pull_image(within(IMAGE_PULL, request)).await?;
+        Ok(answer.into_inner().image_ref)
     }
 
     async fn list_images(&self) -> Outcome<Vec<cri::Image>> {
         let request = call(cri::ListImagesRequest::default());
         Ok(self.images.clone().list_images(request).await?.into_inner().images)
+    }
+
+    async fn remove_image(&self, id: &str) -> Outcome<()> {
+        let request = call(cri::RemoveImageRequest { image: spec(id) });
+        let removed = self.images.clone().remove_image(request).await;
+        removed.map(drop).or_else(|status| RuntimeError::from(status).gone_is_fine())
+    }
+
+    async fn image_folder(&self) -> Outcome<Option<PathBuf>> {
+        let request = call(cri::ImageFsInfoRequest::default());
+        let answer = self.images.clone().image_fs_info(request).await?.into_inner();
+        let kept = answer.image_filesystems.into_iter().find_map(|known| known.fs_id);
+        Ok(kept.map(|id| PathBuf::from(id.mountpoint)))
     }
 }

@@ -27,6 +27,9 @@ struct State {
     next: u64,
     sandboxes: BTreeMap<String, (cri::PodSandboxStatus, PathBuf)>,
     containers: BTreeMap<String, (String, cri::ContainerStatus)>,
+    images: Vec<cri::Image>,
+    #[cfg(test)]
+    refuses_to_reopen_logs: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +47,37 @@ impl Fake {
         let size = 1_u32 << (32 - bits);
         let base = u32::from(address) & !(size - 1);
         Some(Self { addresses: Cidr { base, size }, state: Mutex::default() })
+    }
+}
+
+/// What tests make happen to it.
+#[cfg(test)]
+impl Fake {
+    pub(crate) fn refuse_to_reopen_logs(&self) {
+        self.state.lock().refuses_to_reopen_logs = true;
+    }
+
+    pub(crate) fn set_images(&self, images: Vec<cri::Image>) {
+        self.state.lock().images = images;
+    }
+
+    /// Every running container with this name ends by itself.
+    pub(crate) fn end_by_itself(&self, name: &str, exit_code: i32) {
+        for (_, container) in self.state.lock().containers.values_mut() {
+            let is_meant = container.metadata.as_ref().is_some_and(|m| m.name == name);
+            if is_meant && container.state() == cri::ContainerState::ContainerRunning {
+                container.set_state(cri::ContainerState::ContainerExited);
+                container.exit_code = exit_code;
+                container.finished_at = now_ns();
+            }
+        }
+    }
+
+    /// It is emptied behind the agent's back, as by a machine that starts anew.
+    pub(crate) fn forget_everything(&self) {
+        let mut state = self.state.lock();
+        state.sandboxes.clear();
+        state.containers.clear();
     }
 }
 
@@ -243,6 +277,16 @@ impl Runtime for Fake {
         Err(RuntimeError::Other("the fake runtime cannot execute commands".to_owned()))
     }
 
+    async fn reopen_log(&self, id: &str) -> Outcome<()> {
+        #[cfg(test)]
+        if self.state.lock().refuses_to_reopen_logs {
+            return Err(RuntimeError::Other("told not to".to_owned()));
+        }
+        let path = self.container_status(id).await?.log_path;
+        // Nothing is ever written to it again.
+        tokio::fs::write(path, []).await.map_err(|error| RuntimeError::Other(error.to_string()))
+    }
+
     async fn image(&self, name: &str) -> Outcome<Option<cri::Image>> {
         let id = format!("fake:{name}");
         Ok(Some(cri::Image { id, repo_tags: vec![name.to_owned()], ..Default::default() }))
@@ -253,6 +297,15 @@ impl Runtime for Fake {
     }
 
     async fn list_images(&self) -> Outcome<Vec<cri::Image>> {
-        Ok(Vec::new())
+        Ok(self.state.lock().images.clone())
+    }
+
+    async fn remove_image(&self, id: &str) -> Outcome<()> {
+        self.state.lock().images.retain(|image| image.id != id);
+        Ok(())
+    }
+
+    async fn image_folder(&self) -> Outcome<Option<PathBuf>> {
+        Ok(None)
     }
 }

@@ -4,6 +4,7 @@ mod cri_client;
 mod fake;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use cri_client::Cri;
@@ -74,9 +75,14 @@ pub(crate) trait Runtime: Send + Sync + 'static {
     async fn container_status(&self, id: &str) -> Outcome<cri::ContainerStatus>;
     async fn list_containers(&self, labels: Labels) -> Outcome<Vec<cri::Container>>;
     async fn exec(&self, id: &str, command: Vec<String>, limit: Duration) -> Outcome<ExecOutput>;
+    /// The container's output goes to a new file at its log path from now on.
+    async fn reopen_log(&self, id: &str) -> Outcome<()>;
 
     /// The image as the runtime knows it, or `None` when it is not there.
     async fn image(&self, name: &str) -> Outcome<Option<cri::Image>>;
     async fn pull_image(&self, name: &str) -> Outcome<String>;
     async fn list_images(&self) -> Outcome<Vec<cri::Image>>;
+    async fn remove_image(&self, id: &str) -> Outcome<()>;
+    /// A folder of the file system that holds images; `None` when none are kept.
+    async fn image_folder(&self) -> Outcome<Option<PathBuf>>;
 }

@@ -1,5 +1,6 @@
 //! Container log files in the CRI format: `TIME stdout|stderr F|P TEXT`, one entry a line.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use axum::body::Body;
@@ -8,7 +9,7 @@ use k8s_openapi::api::core::v1::PodStatus;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::mpsc;
 
-use crate::limits::{LOG_FOLLOW, LOG_LINE_BYTES_MAX};
+use crate::limits::{LOG_FOLLOW, LOG_LINE_BYTES_MAX, LOG_TAIL_BYTES_MAX};
 
 /// What a reader of a log asks for, as the API names it.
 #[derive(Debug, Clone, Default, serde::Deserialize)]
@@ -81,17 +82,13 @@ pub(super) fn choose(
 }
 
 fn file(folder: &Path, which: Which) -> Result<PathBuf, String> {
-    let mut runs: Vec<u64> = std::fs::read_dir(folder)
-        .map_err(|_| "it has no log yet".to_owned())?
-        .flatten()
-        .filter_map(|e| e.file_name().to_str()?.strip_suffix(".log")?.parse().ok())
-        .collect();
-    runs.sort_unstable_by(|a, b| b.cmp(a));
+    let mut runs =
+        crate::logs::current(folder).map_err(|_| "it has no log yet".to_owned())?.into_iter();
     let run = match which {
-        Which::Newest => runs.first(),
-        Which::Before => runs.get(1),
+        Which::Newest => runs.next(),
+        Which::Before => runs.nth(1),
     };
-    run.map(|n| folder.join(format!("{n}.log"))).ok_or_else(|| "its log is gone".to_owned())
+    run.ok_or_else(|| "its log is gone".to_owned())
 }
 
 /// Turns log lines into what the reader asked for.
@@ -171,6 +168,16 @@ async fn count_lines(path: &Path) -> std::io::Result<usize> {
     Ok(count)
 }
 
+/// Whether the log was moved aside since it was opened, and another one is in its place.
+async fn is_rotated(open: &tokio::fs::File, path: &Path) -> bool {
+    let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
+    match (open.metadata().await, tokio::fs::metadata(path).await) {
+        (Ok(open), Ok(there)) => identity(open) != identity(there),
+        // Between the move and the new file there is nothing to go on with yet.
+        _ => false,
+    }
+}
+
 /// Sends the log until its end; stays while it may grow, and the reader stays too.
 async fn copy(
     path: PathBuf,
@@ -181,7 +188,7 @@ async fn copy(
 ) {
     let Ok(handle) = tokio::fs::File::open(&path).await else { return };
     let mut reader = BufReader::new(handle);
-    let (mut line, mut is_last_look) = (Vec::new(), !is_running());
+    let (mut line, mut is_last_look, mut is_moved) = (Vec::new(), !is_running(), false);
     loop {
         match reader.read_until(b'\n', &mut line).await {
             Ok(n) if n > 0 && line.ends_with(b"\n") && line.len() <= LOG_LINE_BYTES_MAX => {
@@ -198,7 +205,19 @@ async fn copy(
                 }
             }
             Ok(_) if line.len() > LOG_LINE_BYTES_MAX => line.clear(),
+            Ok(_) if is_moved => {
+                // All of the old file is read: on with the one in its place.
+                let Ok(handle) = tokio::fs::File::open(&path).await else { return };
+                reader = BufReader::new(handle);
+                line.clear();
+                is_moved = false;
+            }
             Ok(_) => {
+                // The last words in a file that was moved are there at the next look.
+                is_moved = is_rotated(reader.get_ref(), &path).await;
+                if is_moved {
+                    continue;
+                }
                 // A half-written line stays in `line` until the rest comes.
                 if is_last_look || sender.is_closed() {
                     return;
@@ -217,7 +236,7 @@ async fn copy(
 
 /// The last lines of a log, within both limits. Blocking.
 pub(crate) fn tail_text(path: &Path, lines_max: usize, bytes_max: usize) -> Vec<u8> {
-    let bytes = std::fs::read(path).unwrap_or_default();
+    let bytes = crate::logs::tail_bytes(path, LOG_TAIL_BYTES_MAX).unwrap_or_default();
     let mut filter = Filter { since: None, timestamps: false, left: usize::MAX, in_line: false };
     let lines: Vec<Vec<u8>> =
         bytes.split_inclusive(|b| *b == b'\n').filter_map(|l| filter.take(l)).collect();
@@ -290,6 +309,28 @@ mod tests {
             .flat_map(|part| part.unwrap().to_vec())
             .collect();
         assert_eq!(rest, b"two\nbye\n");
+    }
+
+    #[tokio::test]
+    async fn a_follower_goes_on_in_the_new_file_when_the_log_is_rotated() {
+        use std::io::Write;
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("0.log");
+        let mut file = std::fs::File::create(&log).unwrap();
+        file.write_all(b"t stdout F one\n").unwrap();
+        let options = Options { follow: Some(true), limit_bytes: Some(14), ..Default::default() };
+        let body = open(folder.path(), Which::Newest, options, Box::new(|| true)).await.unwrap();
+        let mut stream = body.into_data_stream();
+        let next = futures::StreamExt::next(&mut stream).await.unwrap().unwrap();
+        assert_eq!(&*next, b"one\n");
+        // The runtime writes to the old file until it is told to open another one.
+        std::fs::rename(&log, folder.path().join("0.log.20261121-090000")).unwrap();
+        file.write_all(b"t stdout F two\n").unwrap();
+        std::fs::write(&log, "t stdout F three\n").unwrap();
+        let rest = futures::StreamExt::collect::<Vec<_>>(stream);
+        let rest = tokio::time::timeout(std::time::Duration::from_secs(20), rest).await.unwrap();
+        let rest: Vec<u8> = rest.into_iter().flat_map(|part| part.unwrap().to_vec()).collect();
+        assert_eq!(rest, b"two\nthree\n");
     }
 
     #[test]

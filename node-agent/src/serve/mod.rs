@@ -31,6 +31,17 @@ pub(crate) struct Server {
 
 /// Opens the ports and reads the certificates.
 pub(crate) async fn bind(config: &Config) -> anyhow::Result<Server> {
+    let own = config.clone();
+    let tls = tokio::task::spawn_blocking(move || tls(&own)).await??;
+    let health = match config.healthz_port {
+        0 => None,
+        port => Some(TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).await?),
+    };
+    Ok(Server { main: TcpListener::bind(config.listen).await?, health, tls })
+}
+
+/// Reads the certificates. Blocking.
+fn tls(config: &Config) -> anyhow::Result<tokio_rustls::TlsAcceptor> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?;
@@ -65,12 +76,7 @@ pub(crate) async fn bind(config: &Config) -> anyhow::Result<Server> {
             )
         }
     };
-    let tls = builder.with_single_cert(chain, key)?;
-    let health = match config.healthz_port {
-        0 => None,
-        port => Some(TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).await?),
-    };
-    Ok(Server { main: TcpListener::bind(config.listen).await?, health, tls: Arc::new(tls).into() })
+    Ok(Arc::new(builder.with_single_cert(chain, key)?).into())
 }
 
 impl Server {
@@ -81,15 +87,7 @@ impl Server {
                 axum::serve(health, Router::new().route("/healthz", get(|| async { "ok" }))).await
             });
         }
-        let open = Router::new().route("/healthz", get(|| async { "ok" }));
-        let closed = Router::new()
-            .route("/pods", get(pods))
-            .route("/metrics", get(metrics))
-            .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
-            .route("/exec/{*rest}", any(not_yet))
-            .route("/attach/{*rest}", any(not_yet))
-            .route("/portForward/{*rest}", any(not_yet))
-            .with_state(workers);
+        let (known, unknown) = routers(workers);
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let place = places.clone().acquire_owned().await?;
@@ -97,7 +95,7 @@ impl Server {
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 continue;
             };
-            let (tls, open, closed) = (self.tls.clone(), open.clone(), closed.clone());
+            let (tls, known, unknown) = (self.tls.clone(), known.clone(), unknown.clone());
             tokio::spawn(async move {
                 let _place = place;
                 let Ok(Ok(stream)) = tokio::time::timeout(TLS_HANDSHAKE, tls.accept(stream)).await
@@ -105,11 +103,7 @@ impl Server {
                     return;
                 };
                 let is_known = stream.get_ref().1.peer_certificates().is_some();
-                let router = if is_known {
-                    open.merge(closed)
-                } else {
-                    open.fallback(|| async { (StatusCode::UNAUTHORIZED, "Unauthorized") })
-                };
+                let router = if is_known { known } else { unknown };
                 let service =
                     hyper::service::service_fn(move |request| router.clone().oneshot(request));
                 let served = hyper_util::server::conn::auto::Builder::new(
@@ -125,12 +119,24 @@ impl Server {
     }
 }
 
-async fn not_yet() -> Response {
-    (
-        StatusCode::NOT_IMPLEMENTED,
-        "exec, attach and port-forward are not implemented by this node agent yet",
-    )
-        .into_response()
+/// What clients of the cluster's authority may ask, and what anybody may.
+fn routers(workers: Workers) -> (Router, Router) {
+    let open = Router::new().route("/healthz", get(|| async { "ok" }));
+    let not_yet = |what: &'static str| {
+        let text = format!("{what} is not implemented by this node agent yet\n");
+        any(move || async move { (StatusCode::NOT_IMPLEMENTED, text) })
+    };
+    let closed = Router::new()
+        .route("/pods", get(pods))
+        .route("/metrics", get(metrics))
+        .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
+        .route("/exec/{*rest}", not_yet("exec"))
+        .route("/run/{*rest}", not_yet("run"))
+        .route("/attach/{*rest}", not_yet("attach"))
+        .route("/portForward/{*rest}", not_yet("port-forward"))
+        .with_state(workers);
+    let unknown = open.clone().fallback(|| async { (StatusCode::UNAUTHORIZED, "Unauthorized") });
+    (open.merge(closed), unknown)
 }
 
 async fn pods(State(workers): State<Workers>) -> Json<serde_json::Value> {
@@ -188,4 +194,39 @@ fn restarts_while_running(status: &PodStatus, container: &str) -> Option<i32> {
     let all = [&status.container_statuses, &status.init_container_statuses];
     let found = all.into_iter().flatten().flatten().find(|c| c.name == container)?;
     found.state.as_ref()?.running.as_ref().map(|_| found.restart_count)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+
+    use super::*;
+
+    async fn ask(router: &Router, method: &str, path: &str) -> (u16, String) {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let answer = router.clone().oneshot(request).await.unwrap();
+        let code = answer.status().as_u16();
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 16).await.unwrap();
+        (code, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_yet_says_so_and_strangers_only_learn_that_we_are_well() {
+        let (known, unknown) = routers(Workers::default());
+        for (method, path, what) in [
+            ("POST", "/exec/default/p/c?command=ls&output=1", "exec"),
+            ("GET", "/exec/default/p/c?command=ls", "exec"),
+            ("POST", "/attach/default/p/c", "attach"),
+            ("POST", "/portForward/default/p", "port-forward"),
+            ("POST", "/run/default/p/c", "run"),
+        ] {
+            let want = (501, format!("{what} is not implemented by this node agent yet\n"));
+            assert_eq!(ask(&known, method, path).await, want);
+            assert_eq!(ask(&unknown, method, path).await, (401, "Unauthorized".to_owned()));
+        }
+        assert_eq!(ask(&unknown, "GET", "/healthz").await, (200, "ok".to_owned()));
+        assert_eq!(ask(&known, "GET", "/containerLogs/n/p/c").await.0, 404);
+        assert_eq!(ask(&unknown, "GET", "/containerLogs/n/p/c").await.0, 401);
+    }
 }

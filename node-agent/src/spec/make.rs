@@ -1,32 +1,19 @@
 //! The sandbox and container configurations of a pod, in the runtime's words.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SeccompProfile};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use sha2::{Digest, Sha256};
 
 use super::env::expand;
-use super::resources::{CgroupDriver, Qos, cgroup_parent, container_resources, pod_resources, qos};
+use super::resources::{
+    CgroupDriver, Qos, cgroup_parent, container_resources, qos, sandbox_resources,
+};
+use super::security::ImageUser;
+use super::{SpecError, dns, hosts, security};
 use crate::labels;
 use crate::runtime::cri;
-
-const MASKED_PATHS: [&str; 12] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-];
-const READONLY_PATHS: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// What the machine and the agent's flags add to a pod.
 #[derive(Debug, Clone)]
@@ -34,90 +21,73 @@ pub(crate) struct Machine {
     pub(crate) driver: CgroupDriver,
     pub(crate) memory_capacity: i64,
     pub(crate) seccomp_root: String,
-    pub(crate) cluster_dns: Vec<String>,
-    pub(crate) cluster_domain: String,
+    pub(crate) cluster: dns::Cluster,
+    /// The machine's own resolver configuration; read for each pod, as it may change.
+    pub(crate) resolv_conf: PathBuf,
+    /// Sizes of huge pages that the kernel knows, as cgroups name them: `2MB`.
+    pub(crate) huge_pages: Vec<String>,
 }
 
-/// A short digest of a container's definition: another digest means another container.
+/// A short digest of what makes a container another one: its name and its image. Whatever else
+/// differs, as with defaults of another version, is no reason to end a running container.
 pub(crate) fn container_hash(container: &Container) -> String {
-    let text = serde_json::to_vec(container).expect("a container that was read can be written");
+    let identity = [Some(&container.name), container.image.as_ref()];
+    let text = serde_json::to_vec(&identity).expect("texts can be written");
     Sha256::digest(text).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The name that a pod's processes see as their host's, at most 63 bytes.
-pub(crate) fn hostname(pod: &Pod) -> String {
-    let spec = pod.spec.as_ref();
-    let name = spec.and_then(|s| s.hostname.clone().filter(|h| !h.is_empty()));
-    let mut name = name.or_else(|| pod.metadata.name.clone()).unwrap_or_default();
-    name.truncate(63);
-    name.trim_end_matches(['-', '.']).to_owned()
+/// What a sandbox is made of, beside its pod.
+pub(crate) struct Frame<'a> {
+    /// Tells the sandbox from the ones that the pod had before.
+    pub(crate) attempt: u32,
+    /// The pod's own folder of logs.
+    pub(crate) log_dir: &'a Path,
+    pub(crate) dns: cri::DnsConfig,
+    pub(crate) machine: &'a Machine,
 }
 
-/// The sandbox of a pod; `log_dir` is the pod's own folder of logs.
+/// The sandbox of a pod.
+///
+/// # Errors
+/// When its names do not fit.
 pub(crate) fn sandbox(
     pod: &Pod,
     spec: &PodSpec,
-    attempt: u32,
-    log_dir: &Path,
-    machine: &Machine,
-) -> cri::PodSandboxConfig {
-    let meta = &pod.metadata;
+    frame: Frame<'_>,
+) -> Result<cri::PodSandboxConfig, SpecError> {
+    let (meta, machine) = (&pod.metadata, frame.machine);
     let host_network = spec.host_network.unwrap_or(false);
-    let limits = pod_resources(spec);
-    let context = spec.security_context.clone().unwrap_or_default();
-    let privileged = spec
-        .containers
-        .iter()
-        .chain(spec.init_containers.iter().flatten())
-        .any(|c| c.security_context.as_ref().and_then(|s| s.privileged) == Some(true));
     let mut pod_labels: HashMap<String, String> =
         meta.labels.clone().unwrap_or_default().into_iter().collect();
     pod_labels.extend(identity(pod));
-    cri::PodSandboxConfig {
+    let sysctls = spec.security_context.iter().flat_map(|context| context.sysctls.iter().flatten());
+    Ok(cri::PodSandboxConfig {
         metadata: Some(cri::PodSandboxMetadata {
             name: meta.name.clone().unwrap_or_default(),
             uid: meta.uid.clone().unwrap_or_default(),
             namespace: meta.namespace.clone().unwrap_or_default(),
-            attempt,
+            attempt: frame.attempt,
         }),
         // In the host's network the host's name stands; runc refuses to set another.
-        hostname: if host_network { String::new() } else { hostname(pod) },
-        log_directory: log_dir.to_string_lossy().into_owned(),
-        dns_config: dns(pod, spec, machine),
+        hostname: if host_network {
+            String::new()
+        } else {
+            hosts::hostname(pod, &machine.cluster.domain)?
+        },
+        log_directory: frame.log_dir.to_string_lossy().into_owned(),
+        dns_config: Some(frame.dns),
         port_mappings: if host_network { Vec::new() } else { port_mappings(spec) },
         labels: pod_labels,
         annotations: meta.annotations.clone().unwrap_or_default().into_iter().collect(),
         linux: Some(cri::LinuxPodSandboxConfig {
             cgroup_parent: cgroup_parent(machine.driver, qos(spec), pod),
-            security_context: Some(cri::LinuxSandboxSecurityContext {
-                namespace_options: Some(namespaces(spec)),
-                run_as_user: context.run_as_user.map(int64),
-                run_as_group: context
-                    .run_as_group
-                    .filter(|_| context.run_as_user.is_some())
-                    .map(int64),
-                supplemental_groups: groups(&context),
-                privileged,
-                seccomp: Some(seccomp(None, context.seccomp_profile.as_ref(), machine, privileged)),
-                ..Default::default()
-            }),
-            sysctls: context
-                .sysctls
-                .iter()
-                .flatten()
-                .map(|s| (s.name.clone(), s.value.clone()))
-                .collect(),
-            resources: Some(cri::LinuxContainerResources {
-                cpu_period: super::resources::CPU_PERIOD_US,
-                cpu_quota: limits.cpu_quota_us,
-                cpu_shares: limits.cpu_shares,
-                memory_limit_in_bytes: limits.memory_limit_bytes,
-                ..Default::default()
-            }),
-            ..Default::default()
+            security_context: Some(security::of_sandbox(spec)),
+            sysctls: sysctls.map(|s| (s.name.clone(), s.value.clone())).collect(),
+            overhead: Some(cri::LinuxContainerResources::default()),
+            resources: Some(sandbox_resources(spec)),
         }),
         ..Default::default()
-    }
+    })
 }
 
 fn identity(pod: &Pod) -> [(String, String); 3] {
@@ -127,52 +97,6 @@ fn identity(pod: &Pod) -> [(String, String); 3] {
         (labels::POD_NAMESPACE.to_owned(), meta.namespace.clone().unwrap_or_default()),
         (labels::POD_UID.to_owned(), meta.uid.clone().unwrap_or_default()),
     ]
-}
-
-fn int64(value: i64) -> cri::Int64Value {
-    cri::Int64Value { value }
-}
-
-fn groups(context: &k8s_openapi::api::core::v1::PodSecurityContext) -> Vec<i64> {
-    let mut groups: Vec<i64> = context.fs_group.into_iter().collect();
-    groups.extend(context.supplemental_groups.iter().flatten());
-    groups
-}
-
-fn namespaces(spec: &PodSpec) -> cri::NamespaceOption {
-    let mode = |host: Option<bool>, otherwise: cri::NamespaceMode| {
-        if host == Some(true) { cri::NamespaceMode::Node } else { otherwise }.into()
-    };
-    let shared = if spec.share_process_namespace == Some(true) {
-        cri::NamespaceMode::Pod
-    } else {
-        cri::NamespaceMode::Container
-    };
-    cri::NamespaceOption {
-        network: mode(spec.host_network, cri::NamespaceMode::Pod),
-        pid: mode(spec.host_pid, shared),
-        ipc: mode(spec.host_ipc, cri::NamespaceMode::Pod),
-        ..Default::default()
-    }
-}
-
-fn seccomp(
-    own: Option<&SeccompProfile>,
-    of_pod: Option<&SeccompProfile>,
-    machine: &Machine,
-    privileged: bool,
-) -> cri::SecurityProfile {
-    use cri::security_profile::ProfileType;
-    let profile = own.or(of_pod).filter(|_| !privileged);
-    let (kind, path) = match profile.map(|p| p.type_.as_str()) {
-        Some("RuntimeDefault") => (ProfileType::RuntimeDefault, String::new()),
-        Some("Localhost") => {
-            let name = profile.and_then(|p| p.localhost_profile.as_deref()).unwrap_or_default();
-            (ProfileType::Localhost, format!("{}/{name}", machine.seccomp_root))
-        }
-        _ => (ProfileType::Unconfined, String::new()),
-    };
-    cri::SecurityProfile { profile_type: kind.into(), localhost_ref: path }
 }
 
 fn protocol(name: Option<&str>) -> i32 {
@@ -196,53 +120,29 @@ fn port_mappings(spec: &PodSpec) -> Vec<cri::PortMapping> {
         .collect()
 }
 
-/// The resolver configuration; `None` leaves the machine's own in place.
-fn dns(pod: &Pod, spec: &PodSpec, machine: &Machine) -> Option<cri::DnsConfig> {
-    let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
-    let in_cluster = policy == "ClusterFirstWithHostNet"
-        || (policy == "ClusterFirst" && spec.host_network != Some(true));
-    let mut dns = cri::DnsConfig::default();
-    if in_cluster && !machine.cluster_dns.is_empty() {
-        let domain = &machine.cluster_domain;
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
-        dns.servers.clone_from(&machine.cluster_dns);
-        dns.searches =
-            vec![format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.clone()];
-        dns.options.push("ndots:5".to_owned());
-    } else if policy != "None" && spec.dns_config.is_none() {
-        return None;
-    }
-    if let Some(own) = &spec.dns_config {
-        dns.servers.extend(own.nameservers.iter().flatten().cloned());
-        dns.searches.extend(own.searches.iter().flatten().cloned());
-        for option in own.options.iter().flatten() {
-            let name = option.name.clone().unwrap_or_default();
-            dns.options.retain(|known| known.split(':').next() != Some(&name));
-            dns.options.push(match &option.value {
-                Some(value) => format!("{name}:{value}"),
-                None => name,
-            });
-        }
-    }
-    Some(dns)
-}
-
 /// What a container's configuration is made of, beside its definition.
 pub(crate) struct Parts<'a> {
     pub(crate) restarts: i32,
     pub(crate) image_id: String,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) mounts: Vec<cri::Mount>,
+    /// Whom the image runs as when nobody says otherwise.
+    pub(crate) user: ImageUser,
     pub(crate) machine: &'a Machine,
 }
 
 /// One container of a pod.
+///
+/// # Errors
+/// When its security context cannot be used.
 pub(crate) fn container(
     pod: &Pod,
     spec: &PodSpec,
     container: &Container,
     parts: Parts<'_>,
-) -> cri::ContainerConfig {
+) -> Result<cri::ContainerConfig, SpecError> {
+    security::verify_user(pod, container, &parts.user)?;
+    let machine = parts.machine;
     let lookup =
         |name: &str| parts.env.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     let expanded = |list: &Option<Vec<String>>| -> Vec<String> {
@@ -251,7 +151,7 @@ pub(crate) fn container(
     let name = &container.name;
     let mut identity: HashMap<String, String> = HashMap::from(identity(pod));
     identity.insert(labels::CONTAINER_NAME.to_owned(), name.clone());
-    cri::ContainerConfig {
+    Ok(cri::ContainerConfig {
         metadata: Some(cri::ContainerMetadata {
             name: name.clone(),
             attempt: u32::try_from(parts.restarts).unwrap_or(0),
@@ -275,9 +175,15 @@ pub(crate) fn container(
             resources: Some(container_resources(
                 qos(spec),
                 container,
-                parts.machine.memory_capacity,
+                machine.memory_capacity,
+                &machine.huge_pages,
             )),
-            security_context: Some(security(spec, container, parts.machine)),
+            security_context: Some(security::of_container(
+                spec,
+                container,
+                &parts.user,
+                &machine.seccomp_root,
+            )?),
         }),
         envs: parts
             .env
@@ -285,7 +191,7 @@ pub(crate) fn container(
             .map(|(key, value)| cri::KeyValue { key, value: value.into_bytes().into() })
             .collect(),
         ..Default::default()
-    }
+    })
 }
 
 fn annotations(spec: &PodSpec, container: &Container, restarts: i32) -> HashMap<String, String> {
@@ -308,43 +214,6 @@ fn annotations(spec: &PodSpec, container: &Container, restarts: i32) -> HashMap<
         notes.insert(labels::PORTS.to_owned(), text);
     }
     notes
-}
-
-fn security(
-    spec: &PodSpec,
-    container: &Container,
-    machine: &Machine,
-) -> cri::LinuxContainerSecurityContext {
-    let of_pod = spec.security_context.clone().unwrap_or_default();
-    let own = container.security_context.clone().unwrap_or_default();
-    let privileged = own.privileged.unwrap_or(false);
-    let unmasked = privileged || own.proc_mount.as_deref() == Some("Unmasked");
-    let paths = |list: &[&str]| -> Vec<String> {
-        if unmasked { Vec::new() } else { list.iter().map(|path| (*path).to_owned()).collect() }
-    };
-    cri::LinuxContainerSecurityContext {
-        capabilities: own.capabilities.map(|caps| cri::Capability {
-            add_capabilities: caps.add.unwrap_or_default(),
-            drop_capabilities: caps.drop.unwrap_or_default(),
-            ..Default::default()
-        }),
-        privileged,
-        namespace_options: Some(namespaces(spec)),
-        run_as_user: own.run_as_user.or(of_pod.run_as_user).map(int64),
-        run_as_group: own.run_as_group.or(of_pod.run_as_group).map(int64),
-        readonly_rootfs: own.read_only_root_filesystem.unwrap_or(false),
-        supplemental_groups: groups(&of_pod),
-        no_new_privs: own.allow_privilege_escalation == Some(false),
-        masked_paths: paths(&MASKED_PATHS),
-        readonly_paths: paths(&READONLY_PATHS),
-        seccomp: Some(seccomp(
-            own.seccomp_profile.as_ref(),
-            of_pod.seccomp_profile.as_ref(),
-            machine,
-            privileged,
-        )),
-        ..Default::default()
-    }
 }
 
 /// The class of a pod without a spec is that of an empty one.

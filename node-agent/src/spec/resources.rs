@@ -115,6 +115,7 @@ pub(crate) fn container_resources(
     pod_qos: Qos,
     container: &Container,
     memory_capacity: i64,
+    huge_pages: &[String],
 ) -> cri::LinuxContainerResources {
     let amounts = Amounts::of(container);
     let memory = amounts.memory_limit.unwrap_or(0);
@@ -126,7 +127,19 @@ pub(crate) fn container_resources(
         // The limit holds for memory and swap together: no swap beyond it.
         memory_swap_limit_in_bytes: memory,
         oom_score_adj: oom_score_adj(pod_qos, amounts.memory_request.unwrap_or(0), memory_capacity),
+        hugepage_limits: huge_pages.iter().map(|size| huge_page_limit(container, size)).collect(),
         ..Default::default()
+    }
+}
+
+/// Huge pages of one size (`2MB`) are for those who asked for them (`hugepages-2Mi`) only.
+fn huge_page_limit(container: &Container, size: &str) -> cri::HugepageLimit {
+    let name = format!("hugepages-{}i", size.trim_end_matches('B'));
+    let limits = container.resources.as_ref().and_then(|r| r.limits.as_ref());
+    let limit = limits.and_then(|map| value_of(map.get(&name)));
+    cri::HugepageLimit {
+        page_size: size.to_owned(),
+        limit: limit.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
     }
 }
 
@@ -140,34 +153,51 @@ pub(crate) struct PodResources {
     pub(crate) memory_limit_bytes: i64,
 }
 
+/// What the containers of a pod ask for: those that run together, and those that run alone before.
+fn parts(spec: &PodSpec) -> (Vec<Amounts>, Vec<Amounts>) {
+    let init = spec.init_containers.iter().flatten();
+    let (sidecars, alone): (Vec<&Container>, Vec<&Container>) =
+        init.partition(|c| c.restart_policy.as_deref() == Some("Always"));
+    let together = spec.containers.iter().chain(sidecars).map(Amounts::of).collect();
+    (together, alone.into_iter().map(Amounts::of).collect())
+}
+
+/// Init containers run alone, so that the largest one counts, not their sum.
+fn total(together: &[Amounts], alone: &[Amounts], pick: fn(&Amounts) -> Option<i64>) -> i64 {
+    let sum: i64 = together.iter().filter_map(pick).sum();
+    alone.iter().filter_map(pick).max().unwrap_or(0).max(sum)
+}
+
+/// Thousandths of a core that a pod asks for.
+pub(crate) fn cpu_request(spec: &PodSpec) -> i64 {
+    let (together, alone) = parts(spec);
+    total(&together, &alone, |a| a.cpu_request)
+}
+
 /// Sums of the containers. A limit holds for the pod only when every container has one.
 pub(crate) fn pod_resources(spec: &PodSpec) -> PodResources {
-    let sidecar = |c: &&Container| c.restart_policy.as_deref() == Some("Always");
-    let running: Vec<Amounts> = spec
-        .containers
-        .iter()
-        .chain(spec.init_containers.iter().flatten().filter(sidecar))
-        .map(Amounts::of)
-        .collect();
-    let init: Vec<Amounts> =
-        spec.init_containers.iter().flatten().filter(|c| !sidecar(c)).map(Amounts::of).collect();
-
-    // Init containers run alone, so that the largest one counts, not their sum.
-    let total = |pick: fn(&Amounts) -> Option<i64>| -> i64 {
-        let sum: i64 = running.iter().filter_map(pick).sum();
-        init.iter().filter_map(pick).max().unwrap_or(0).max(sum)
-    };
-    let everyone = |pick: fn(&Amounts) -> Option<i64>| {
-        running.iter().chain(&init).all(|amounts| pick(amounts).is_some())
+    let (together, alone) = parts(spec);
+    let limit = |pick: fn(&Amounts) -> Option<i64>| {
+        let is_for_all = together.iter().chain(&alone).all(|amounts| pick(amounts).is_some());
+        if is_for_all { total(&together, &alone, pick) } else { 0 }
     };
     PodResources {
-        cpu_shares: shares(total(|a| a.cpu_request)),
-        cpu_quota_us: if everyone(|a| a.cpu_limit) { quota(total(|a| a.cpu_limit)) } else { 0 },
-        memory_limit_bytes: if everyone(|a| a.memory_limit) {
-            total(|a| a.memory_limit)
-        } else {
-            0
-        },
+        cpu_shares: shares(total(&together, &alone, |a| a.cpu_request)),
+        cpu_quota_us: quota(limit(|a| a.cpu_limit)),
+        memory_limit_bytes: limit(|a| a.memory_limit),
+    }
+}
+
+/// What the runtime is told about a pod as a whole: here every limit that is declared counts.
+pub(crate) fn sandbox_resources(spec: &PodSpec) -> cri::LinuxContainerResources {
+    let (together, alone) = parts(spec);
+    let sum = |pick: fn(&Amounts) -> Option<i64>| total(&together, &alone, pick);
+    cri::LinuxContainerResources {
+        cpu_period: CPU_PERIOD_US,
+        cpu_quota: quota(sum(|a| a.cpu_limit)),
+        cpu_shares: shares(sum(|a| a.cpu_request)),
+        memory_limit_in_bytes: sum(|a| a.memory_limit),
+        ..Default::default()
     }
 }
 
@@ -249,12 +279,23 @@ mod tests {
         let spec = spec(serde_json::json!({"containers": [{"name": "main", "resources": {
             "requests": {"cpu": "100m", "memory": "16Mi"},
             "limits": {"cpu": "200m", "memory": "64Mi"}}}]}));
-        let got = container_resources(qos(&spec), &spec.containers[0], 24 << 30);
+        let got = container_resources(qos(&spec), &spec.containers[0], 24 << 30, &[]);
         assert_eq!(got.cpu_shares, 102);
         assert_eq!(got.cpu_quota, 20_000);
         assert_eq!(got.memory_limit_in_bytes, 67_108_864);
         assert_eq!(got.memory_swap_limit_in_bytes, 67_108_864);
         assert_eq!(got.oom_score_adj, 999);
+    }
+
+    #[test]
+    fn huge_pages_are_for_those_who_asked_for_them() {
+        let spec = spec(serde_json::json!({"containers": [{"name": "a", "resources": {
+            "limits": {"hugepages-2Mi": "8Mi"}}}]}));
+        let sizes = ["2MB".to_owned(), "1GB".to_owned()];
+        let got = container_resources(qos(&spec), &spec.containers[0], 24 << 30, &sizes);
+        let limits: Vec<_> =
+            got.hugepage_limits.iter().map(|limit| (&*limit.page_size, limit.limit)).collect();
+        assert_eq!(limits, [("2MB", 8 << 20), ("1GB", 0)]);
     }
 
     #[test]
