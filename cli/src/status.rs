@@ -99,8 +99,16 @@ pub(crate) async fn status(flags: StatusFlags) -> anyhow::Result<ExitCode> {
     let layout = folder::find(&flags.dir.dir)?;
     let reply = ask(&layout.control_socket(), &Request::Status).await?;
     let Some(Reply::Status(status)) = reply else { return Err(not_running(&layout)) };
-    let api = api(&layout).await;
-    let nodes = if api.ready { nodes(&layout).await? } else { Vec::new() };
+    let mut api = api(&layout).await;
+    // It may be lost between two questions: what is known of the rest is still worth showing.
+    let nodes = match api.ready {
+        true => nodes(&layout).await.unwrap_or_else(|error| {
+            api.ready = false;
+            api.error = Some(format!("{error:#}"));
+            Vec::new()
+        }),
+        false => Vec::new(),
+    };
     let report = Report { store: members(&layout).await, status, api, nodes };
     let text = match flags.json {
         true => serde_json::to_string_pretty(&report)?,

@@ -9,7 +9,7 @@ mod support;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::traces::{self, Traces};
@@ -324,13 +324,20 @@ impl Story {
         for host in ["host-1", "host-2"] {
             assert!(self.cluster.orlop(&["host", "kill", host, "--hold"]).status.success());
         }
+        // Both at the same time: each is told no only when the store has waited long enough.
+        let put = self
+            .etcdctl("host-3", &["put", "a", "b", "--command-timeout=20s"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let write = ["create", "configmap", "late", "--request-timeout=20s"];
         let refused = self.cluster.try_kubectl(&write);
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success(), "written without a majority");
         assert!(said.contains("etcdserver: "), "{said}");
         eprintln!("without a majority kubectl says: {}", said.trim());
-        let refused = self.etcdctl("host-3", &["put", "a", "b", "--command-timeout=20s"]);
+        let refused = put.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success(), "written without a majority");
         assert!(said.contains("etcdserver: "), "{said}");
@@ -345,7 +352,7 @@ impl Story {
         self.written.push("late".to_owned());
         self.nothing_is_lost();
         self.bring_back("host-2");
-        let status = self.etcdctl("host-2", &["endpoint", "health"]);
+        let status = run(&mut self.etcdctl("host-2", &["endpoint", "health"]));
         assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
         if self.is_real {
             assert_eq!(self.containers(), pods, "no container had a part in it");
@@ -354,16 +361,19 @@ impl Story {
     }
 
     /// etcdctl on the member of a host, with the certificates that the README names.
-    fn etcdctl(&self, host: &str, arguments: &[&str]) -> std::process::Output {
+    fn etcdctl(&self, host: &str, arguments: &[&str]) -> Command {
         let program = testbed::program("etcdctl").expect("kubectl comes with it");
         let pki = self.cluster.dir().join("pki/etcd");
         let file = |flag: &str, name: &str| format!("{flag}={}", pki.join(name).display());
-        run(Command::new(program)
+        let mut command = Command::new(program);
+        command
             .arg(format!("--endpoints={}", self.cluster.address(host, "store")))
             .arg(file("--cacert", "ca.crt"))
             .arg(file("--cert", "healthcheck-client.crt"))
             .arg(file("--key", "healthcheck-client.key"))
-            .args(arguments))
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
     }
 
     /// `orlop up` on the folder of a cluster that ended: all objects are there, all pods run.

@@ -64,8 +64,7 @@ impl Cluster {
     /// `orlop up` with the same flags as before.
     pub(crate) fn up(&mut self) {
         let out = File::create(self.folder.path().join("screen")).unwrap();
-        let errors = self.folder.path().join("errors");
-        let errors_out = File::create(&errors).unwrap();
+        let errors = File::create(self.folder.path().join("errors")).unwrap();
         let process = orlop()
             .arg("up")
             .arg("--json")
@@ -73,17 +72,21 @@ impl Cluster {
             .arg(self.dir())
             .args(&self.flags)
             .stdout(out)
-            .stderr(errors_out)
+            .stderr(errors)
             .spawn()
             .unwrap();
         self.process = Some(process);
         self.eventually("the cluster is ready", Duration::from_secs(150), |cluster| {
             if let Some(status) = cluster.process.as_mut().unwrap().try_wait().unwrap() {
-                let said = std::fs::read_to_string(&errors).unwrap();
-                panic!("orlop up ended with {status}:\n{said}\n{}", cluster.logs());
+                panic!("orlop up ended with {status}:\n{}\n{}", cluster.errors(), cluster.logs());
             }
             cluster.events().iter().any(|event| event["event"] == "ready")
         });
+    }
+
+    /// What `orlop up` has said on standard error.
+    fn errors(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("errors")).unwrap()
     }
 
     /// What `orlop up --json` has said so far: each line is an object.
@@ -104,7 +107,7 @@ impl Cluster {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let took = began.elapsed();
         let ended = self.process.take().unwrap().wait().unwrap();
-        assert!(ended.success(), "orlop up ended with {ended}");
+        assert!(ended.success(), "orlop up ended with {ended}:\n{}", self.errors());
         took
     }
 
@@ -114,7 +117,7 @@ impl Cluster {
         let began = Instant::now();
         send(&process, nix::sys::signal::Signal::SIGINT);
         let ended = process.wait().unwrap();
-        assert!(ended.success(), "orlop up ended with {ended}");
+        assert!(ended.success(), "orlop up ended with {ended}:\n{}", self.errors());
         began.elapsed()
     }
 
