@@ -3,12 +3,14 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 10] = [
     "etcd/authpb.proto",
     "etcd/etcdserverpb.proto",
     "etcd/mvccpb.proto",
     "etcd/v3electionpb.proto",
     "etcd/v3lockpb.proto",
+    "grpc/health.proto",
+    "orlop/backup.proto",
     "orlop/peer.proto",
     "orlop/store.proto",
     "runtime/cri.proto",

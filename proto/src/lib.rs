@@ -25,8 +25,27 @@ pub mod v3lockpb {
     tonic::include_proto!("v3lockpb");
 }
 
+/// gRPC's own.
+pub mod grpc {
+    /// Whether a server serves.
+    pub mod health {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("grpc.health.v1");
+        }
+    }
+}
+
 /// Orlop's own.
 pub mod orlop {
+    /// What backups ask of a member.
+    pub mod backup {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("orlop.backup.v1");
+        }
+    }
+
     /// What members of a store say to each other.
     pub mod peer {
         /// Version 1.

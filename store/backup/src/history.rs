@@ -51,9 +51,10 @@ pub fn examine(snapshot: &Snapshot) -> Result<(State, Summary), Error> {
     let mut history = History { compacted: state.compacted, ..History::default() };
     snapshot.records::<Error>(&mut |record| history.add(record))?;
 
+    let any_live = history.newest.values().any(|newest| newest.version != 0);
     let mut hash = crc32c::crc32c(b"key");
     snapshot.records::<Error>(&mut |record| {
-        if !history.is_gone(&record) {
+        if !history.is_gone(&record, any_live) {
             let mut key = record.place.to_key().to_vec();
             key.extend(record.deleted.then_some(b't'));
             hash = crc32c::crc32c_append(hash, &key);
@@ -83,8 +84,9 @@ pub fn examine(snapshot: &Snapshot) -> Result<(State, Summary), Error> {
 struct History {
     compacted: i64,
     newest: BTreeMap<Bytes, Newest>,
-    /// Records at or below the compacted revision that a later one there replaced.
-    replaced: BTreeSet<Place>,
+    /// Records up to the compacted revision that a later one replaced, and whether that was up to the
+    /// compacted revision too.
+    replaced: BTreeMap<Place, bool>,
     last: Place,
     records: u64,
 }
@@ -130,9 +132,9 @@ impl History {
             }
         }
         if let Some(before) = before
-            && main <= self.compacted
+            && before.place.main <= self.compacted
         {
-            self.replaced.insert(before.place);
+            self.replaced.insert(before.place, main <= self.compacted);
         }
         let version = if record.deleted { 0 } else { kv.version };
         let newest =
@@ -141,9 +143,11 @@ impl History {
         Ok(())
     }
 
-    /// What `HashKV` passes over: a compaction removes it, or has done so.
-    fn is_gone(&self, record: &Record<'_>) -> bool {
-        self.replaced.contains(&record.place)
-            || (record.deleted && record.place.main < self.compacted)
+    /// What `HashKV` passes over: of the records up to the compacted revision all that are not what
+    /// their key holds now, or, when no key is left, what the compaction removes.
+    fn is_gone(&self, record: &Record<'_>, any_live: bool) -> bool {
+        let replaced = self.replaced.get(&record.place);
+        let replaced = replaced.is_some_and(|by_then| any_live || *by_then);
+        record.place.main <= self.compacted && (record.deleted || replaced)
     }
 }

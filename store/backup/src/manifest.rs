@@ -86,8 +86,12 @@ pub struct Manifest {
     pub source: Source,
     /// Who was in the cluster.
     pub members: Vec<MemberEntry>,
-    /// What it holds.
-    pub summary: Summary,
+    /// The store's revision.
+    pub revision: i64,
+    /// Reads below it are refused.
+    pub compact_revision: i64,
+    /// What it holds, where that was counted when it was made.
+    pub summary: Option<Summary>,
     /// All of its files.
     pub files: Vec<FileEntry>,
     /// SHA-256 of the manifest with this field empty: the start of the chain that ends at each file.
@@ -101,11 +105,11 @@ impl Manifest {
         kind: Kind,
         source: Source,
         members: Vec<MemberEntry>,
-        summary: Summary,
+        (revision, compact_revision): (i64, i64),
         files: Vec<FileEntry>,
     ) -> Self {
         let now = jiff::Timestamp::now();
-        let id = format!("{}-r{}", now.strftime("%Y%m%dT%H%M%S%3fZ"), summary.revision);
+        let id = format!("{}-r{}", now.strftime("%Y%m%dT%H%M%S%3fZ"), revision);
         let created = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let mut manifest = Self {
             format: FORMAT,
@@ -114,12 +118,28 @@ impl Manifest {
             created,
             source,
             members,
-            summary,
+            revision,
+            compact_revision,
+            summary: None,
             files,
             sha256: String::new(),
         };
         manifest.sha256 = manifest.digest();
         manifest
+    }
+
+    /// The same with what was counted.
+    #[must_use]
+    pub fn with_summary(mut self, summary: Summary) -> Self {
+        self.summary = Some(summary);
+        self.sha256 = self.digest();
+        self
+    }
+
+    /// Names everything in the backup: SHA-256 of the manifest, which has those of the files.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// Bytes of all files together.

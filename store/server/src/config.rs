@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use crate::auth::TokenKind;
+
 /// A member's checked configuration; made by [`crate::Flags::into_config`].
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -9,8 +11,14 @@ pub struct Config {
     pub name: String,
     /// Where the member keeps everything.
     pub data_dir: PathBuf,
+    /// Where the raft log lies, if not in the data directory.
+    pub wal_dir: Option<PathBuf>,
     /// Where clients are served.
     pub listen_client: Vec<ListenUrl>,
+    /// Where clients are served HTTP alone; then the others are served gRPC alone.
+    pub listen_client_http: Vec<ListenUrl>,
+    /// Where only metrics and health are served.
+    pub listen_metrics: Vec<ListenUrl>,
     /// Where peers are served.
     pub listen_peer: Vec<ListenUrl>,
     /// The client URLs that other members tell their clients.
@@ -43,6 +51,32 @@ pub struct Config {
     pub auto_compaction: AutoCompaction,
     /// Time between two progress notifications of an idle watch.
     pub watch_progress_interval: Duration,
+    /// Learners that the cluster may have at once.
+    pub max_learners: usize,
+    /// Refuses changes of the membership that would risk the quorum.
+    pub strict_reconfig_check: bool,
+    /// Streams that one client connection may have open at once.
+    pub max_concurrent_streams: u32,
+    /// Time without a sign of a client before it is pinged, and the time that it has to answer.
+    pub client_keepalive: Option<(Duration, Duration)>,
+    /// Lets other processes listen on the same ports.
+    pub reuse_port: bool,
+    /// Serves the JSON gateway.
+    pub gateway: bool,
+    /// Web origins that may use the HTTP API; none, or `*`: all.
+    pub cors: Vec<String>,
+    /// Host names under which HTTP without TLS is answered; none, or `*`: all.
+    pub host_whitelist: Vec<String>,
+    /// Measures the time of every gRPC call.
+    pub extensive_metrics: bool,
+    /// A call that takes longer is logged.
+    pub slow_request: Duration,
+    /// What the user should know about what was asked for; logged at the start.
+    pub notes: Vec<String>,
+    /// The tokens that users get for their passwords.
+    pub auth_token: TokenKind,
+    /// The cost of hashing a password: each step doubles the time.
+    pub bcrypt_cost: u32,
 }
 
 impl Config {
@@ -88,17 +122,64 @@ pub enum AutoCompaction {
     Revisions(i64),
 }
 
-/// PEM files of one side of TLS.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// 1.2.
+    V1_2,
+    /// 1.3.
+    V1_3,
+}
+
+/// PEM files of one side of TLS, and what is asked of the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate chain.
     pub cert: Option<PathBuf>,
     /// Its key.
     pub key: Option<PathBuf>,
+    /// The certificate chain as a client, if it is another one.
+    pub client_cert: Option<PathBuf>,
+    /// Its key.
+    pub client_key: Option<PathBuf>,
     /// The authorities that may sign the other side's certificate.
     pub ca: Option<PathBuf>,
-    /// Demands a certificate of the other side.
+    /// Demands a certificate of the other side. Naming authorities demands one as well.
     pub require_client_cert: bool,
+    /// Certificates that were revoked, in PEM or DER.
+    pub crl: Option<PathBuf>,
+    /// Common names of which the other side's certificate must have one; none: any.
+    pub allowed_cn: Vec<String>,
+    /// Names of which the other side's certificate must have one; none: any.
+    pub allowed_hostname: Vec<String>,
+    /// The other side's certificate, if it names addresses, must name the one it comes from.
+    pub check_address: bool,
+    /// Makes a certificate that is valid for so many years, if none is given.
+    pub self_signed_years: Option<u32>,
+    /// The lowest and the highest version that is spoken.
+    pub versions: (TlsVersion, TlsVersion),
+    /// Names of the cipher suites for TLS 1.2; none: all.
+    pub cipher_suites: Vec<String>,
+}
+
+impl Default for TlsFiles {
+    fn default() -> Self {
+        Self {
+            cert: None,
+            key: None,
+            client_cert: None,
+            client_key: None,
+            ca: None,
+            require_client_cert: false,
+            crl: None,
+            allowed_cn: Vec::new(),
+            allowed_hostname: Vec::new(),
+            check_address: false,
+            self_signed_years: None,
+            versions: (TlsVersion::V1_2, TlsVersion::V1_3),
+            cipher_suites: Vec::new(),
+        }
+    }
 }
 
 /// Why the flags cannot be used.

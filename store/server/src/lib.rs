@@ -4,12 +4,15 @@
 //! upward: what was applied is published to the watch hub. [`run`] starts a member and returns when
 //! it has stopped; [`Member`] is the same in pieces, for tests.
 
+mod auth;
 mod bootstrap;
 mod config;
 mod error;
 mod flags;
+mod gateway;
 mod header;
 mod http;
+mod join;
 mod lessor;
 mod limits;
 mod members;
@@ -19,6 +22,7 @@ mod pending;
 mod propose;
 mod raft;
 mod read;
+mod restore;
 mod rpc;
 mod serve;
 mod state;
@@ -26,9 +30,13 @@ mod tls;
 mod upkeep;
 mod watch;
 
-pub use config::{AutoCompaction, Config, ConfigError, InitialState, ListenUrl, TlsFiles};
-pub use flags::Flags;
+pub use auth::{JwtOptions, TokenKind};
+pub use config::{
+    AutoCompaction, Config, ConfigError, InitialState, ListenUrl, TlsFiles, TlsVersion,
+};
+pub use flags::{Flags, LogFormat, LogOutput, LogRotation, Logs};
 pub use node::{Member, run};
+pub use restore::{Contents, NewCluster, Origin, RestoreError, check_free, read_folder, restore};
 
 /// The etcd version whose interface is spoken; clients choose features by it.
 pub const VERSION: &str = "3.6.0";

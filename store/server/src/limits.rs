@@ -10,15 +10,15 @@ pub(crate) const APPEND_BYTES_MAX: usize = 2 << 20;
 pub(crate) const PEER_MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// Commands in one log entry.
-pub(crate) const BATCH_COMMANDS_MAX: usize = 128;
+pub(crate) const BATCH_COMMANDS_MAX: usize = 1024;
 /// Bytes of one log entry, unless a single command is larger.
-pub(crate) const BATCH_BYTES_MAX: usize = 256 << 10;
+pub(crate) const BATCH_BYTES_MAX: usize = 512 << 10;
 /// Commands that wait for their outcome on this member.
 pub(crate) const PROPOSALS_IN_FLIGHT_MAX: usize = 20_000;
 /// Their bytes.
 pub(crate) const PROPOSAL_BYTES_IN_FLIGHT_MAX: usize = 256 << 20;
-/// Batches that a follower has on their way to the leader.
-pub(crate) const FORWARDS_IN_FLIGHT_MAX: usize = 64;
+/// Batches of this member that are under way: one is being made durable while the next is sent.
+pub(crate) const BATCHES_IN_FLIGHT_MAX: usize = 2;
 
 /// Linearizable reads that wait for one read index.
 pub(crate) const READS_WAITING_MAX: usize = 50_000;
@@ -41,12 +41,25 @@ pub(crate) const LEASE_REVOKES_PER_SECOND_MAX: usize = 1000;
 /// How often the leader looks for leases that ran out.
 pub(crate) const LEASE_TICK: Duration = Duration::from_millis(200);
 
+/// The lease of a lock or an election whose client brings none, in seconds: etcd's.
+pub(crate) const SESSION_TTL: i64 = 60;
+/// Key-values in the first piece of a streamed range; the next ones grow towards the target size.
+pub(crate) const RANGE_STREAM_FIRST_PIECE: i64 = 10;
+/// Pieces of a streamed range that are read before the client has taken them.
+pub(crate) const RANGE_STREAM_QUEUE: usize = 2;
+
 /// What a client request may be larger than the configured limit, for its envelope.
 pub(crate) const REQUEST_ENVELOPE_BYTES: usize = 512 << 10;
 /// Streams that one client connection may have open.
 pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 10_000;
 /// Open client connections.
 pub(crate) const CONNECTIONS_MAX: usize = 20_000;
+/// Versions of clients that are counted apart.
+pub(crate) const CLIENT_VERSIONS_MAX: usize = 32;
+/// Connections that wait to be accepted.
+pub(crate) const LISTEN_BACKLOG: u32 = 4096;
+/// The time for the head of an HTTP/1 request.
+pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(300);
 /// The time for a TLS handshake.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -54,8 +67,25 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 /// The time for sending one snapshot.
 pub(crate) const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
+/// Snapshots sent to clients at the same time: each one reads the whole disk.
+pub(crate) const SNAPSHOTS_IN_FLIGHT_MAX: usize = 4;
+/// Chunks of a snapshot made before the client has taken them.
+pub(crate) const SNAPSHOT_QUEUE_CHUNKS: usize = 8;
+/// Checksums of files kept from one backup to the next.
+pub(crate) const CHECKSUMS_KNOWN_MAX: usize = 10_000;
+/// A client that takes no chunk for this long has gone.
+pub(crate) const SNAPSHOT_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// A checkpoint is shared by followers that ask within this time.
 pub(crate) const SNAPSHOT_SHARED_FOR: Duration = Duration::from_secs(10);
+
+/// What a removed member is told, in etcd's words.
+pub(crate) const REMOVED: &str = "the member has been permanently removed from the cluster";
+/// How long a member that joins looks for somebody who knows it.
+pub(crate) const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a change of the membership may take.
+pub(crate) const RECONFIGURE_TIMEOUT: Duration = Duration::from_secs(7);
+/// A member counts as there if it answered the leader within this time.
+pub(crate) const ACTIVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Connecting to a peer.
 pub(crate) const PEER_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -68,3 +98,12 @@ pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) const COMPACTION_STEP_EVERY: Duration = Duration::from_millis(10);
 /// Revisions looked at in one step of a compaction.
 pub(crate) const COMPACTION_STEP_REVISIONS: usize = 1000;
+
+/// Tokens of users that a member remembers.
+pub(crate) const SIMPLE_TOKENS_MAX: usize = 100_000;
+/// Users whose password is not hashed again when it is the same as the last time.
+pub(crate) const PASSWORDS_REMEMBERED_MAX: usize = 10_000;
+/// The time that a password waits for its turn to be hashed.
+pub(crate) const PASSWORD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a password is checked anew because users or roles changed meanwhile.
+pub(crate) const AUTHENTICATE_TRIES_MAX: usize = 8;

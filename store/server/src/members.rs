@@ -1,8 +1,11 @@
 //! Who belongs to the cluster: raft's membership, with the names and client URLs from the log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use openraft::ChangeMembers;
+use openraft::{ChangeMembers, Instant as _};
 use openraft::async_runtime::WatchReceiver as _;
 use proto::{
     etcdserverpb::Member,
@@ -11,11 +14,15 @@ use proto::{
         store::v1::{self as store, command::Op},
     },
 };
-use tokio::time::{Duration, timeout};
+use tokio::{
+    sync::Mutex,
+    time::{Duration, timeout},
+};
 
 use crate::{
-    bootstrap,
+    auth, bootstrap,
     error::Error,
+    limits,
     propose::Proposer,
     raft::{Network, Node, Peer, PeerClient},
     state::State,
@@ -29,6 +36,8 @@ pub(crate) struct Members {
     pub(crate) state: State,
     pub(crate) proposer: Proposer,
     pub(crate) token: String,
+    /// Held while the leader changes the membership: one change at a time.
+    pub(crate) changing: Arc<Mutex<()>>,
 }
 
 impl Members {
@@ -65,6 +74,9 @@ impl Members {
 
     /// Carries out a change on the leader.
     pub(crate) async fn change(&self, change: Change) -> Result<ChangedMembership, Error> {
+        let _one_at_a_time = timeout(limits::RECONFIGURE_TIMEOUT, self.changing.lock())
+            .await
+            .map_err(|_| Error::Timeout)?;
         let mut added = None;
         match change {
             Change::Add(request) => {
@@ -78,7 +90,7 @@ impl Members {
                 let nodes = BTreeMap::from([(request.id, peer)]);
                 self.reconfigure(ChangeMembers::SetNodes(nodes)).await?;
                 let member = Member { peer_urls: request.peer_urls, ..member };
-                self.proposer.propose(Op::MemberSet(member)).await?;
+                self.proposer.propose(auth::member(), Op::MemberSet(member)).await?;
             }
             Change::Promote(request) => {
                 let member = self.find(request.id)?;
@@ -90,7 +102,7 @@ impl Members {
                 }
                 self.reconfigure(ChangeMembers::AddVoterIds([request.id].into())).await?;
                 let member = Member { is_learner: false, ..member };
-                self.proposer.propose(Op::MemberSet(member)).await?;
+                self.proposer.propose(auth::member(), Op::MemberSet(member)).await?;
             }
             Change::MoveLeader(request) => self.move_leader(request.target_id).await?,
         }
@@ -115,10 +127,10 @@ impl Members {
             .map_or(0, |since| since.as_secs());
         let id = bootstrap::member_id(&urls, &self.token, Some(now));
         let member = Member { id, peer_urls: urls.clone(), is_learner, ..Member::default() };
-        self.proposer.propose(Op::MemberSet(member.clone())).await?;
+        self.proposer.propose(auth::member(), Op::MemberSet(member.clone())).await?;
         // Raft counts it as a voter only once it has caught up: see `tend`.
         let added = self.raft.add_learner(id, Peer { urls }, false);
-        match timeout(Duration::from_secs(7), added).await {
+        match timeout(limits::RECONFIGURE_TIMEOUT, added).await {
             Ok(Ok(_)) => Ok(member),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a member was not added");
@@ -130,19 +142,43 @@ impl Members {
 
     async fn remove(&self, id: u64) -> Result<(), Error> {
         self.find(id)?;
+        if !self.quorum_without(id) {
+            return Err(Error::Unhealthy);
+        }
+        self.proposer.propose(auth::member(), Op::MemberRemove(store::MemberRemove { member_id: id })).await?;
+        self.take_out(id).await
+    }
+
+    /// Takes a member out of raft's membership.
+    async fn take_out(&self, id: u64) -> Result<(), Error> {
         let stored = self.raft.metrics().borrow_watched().membership_config.clone();
         let change = if stored.membership().learner_ids().any(|learner| learner == id) {
             ChangeMembers::RemoveNodes([id].into())
         } else {
             ChangeMembers::RemoveVoters([id].into())
         };
-        self.proposer.propose(Op::MemberRemove(store::MemberRemove { member_id: id })).await?;
         self.reconfigure(change).await
+    }
+
+    /// As etcd's strict check: whether the voters that answer are a quorum of those that stay.
+    fn quorum_without(&self, id: u64) -> bool {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let heard = metrics.heartbeat.as_ref();
+        let is_there = |voter: &u64| {
+            *voter == metrics.id
+                || heard
+                    .and_then(|heard| heard.get(voter).copied().flatten())
+                    .is_some_and(|at| at.elapsed() <= limits::ACTIVE_WITHIN)
+        };
+        let membership = metrics.membership_config.membership();
+        let staying: Vec<u64> = membership.voter_ids().filter(|voter| *voter != id).collect();
+        let there = staying.iter().filter(|voter| is_there(voter)).count();
+        there > staying.len() / 2
     }
 
     async fn reconfigure(&self, change: ChangeMembers<u64, Peer>) -> Result<(), Error> {
         let changed = self.raft.change_membership(change, false);
-        match timeout(Duration::from_secs(7), changed).await {
+        match timeout(limits::RECONFIGURE_TIMEOUT, changed).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the membership was not changed");
@@ -179,8 +215,34 @@ impl Members {
         matched.is_some_and(|matched| matched.index >= last - last / 10)
     }
 
+    /// Finishes what a change that was cut short left over, on the leader: a member removed from
+    /// the list but not from raft, or in the list without having reached raft.
+    async fn mend(&self) {
+        // From raft itself: its metrics may be a moment behind a change that was just made.
+        let nodes = self.raft.with_raft_state(|raft| {
+            let stored = raft.membership_state.effective();
+            stored.membership().nodes().map(|(id, _)| *id).collect::<BTreeSet<u64>>()
+        });
+        let Ok(nodes) = nodes.await else { return };
+        let view = self.state.view();
+        for id in nodes.iter().copied().filter(|id| view.was_removed(*id)) {
+            let outcome = self.take_out(id).await;
+            tracing::info!(member = id, ?outcome, "finished the removal of a member");
+        }
+        for member in view.members().into_iter().filter(|member| !nodes.contains(&member.id)) {
+            let member_id = member.id;
+            let removed =
+                self.proposer.propose(auth::member(), Op::MemberRemove(store::MemberRemove { member_id }));
+            let outcome = removed.await.map(drop);
+            tracing::info!(member = member_id, ?outcome, "forgot a member that was never added");
+        }
+    }
+
     /// Makes voters of members that were added as such, once they have caught up.
     pub(crate) async fn tend(&self) {
+        // Somebody who is changing the membership now will see it through.
+        let Ok(_one_at_a_time) = self.changing.try_lock() else { return };
+        self.mend().await;
         let stored = self.raft.metrics().borrow_watched().membership_config.clone();
         let learners: Vec<u64> = stored.membership().learner_ids().collect();
         for id in learners {

@@ -1,11 +1,12 @@
 //! A member: builds the parts in order, runs them, and stops them in reverse.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use openraft::{
     Raft,
     errors::{InitializeError, RaftError},
+    storage::RaftLogStorage as _,
 };
 use proto::orlop::peer::v1::peer_server::PeerServer;
 use store_state_machine::StateMachine;
@@ -14,8 +15,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Config, InitialState,
+    auth::{Gate, Passwords, Tokens},
     bootstrap::{self, DataDir, Identity},
     header::Headers,
+    http::Content,
+    join,
     lessor::{self, Lessor},
     limits,
     members::Members,
@@ -54,14 +58,29 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         member = Member::start(config) => member?,
         () = shutdown.cancelled() => return Ok(()),
     };
-    shutdown.cancelled().await;
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        // As etcd, this is an orderly end: a supervisor must not start the member again.
+        () = member.removed() => tracing::error!(
+            "{}; the data-dir used by this member must be removed", limits::REMOVED
+        ),
+    }
     member.stop().await;
     Ok(())
 }
 
-fn identify(config: &Config, dir: &DataDir) -> anyhow::Result<(Identity, bool)> {
+/// Who this member is, and whether this is its first start.
+async fn identify(
+    config: &Config,
+    dir: &DataDir,
+    tls: &Arc<rustls::ClientConfig>,
+) -> anyhow::Result<(Identity, bool)> {
     if let Some(identity) = dir.identity()? {
         return Ok((identity, false));
+    }
+    if config.initial_state == InitialState::Existing {
+        let network = Network::new(0, Some(tls.clone()), config.election);
+        return Ok((join::identify(config, &network).await?, true));
     }
     let members = bootstrap::initial_members(config);
     let ids: Vec<u64> = members.iter().map(|(id, ..)| *id).collect();
@@ -70,20 +89,47 @@ fn identify(config: &Config, dir: &DataDir) -> anyhow::Result<(Identity, bool)> 
     Ok((Identity::new(bootstrap::cluster_id(&ids), *own), true))
 }
 
+/// A bound socket, whether it is served over TLS, and what it serves.
+type Socket = (tokio::net::TcpListener, bool, Content);
+
 struct Ports {
-    client: Vec<(tokio::net::TcpListener, bool)>,
-    peer: Vec<(tokio::net::TcpListener, bool)>,
+    client: Vec<Socket>,
+    peer: Vec<Socket>,
 }
 
 async fn bind(config: &Config) -> anyhow::Result<Ports> {
     let mut ports = Ports { client: Vec::new(), peer: Vec::new() };
-    for url in &config.listen_client {
-        ports.client.push((serve::bind(url.address).await?, url.secure));
+    let split = !config.listen_client_http.is_empty();
+    let main = if split { Content::Grpc } else { Content::All };
+    for (urls, content) in [
+        (&config.listen_client, main),
+        (&config.listen_client_http, Content::Http),
+        (&config.listen_metrics, Content::Metrics),
+    ] {
+        for url in urls {
+            let listener = serve::bind(url.address, config.reuse_port)?;
+            ports.client.push((listener, url.secure, content));
+        }
     }
     for url in &config.listen_peer {
-        ports.peer.push((serve::bind(url.address).await?, url.secure));
+        let listener = serve::bind(url.address, config.reuse_port)?;
+        ports.peer.push((listener, url.secure, Content::Grpc));
     }
     Ok(ports)
+}
+
+/// Makes the certificates that were asked for, and says what was asked for in vain.
+fn prepare(mut config: Config) -> anyhow::Result<Config> {
+    for note in &config.notes {
+        tracing::warn!("{note}");
+    }
+    let folder = config.data_dir.join("fixtures");
+    let clients = [&config.listen_client[..], &config.listen_client_http].concat();
+    config.client_tls = tls::complete(&config.client_tls, &folder.join("client"), &clients)
+        .context("--auto-tls")?;
+    config.peer_tls = tls::complete(&config.peer_tls, &folder.join("peer"), &config.listen_peer)
+        .context("--peer-auto-tls")?;
+    Ok(config)
 }
 
 impl Member {
@@ -92,25 +138,21 @@ impl Member {
     /// # Errors
     /// If the data directory, the certificates or the ports cannot be used.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let config = Arc::new(config);
         let dir = DataDir::open(&config.data_dir)?;
-        let (identity, fresh) = identify(&config, &dir)?;
-        if fresh && config.initial_state == InitialState::Existing {
-            anyhow::bail!(
-                "--initial-cluster-state=existing: joining a running cluster is not possible yet"
-            );
-        }
+        let config = Arc::new(prepare(config)?);
+        let peer_tls = Arc::new(tls::client(&config.peer_tls).context("peer certificates")?);
+        let (identity, fresh) = identify(&config, &dir, &peer_tls).await?;
         if fresh && config.initial_cluster.len().is_multiple_of(2) {
             let members = config.initial_cluster.len();
             tracing::warn!(members, "an even number of members stands no more failures");
         }
         let ports = bind(&config).await?;
-        let peer_tls = tls::client(&config.peer_tls).context("peer certificates")?;
-        let network = Network::new(identity.cluster_id, Some(Arc::new(peer_tls)), config.election);
+        let network = Network::new(identity.cluster_id, Some(peer_tls), config.election);
         let metrics = Arc::new(Metrics::new());
 
         drop(std::fs::remove_dir_all(dir.scratch()));
-        let opened = open(&dir, &metrics).await?;
+        let log_path = log_path(&config, &dir, fresh)?;
+        let opened = open(log_path, dir.state(), &metrics).await?;
         if fresh {
             dir.set_identity(&identity)?;
         }
@@ -121,6 +163,9 @@ impl Member {
         let lessor = Lessor::default();
         let (applied, applied_seen) = watch::channel(0);
         let (compacted, compacted_seen) = watch::channel(0);
+        let last_index = log.clone().get_log_state().await?.last_log_id.map_or(0, |id| id.index);
+        let tokens = Tokens::load(&config.auth_token, last_index).context("--auth-token")?;
+        let tokens = Arc::new(tokens);
         let (leader, leader_seen) = watch::channel(None);
         let state = State::new(view, compacted_seen);
         let listeners = raft::machine::Listeners {
@@ -129,13 +174,15 @@ impl Member {
             lessor: lessor.clone(),
             applied,
             compacted,
+            tokens: tokens.clone(),
             metrics: metrics.clone(),
         };
         let (machine, apply) = Machine::start(machine, listeners, dir.scratch())?;
         let settings = raft::settings(&config).context("raft settings")?;
         let raft =
             Raft::new(identity.member_id, settings, network.clone(), log.clone(), machine).await?;
-        if fresh {
+        // Who joins is told by the leader.
+        if fresh && config.initial_state == InitialState::New {
             initialize(&raft, &config).await?;
         }
 
@@ -157,12 +204,21 @@ impl Member {
             state: state.clone(),
             proposer: proposer.clone(),
             token: config.initial_token.clone(),
+            changing: Arc::default(),
+        };
+        let gate = Gate {
+            state: state.clone(),
+            reader: reader.clone(),
+            tokens,
+            passwords: Arc::new(Passwords::new(config.bcrypt_cost)),
+            by_certificate: config.client_tls.require_client_cert,
         };
         let services = Services {
             config,
             raft: raft.clone(),
             proposer,
             reader,
+            gate,
             state,
             hub,
             headers,
@@ -198,18 +254,30 @@ impl Member {
             .max_decoding_message_size(limits::PEER_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX);
         let peers = tonic::service::Routes::new(peers).into_axum_router();
-        for (listener, secure) in ports.peer {
+        for (listener, secure, _) in ports.peer {
             let tls = secure.then(|| tls::Server::new(&config.peer_tls, &[b"h2"])).transpose()?;
-            let port = Port { listener, tls: tls.map(Arc::new), router: peers.clone() };
+            let port = Port {
+                listener,
+                tls: tls.map(Arc::new),
+                router: peers.clone(),
+                settings: serve::Settings::for_peers(),
+            };
             self.tasks.spawn(serve::run(port, self.stop.clone()));
         }
-        let clients = crate::http::routes(services.clone(), rpc::router(services.clone()));
-        for (listener, secure) in ports.client {
+        services.metrics.calls().set(config.extensive_metrics, config.slow_request);
+        let grpc = rpc::router(services.clone());
+        for (listener, secure, content) in ports.client {
             let address = listener.local_addr()?;
             let alpn: &[&[u8]] = &[b"h2", b"http/1.1"];
             let tls = secure.then(|| tls::Server::new(&config.client_tls, alpn)).transpose()?;
-            let port = Port { listener, tls: tls.map(Arc::new), router: clients.clone() };
+            let router = crate::http::routes(services.clone(), &grpc, content, secure);
+            let settings = serve::Settings::for_clients(&config, &services.metrics);
+            let port = Port { listener, tls: tls.map(Arc::new), router, settings };
             self.tasks.spawn(serve::run(port, self.closing.clone()));
+            if content == Content::Metrics {
+                tracing::info!(%address, secure, "serving metrics");
+                continue;
+            }
             self.client_addresses.push(address);
             tracing::info!(%address, secure, name = config.name, "ready to serve client requests");
         }
@@ -252,6 +320,17 @@ impl Member {
         *self.services.leader.borrow()
     }
 
+    /// How many members vote, as far as this member knows.
+    #[must_use]
+    pub fn voters(&self) -> usize {
+        self.raft.voter_ids().count()
+    }
+
+    /// Returns when this member was removed from the cluster for good.
+    pub async fn removed(&self) {
+        self.services.members.network.removed().cancelled().await;
+    }
+
     /// Stops in order: clients, leadership, raft, the apply thread, the log.
     pub async fn stop(self) {
         if self.leader() == Some(self.id()) {
@@ -273,7 +352,10 @@ impl Member {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft ended badly");
         }
+        let name = self.services.config.name.clone();
+        let released = self.services.state.view().released();
         let (mut apply, log) = (self.apply, self.log);
+        drop((self.services, self.raft));
         let closed = tokio::task::spawn_blocking(move || {
             apply.stop();
             log.close();
@@ -281,12 +363,54 @@ impl Member {
         if closed.await.is_err() {
             tracing::error!("closing the disk failed");
         }
-        tracing::info!(name = self.services.config.name, "stopped");
+        // Requests that are being dropped may hold the state for a moment longer.
+        let deadline = tokio::time::Instant::now() + limits::DRAIN_TIMEOUT;
+        while !released.is_closed() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if !released.is_closed() {
+            tracing::warn!("the state is still being read; its files stay open");
+        }
+        tracing::info!(name, "stopped");
     }
 }
 
-async fn open(dir: &DataDir, metrics: &Arc<Metrics>) -> anyhow::Result<(Log, StateMachine)> {
-    let (log_path, state_path, metrics) = (dir.log(), dir.state(), metrics.clone());
+/// Where the raft log lies. A member that lost sight of its log would forget how it voted, so it
+/// starts with the `--wal-dir` of its first start or not at all.
+fn log_path(config: &Config, dir: &DataDir, fresh: bool) -> anyhow::Result<PathBuf> {
+    let note = config.data_dir.join("wal-dir");
+    if fresh {
+        let Some(path) = &config.wal_dir else { return Ok(dir.log()) };
+        let whole = std::path::absolute(path).context("--wal-dir")?;
+        std::fs::create_dir_all(&whole).with_context(|| format!("--wal-dir {}", path.display()))?;
+        std::fs::write(&note, whole.as_os_str().as_encoded_bytes()).context("--wal-dir")?;
+        return Ok(whole);
+    }
+    let kept = match std::fs::read(&note) {
+        Ok(kept) => Some(PathBuf::from(String::from_utf8(kept).context("--wal-dir")?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| note.display().to_string()),
+    };
+    let asked = config.wal_dir.as_ref().map(std::path::absolute).transpose()?;
+    match kept {
+        Some(kept) if asked.as_ref() == Some(&kept) => Ok(kept),
+        None if asked.is_none() => Ok(dir.log()),
+        Some(kept) => {
+            anyhow::bail!("the raft log of this member lies in {0}: give --wal-dir={0}", kept.display())
+        }
+        None => {
+            let log = dir.log();
+            anyhow::bail!("the raft log of this member lies in {}: omit --wal-dir", log.display())
+        }
+    }
+}
+
+async fn open(
+    log_path: PathBuf,
+    state_path: PathBuf,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Log, StateMachine)> {
+    let metrics = metrics.clone();
     tokio::task::spawn_blocking(move || {
         let log = Log::open(&log_path, move |took| metrics.synced(took)).context("raft log")?;
         let options = store_state_machine::Options::default();

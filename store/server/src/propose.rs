@@ -5,6 +5,7 @@
 //! | P1 | A command is sent again only if it surely did not enter any log. |
 //! | P2 | An outcome is told after this member has applied it, so the client reads its own write. |
 //! | P3 | What waits is bounded, by count and by bytes. |
+//! | P4 | Few batches are under way at once; what arrives meanwhile makes the next one larger. |
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,11 +16,11 @@ use openraft::errors::ClientWriteError;
 use prost::Message;
 use proto::orlop::{
     peer::v1::{self as peer, forward_response},
-    store::v1::{Batch, Command, command::Op},
+    store::v1::{Batch, Caller, Command, command::Op},
 };
 use store_state_machine::Reply;
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{Instant, timeout, timeout_at},
 };
 
@@ -41,7 +42,8 @@ struct Inner {
     network: Network,
     pending: Arc<Pending>,
     queue: mpsc::Sender<Command>,
-    forwards: Semaphore,
+    /// P4: one permit for each batch under way.
+    pipeline: Arc<Semaphore>,
     timeout: Duration,
     max_request_bytes: usize,
     leader: watch::Receiver<Option<u64>>,
@@ -56,13 +58,13 @@ impl Proposer {
         (timeout, max_request_bytes): (Duration, usize),
     ) -> Self {
         let (queue, commands) = mpsc::channel(limits::PROPOSALS_IN_FLIGHT_MAX);
-        let forwards = Semaphore::new(limits::FORWARDS_IN_FLIGHT_MAX);
+        let pipeline = Arc::new(Semaphore::new(limits::BATCHES_IN_FLIGHT_MAX));
         let inner = Arc::new(Inner {
             raft,
             network,
             pending,
             queue,
-            forwards,
+            pipeline,
             timeout,
             max_request_bytes,
             leader,
@@ -71,10 +73,11 @@ impl Proposer {
         Self { inner }
     }
 
-    /// Proposes `op`, and waits until this member has applied it.
-    pub(crate) async fn propose(&self, op: Op) -> Result<Reply, Error> {
+    /// Proposes `op`, and waits until this member has applied it. While auth is on, it is carried out
+    /// if `caller` may do that: [`crate::auth::member`] for what a member does by itself.
+    pub(crate) async fn propose(&self, caller: Option<Caller>, op: Op) -> Result<Reply, Error> {
         let inner = &self.inner;
-        let mut command = Command { id: u64::MAX, op: Some(op) };
+        let mut command = Command { id: u64::MAX, caller, op: Some(op) };
         let bytes = command.encoded_len();
         if bytes > inner.max_request_bytes + 64 {
             return Err(Error::TooLarge);
@@ -100,10 +103,10 @@ impl Proposer {
     }
 
     /// Proposes a batch that a follower forwarded; answers when it is applied, or refused entry.
-    pub(crate) async fn forwarded(&self, batch: &Batch) -> forward_response::Result {
+    pub(crate) async fn forwarded(&self, batch: Bytes) -> forward_response::Result {
         let (done, outcome) = tokio::sync::oneshot::channel();
         let callback = Callback::new(move |result| drop(done.send(result)));
-        let payload = Payload(batch.encode_to_vec().into());
+        let payload = Payload(batch);
         let unknown = |why: String| forward_response::Result::Unknown(peer::Unknown { why });
         if let Err(fatal) = self.inner.raft.client_write_ff(payload, Some(callback)).await {
             return unknown(fatal.to_string());
@@ -124,6 +127,12 @@ impl Proposer {
     }
 }
 
+/// A batch on its way, and its place in the pipeline.
+struct Flight {
+    batch: Batch,
+    _place: OwnedSemaphorePermit,
+}
+
 /// Takes what has queued up, and makes as few log entries of it as the limits allow.
 async fn pack(inner: std::sync::Weak<Inner>, mut commands: mpsc::Receiver<Command>) {
     let mut next = None;
@@ -136,6 +145,9 @@ async fn pack(inner: std::sync::Weak<Inner>, mut commands: mpsc::Receiver<Comman
             },
         };
         let Some(inner) = inner.upgrade() else { return };
+        let Ok(place) = inner.pipeline.clone().acquire_owned().await else { return };
+        // Requests that were read from their sockets at the same time get a chance to join.
+        tokio::task::yield_now().await;
         let mut bytes = first.encoded_len();
         let mut batch = Batch { commands: vec![first] };
         while batch.commands.len() < limits::BATCH_COMMANDS_MAX {
@@ -147,18 +159,19 @@ async fn pack(inner: std::sync::Weak<Inner>, mut commands: mpsc::Receiver<Comman
             }
             batch.commands.push(command);
         }
+        let flight = Flight { batch, _place: place };
         let own = Some(*inner.raft.node_id());
         if *inner.leader.borrow() == own {
-            write(&inner, batch).await;
+            write(&inner, flight).await;
         } else {
-            tokio::spawn(forward(inner.clone(), batch));
+            tokio::spawn(forward(inner.clone(), flight));
         }
     }
 }
 
 /// Proposes on this member, which leads as far as it knows.
-async fn write(inner: &Arc<Inner>, batch: Batch) {
-    let payload = Payload(Bytes::from(batch.encode_to_vec()));
+async fn write(inner: &Arc<Inner>, flight: Flight) {
+    let payload = Payload(Bytes::from(flight.batch.encode_to_vec()));
     let weak = Arc::downgrade(inner);
     let callback = Callback::new(move |result| {
         // P1: not led from here means that it is in no log; every other error may mean that it is.
@@ -166,7 +179,7 @@ async fn write(inner: &Arc<Inner>, batch: Batch) {
             && let Some(inner) = weak.upgrade()
         {
             let runtime = inner.network.runtime().clone();
-            runtime.spawn(forward(inner, batch));
+            runtime.spawn(forward(inner, flight));
         }
     });
     if let Err(fatal) = inner.raft.client_write_ff(payload, Some(callback)).await {
@@ -175,27 +188,30 @@ async fn write(inner: &Arc<Inner>, batch: Batch) {
 }
 
 /// Finds the leader, and hands it the batch; gives up when nobody waits any more.
-fn forward(inner: Arc<Inner>, batch: Batch) -> BoxFuture<'static, ()> {
+fn forward(inner: Arc<Inner>, flight: Flight) -> BoxFuture<'static, ()> {
     // Boxed: this and `write` call each other.
-    Box::pin(find_leader(inner, batch))
+    Box::pin(find_leader(inner, flight))
 }
 
-async fn find_leader(inner: Arc<Inner>, mut batch: Batch) {
-    let Ok(_permit) = inner.forwards.acquire().await else { return };
+async fn find_leader(inner: Arc<Inner>, mut flight: Flight) {
     let mut leaders = inner.leader.clone();
     loop {
-        batch.commands.retain(|command| inner.pending.waits(command.id));
-        if batch.commands.is_empty() {
+        flight.batch.commands.retain(|command| inner.pending.waits(command.id));
+        if flight.batch.commands.is_empty() {
             return;
         }
         let leader = *leaders.borrow_and_update();
         let retry = match leader {
             Some(id) if id == *inner.raft.node_id() => {
-                write(&inner, batch).await;
+                write(&inner, flight).await;
                 return;
             }
             Some(id) => match client(&inner, id) {
-                Some(client) => send(&inner, client, &batch).await,
+                // Under another leader the outcome is unknown: the place is free for the next batch.
+                Some(client) => tokio::select! {
+                    retry = send(&inner, client, &flight.batch) => retry,
+                    _ = leaders.changed() => false,
+                },
                 None => true,
             },
             None => true,
@@ -217,7 +233,7 @@ fn client(inner: &Inner, leader: u64) -> Option<PeerClient> {
 /// True if the batch surely did not reach the leader's log.
 async fn send(inner: &Inner, mut client: PeerClient, batch: &Batch) -> bool {
     let request = peer::ForwardRequest {
-        batch: Some(batch.clone()),
+        batch: batch.encode_to_vec().into(),
         deadline_ms: u64::try_from(inner.timeout.as_millis()).unwrap_or(u64::MAX),
         cluster_id: inner.network.cluster_id(),
     };

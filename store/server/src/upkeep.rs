@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AutoCompaction, VERSION, header::Headers, metrics::Metrics, raft::Node, rpc::Services,
+    AutoCompaction, VERSION, auth, header::Headers, metrics::Metrics, raft::Node, rpc::Services,
 };
 
 /// Follows raft's metrics: the leader, the term, and whether raft still runs. openraft's core ends
@@ -72,7 +72,7 @@ pub(crate) async fn publish(services: Services, stop: CancellationToken) {
         if known.as_ref() == Some(&wanted) {
             break;
         }
-        let proposed = services.proposer.propose(Op::MemberSet(wanted));
+        let proposed = services.proposer.propose(auth::member(), Op::MemberSet(wanted));
         tokio::select! {
             () = stop.cancelled() => return,
             outcome = proposed => match outcome {
@@ -86,7 +86,7 @@ pub(crate) async fn publish(services: Services, stop: CancellationToken) {
     if (cluster_id, version.as_str()) != (services.headers.cluster_id(), VERSION) {
         let cluster_id = services.headers.cluster_id();
         let set = ClusterSet { cluster_id, cluster_version: VERSION.to_owned() };
-        if let Err(error) = services.proposer.propose(Op::ClusterSet(set)).await {
+        if let Err(error) = services.proposer.propose(auth::member(), Op::ClusterSet(set)).await {
             tracing::warn!(?error, "the cluster version is not agreed on yet");
         }
     }
@@ -103,6 +103,7 @@ pub(crate) async fn tend(services: Services, stop: CancellationToken) {
             _ = tick.tick() => {}
         }
         check_space(&services).await;
+        check_removed(&services);
         if *services.leader.borrow() != Some(services.headers.member_id()) {
             compaction = Compaction::new(services.config.auto_compaction);
             continue;
@@ -111,11 +112,20 @@ pub(crate) async fn tend(services: Services, stop: CancellationToken) {
         let revision = services.state.view().revision();
         if let Some(revision) = compaction.due(Instant::now(), revision) {
             let request = CompactionRequest { revision, physical: false };
-            match services.proposer.propose(Op::Compact(request)).await {
+            match services.proposer.propose(auth::member(), Op::Compact(request)).await {
                 Ok(_) => tracing::info!(revision, "compacted old revisions"),
                 Err(error) => tracing::debug!(?error, revision, "nothing compacted"),
             }
         }
+    }
+}
+
+/// A member that is out of the list and out of raft's membership has nothing left to do.
+fn check_removed(services: &Services) {
+    let id = services.headers.member_id();
+    let listed = services.members.list().iter().any(|member| member.id == id);
+    if !listed && services.state.view().was_removed(id) {
+        services.members.network.removed().cancel();
     }
 }
 
@@ -137,7 +147,7 @@ async fn check_space(services: &Services) {
     {
         let action = i32::from(AlarmAction::Activate);
         let request = AlarmRequest { action, member_id, alarm };
-        if let Err(error) = services.proposer.propose(Op::Alarm(request)).await {
+        if let Err(error) = services.proposer.propose(auth::member(), Op::Alarm(request)).await {
             tracing::warn!(?error, "the space alarm is not raised yet");
         }
     }

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use common::{Cluster, eventually};
 use proto::etcdserverpb::{
-    AlarmRequest, AuthRoleAddRequest, AuthRoleListRequest, AuthStatusRequest,
-    AuthUserDeleteRequest, AuthUserListRequest, AuthenticateRequest, CompactionRequest, Compare,
-    DefragmentRequest, DeleteRangeRequest, DowngradeRequest, HashKvRequest, LeaseGrantRequest,
-    LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest,
-    MemberListRequest, MemberRemoveRequest, MoveLeaderRequest, PutRequest, RangeRequest, RequestOp,
-    SnapshotRequest, StatusRequest, TxnRequest, WatchCreateRequest, WatchRequest, WatchResponse,
-    compare::CompareTarget, request_op, watch_request::RequestUnion,
+    AlarmRequest, AuthDisableRequest, AuthEnableRequest, AuthRoleAddRequest, AuthRoleListRequest,
+    AuthStatusRequest, AuthUserDeleteRequest, AuthUserListRequest, AuthenticateRequest,
+    CompactionRequest, Compare, DefragmentRequest, DeleteRangeRequest, DowngradeRequest,
+    HashKvRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest,
+    LeaseRevokeRequest, LeaseTimeToLiveRequest, MemberListRequest, MemberRemoveRequest,
+    MoveLeaderRequest, PutRequest, RangeRequest, RequestOp, SnapshotRequest, StatusRequest,
+    TxnRequest, WatchCreateRequest, WatchRequest, WatchResponse, compare::CompareTarget,
+    request_op, watch_request::RequestUnion,
 };
 use session::{Session, code, enable, login};
 use tonic::{Code, Status, Streaming};
@@ -80,7 +81,7 @@ async fn a_token_is_good_on_every_member_until_its_user_changes() {
     assert_eq!(code(&error), (Code::Unauthenticated, BAD_TOKEN));
 
     // Off again: nobody is asked any more, and a token is not looked at.
-    root.auth.auth_disable(proto::etcdserverpb::AuthDisableRequest {}).await.unwrap();
+    root.auth.auth_disable(AuthDisableRequest {}).await.unwrap();
     Session::nobody(&cluster, 1).kv.put(put("z")).await.unwrap();
     Session::with(&cluster, 1, "x").kv.put(put("z")).await.unwrap();
     let request = AuthenticateRequest { name: "root".into(), password: "pw".into() };
@@ -375,6 +376,48 @@ async fn users_and_roles_come_with_a_snapshot_and_survive_a_restart() {
         // What is remembered in memory only is gone, and not made again by replaying the log.
         let error = Session::with(&cluster, number, &token).kv.put(put("a")).await.unwrap_err();
         assert_eq!(code(&error), (Code::Unauthenticated, BAD_TOKEN));
+    }
+    cluster.stop().await;
+}
+
+/// A member that has not yet heard of a change must not let through what the change forbids.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_away_is_gone_on_every_member_at_once() {
+    let mut cluster = Cluster::start(3, &QUICK).await;
+    enable(&cluster).await;
+    let mut root = Session::root(&cluster, 0).await;
+    let mut alices = Vec::new();
+    for number in 0..3 {
+        alices.push(Session::user(&cluster, number, "alice", "pw").await);
+    }
+    let refused = |error: Status| {
+        let message = error.message().to_owned();
+        let old = "etcdserver: revision of auth store is old";
+        assert!([DENIED, old].contains(&message.as_str()), "{error}");
+    };
+    for round in 0..15 {
+        root.revoke_role("alice", "some").await;
+        let (first, second) = (1 + round % 2, 2 - round % 2);
+        refused(alices[first].kv.put(put("a")).await.expect_err("a put after the end"));
+        refused(alices[second].kv.range(range("a", "")).await.expect_err("a range"));
+        root.grant_role("alice", "some").await;
+        // It may be told to ask again, and is let in before long.
+        eventually("a put", || {
+            let mut kv = alices[second].kv.clone();
+            async move { kv.put(put("a")).await.map_err(refused).ok() }
+        })
+        .await;
+    }
+    for _ in 0..5 {
+        root.auth.auth_disable(AuthDisableRequest {}).await.unwrap();
+        let mut anybody = Session::nobody(&cluster, 0);
+        anybody.auth.auth_enable(AuthEnableRequest {}).await.unwrap();
+        for number in [1, 2, 0] {
+            let mut nobody = Session::nobody(&cluster, number);
+            let error = nobody.kv.put(put("a")).await.expect_err("a put of nobody");
+            assert_eq!(code(&error), (Code::InvalidArgument, NOBODY));
+        }
+        root = Session::root(&cluster, 0).await;
     }
     cluster.stop().await;
 }

@@ -42,7 +42,7 @@ pub(crate) fn decode_local<T: DeserializeOwned>(stored: &[u8]) -> Result<T, Faul
         .map_err(|error| Fault::damaged(error.to_string()))
 }
 
-fn body(stored: &[u8]) -> Result<&[u8], Fault> {
+pub(crate) fn body(stored: &[u8]) -> Result<&[u8], Fault> {
     match stored.split_first() {
         Some((&VERSION, body)) => Ok(body),
         Some((other, _)) => Err(Fault::damaged(format!("stored value of version {other}"))),

@@ -22,6 +22,12 @@ struct Progress {
     next_sub: u32,
 }
 
+/// Up to which compacted revision the removal is done, from the stored progress.
+pub(crate) fn finished(stored: &[u8]) -> Result<i64, Fault> {
+    let progress: Progress = codec::decode_local(stored)?;
+    Ok(progress.finished)
+}
+
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompactProgress {

@@ -10,8 +10,8 @@ use std::{fs, io};
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    FlushOptions, Options as RocksOptions, ReadOptions, WriteBatch, WriteOptions,
-    checkpoint::Checkpoint, properties,
+    DBPinnableSlice, ErrorKind, FlushOptions, Options as RocksOptions, ReadOptions, ReadTier,
+    WriteBatch, WriteOptions, checkpoint::Checkpoint, properties,
 };
 
 use crate::error::Fault;
@@ -131,6 +131,21 @@ impl Disk {
 
     pub(crate) fn get(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         Ok(self.db.get_cf(self.family(family), key)?)
+    }
+
+    /// As `get`, but only from memory: none if the disk would have to be asked, or has no such key.
+    pub(crate) fn get_cached(
+        &self,
+        family: &str,
+        key: &[u8],
+    ) -> Option<Result<DBPinnableSlice<'_>, Fault>> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::BlockCache);
+        match self.db.get_pinned_cf_opt(self.family(family), key, &options) {
+            Ok(found) => found.map(Ok),
+            Err(error) if error.kind() == ErrorKind::Incomplete => None,
+            Err(error) => Some(Err(error.into())),
+        }
     }
 
     /// Calls `each` with every pair of the family from `start` on, below `end`, until it says stop.

@@ -14,13 +14,16 @@
 //! | L1 | A key is attached to the lease that its newest record names, and to no other. |
 //! | A1 | The same log gives the same state, however it was cut into `apply` calls. |
 
+mod auth;
 mod check;
 mod codec;
 mod compact;
 mod disk;
 mod error;
 mod event;
+mod export;
 mod hash;
+mod import;
 mod index;
 mod keys;
 pub mod limits;
@@ -32,13 +35,16 @@ mod staged;
 mod txn;
 mod view;
 
+pub use auth::{Access, Auth};
 pub use check::{check_delete_range, check_put, check_range, check_txn, txn_is_read_only};
 pub use compact::CompactProgress;
 pub use disk::Options;
 pub use error::{Fault, ReadError, Refusal};
 pub use event::{Event, RevisionEvents};
+pub use export::{Export, Facts, Written};
+pub use import::{Imported, Importer, Restored, Seed, reseed, revisions};
 pub use keys::{KeyRange, Revision};
 pub use machine::{Applied, Entry, StateMachine, inspect};
 pub use registry::LeaseInfo;
 pub use reply::Reply;
-pub use view::{Hash, Sizes, View};
+pub use view::{Hash, Released, Sizes, View};

@@ -1,5 +1,5 @@
-//! What is known beside the keys: leases, members, alarms, users, the cluster's name. Replicated, all in
-//! memory.
+//! What is known beside the keys: leases, members, alarms, users, the cluster's name. Replicated, all
+//! in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

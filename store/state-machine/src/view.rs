@@ -1,6 +1,6 @@
 //! Reads, from any thread. A read takes a short lock to fix the revision, then works on a snapshot.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use proto::etcdserverpb::range_request::SortTarget;
@@ -9,6 +9,7 @@ use proto::mvccpb::KeyValue;
 use proto::orlop::store::v1::{LeaseRecord, Record};
 use rocksdb::{DB, SnapshotWithThreadMode};
 
+use crate::auth::Auth;
 use crate::codec;
 use crate::disk::{Disk, LIVE, REV, bounded};
 use crate::error::{Fault, ReadError, Refusal};
@@ -44,7 +45,20 @@ pub struct Hash {
 /// runtime's threads when they can be long.
 #[derive(Clone)]
 pub struct View {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// Tells when nobody reads or writes a state any more, without keeping it open.
+pub struct Released {
+    shared: Weak<Shared>,
+}
+
+impl Released {
+    /// Whether the state is closed: another process may open its files.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.strong_count() == 0
+    }
 }
 
 /// RocksDB as of one moment.
@@ -87,6 +101,12 @@ impl Frozen<'_> {
 impl View {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    /// Tells when this handle and all others are dropped.
+    #[must_use]
+    pub fn released(&self) -> Released {
+        Released { shared: Arc::downgrade(&self.shared) }
     }
 
     /// The store's revision: of the last applied write.
@@ -152,6 +172,41 @@ impl View {
 
         let (kvs, seen) = collect(&frozen, &keys, at, plan.take, known_count.is_some())?;
         Ok(plan.finish(request, kvs, known_count.unwrap_or(seen), revision))
+    }
+
+    /// Answers like [`View::range`], but only what is answered at once, from memory: counts, and one
+    /// key at the current revision. None when the disk may be needed or the answer may be long; then
+    /// `range` must be called, off an async runtime's threads.
+    #[must_use]
+    pub fn range_now(&self, request: &RangeRequest) -> Option<Result<RangeResponse, ReadError>> {
+        if let Err(refusal) = check::check_range(request) {
+            return Some(Err(refusal.into()));
+        }
+        let keys = KeyRange::new(&request.key, &request.range_end);
+        let plan = Plan::new(request);
+        // Held to the end: what is published cannot move on, and nothing is compacted meanwhile.
+        let state = self.shared.state.read();
+        let revision = state.revision;
+        match range::revision_of(request.revision, revision, state.compacted) {
+            Ok(at) if at == revision => {}
+            Ok(_) => return None,
+            Err(refusal) => return Some(Err(refusal.into())),
+        }
+        let count = state.index.count(&keys);
+        if request.count_only || count == 0 {
+            return Some(Ok(plan.finish(request, Vec::new(), count, revision)));
+        }
+        let KeyRange::One(key) = &keys else { return None };
+        let record: Record = match state.disk.get_cached(LIVE, key)? {
+            Ok(stored) => match codec::decode(&stored) {
+                Ok(record) => record,
+                Err(fault) => return Some(Err(fault.into())),
+            },
+            Err(fault) => return Some(Err(fault.into())),
+        };
+        // A newer one is written, but not published yet.
+        let kv = record.kv.filter(|kv| kv.mod_revision <= revision && !record.deleted)?;
+        Some(Ok(plan.finish(request, vec![kv], count, revision)))
     }
 
     /// Events of the revisions from `from` to `to`, both included, whole revisions only: at least one
@@ -253,6 +308,18 @@ impl View {
     #[must_use]
     pub fn was_removed(&self, member_id: u64) -> bool {
         self.shared.registry.read().removed.contains(&member_id)
+    }
+
+    /// Whether users and roles count. One atomic load.
+    #[must_use]
+    pub fn auth_enabled(&self) -> bool {
+        self.shared.auth.enabled()
+    }
+
+    /// Users and roles as they are now, or newer than any data read before the call.
+    #[must_use]
+    pub fn auth(&self) -> Arc<Auth> {
+        self.shared.auth.get()
     }
 
     /// Raised alarms.

@@ -285,6 +285,7 @@ fn look(store: &mut Store, line: &str) -> String {
             let step = store.get().compact_step(words[0].parse().unwrap()).unwrap();
             format!("removed {} done {}", step.removed, step.done)
         }
+        "hash" => format!("{:?}", view.hash_kv(0).unwrap()),
         "indexed" => format!("{:?}", view.key_counts()),
         "reopen" => {
             drop(view);

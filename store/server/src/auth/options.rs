@@ -20,7 +20,7 @@ pub struct JwtOptions {
     pub method: String,
     /// Checks tokens; not needed beside the private key.
     pub public_key: Option<PathBuf>,
-    /// Signs tokens, or is the shared secret of an `HS` algorithm. Without it tokens are only checked.
+    /// Signs tokens, or is the shared secret of an `HS` algorithm. Without it they are only checked.
     pub private_key: Option<PathBuf>,
     /// How long a token is good for.
     pub ttl: Duration,

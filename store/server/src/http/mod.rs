@@ -138,6 +138,7 @@ async fn metrics(State(services): State<Services>) -> Response {
     let view = services.state.view();
     metrics.keys.set(view.key_counts().0 as u64);
     metrics.revision.set(view.revision());
+    metrics.compact_revision.set(view.compact_revision().max(0));
     metrics.auth_revision.set(view.auth().revision());
     let (_, cluster) = view.cluster();
     // As etcd: the major and the minor number.

@@ -12,6 +12,7 @@ use axum::body::{Body, Bytes};
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
+use parking_lot::RwLock;
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::Registry,
@@ -21,6 +22,7 @@ use tonic::Code;
 use tower::{Layer, Service};
 
 use super::Labels;
+use crate::limits;
 
 /// gRPC's codes in order, by the names that Go has for them.
 const CODES: [&str; 17] = [
@@ -59,6 +61,43 @@ pub(crate) struct Calls {
     sent: Family<Labels, Counter>,
     handling: Family<Labels, Histogram, fn() -> Histogram>,
     settings: OnceLock<(bool, Duration)>,
+    clients: Clients,
+}
+
+/// Counts requests by the version that their client names.
+#[derive(Default)]
+struct Clients {
+    requests: Family<Labels, Counter>,
+    /// What was counted before, for streams and others: few versions are in use at a time.
+    known: RwLock<Vec<(bool, String, Counter)>>,
+}
+
+impl Clients {
+    fn count(&self, streams: bool, headers: &HeaderMap) {
+        let version = headers.get("client-api-version").and_then(|version| version.to_str().ok());
+        let version = version.unwrap_or("unknown");
+        let find = |known: &[(bool, String, Counter)], version: &str| {
+            let found = known.iter().find(|one| one.0 == streams && one.1 == version);
+            found.map(|(_, _, counter)| counter.clone())
+        };
+        let counted = find(&self.known.read(), version);
+        if let Some(counter) = counted {
+            counter.inc();
+            return;
+        }
+        let mut known = self.known.write();
+        // What clients say is bounded: they could say anything.
+        let version = if known.len() < limits::CLIENT_VERSIONS_MAX { version } else { "other" };
+        let counter = find(&known, version).unwrap_or_else(|| {
+            let kind = if streams { "stream" } else { "unary" };
+            let labels: Labels =
+                vec![("type", kind.to_owned()), ("client_api_version", version.to_owned())];
+            let counter = self.requests.get_or_create(&labels).clone();
+            known.push((streams, version.to_owned(), counter.clone()));
+            counter
+        });
+        counter.inc();
+    }
 }
 
 struct Method {
@@ -82,6 +121,7 @@ impl Default for Calls {
             sent: Family::default(),
             handling: Family::new_with_constructor(times),
             settings: OnceLock::new(),
+            clients: Clients::default(),
         };
         let set = prost_types::FileDescriptorSet::decode(proto::DESCRIPTORS);
         let set = set.expect("our own build wrote it");
@@ -143,6 +183,8 @@ impl Calls {
         registry.register(name("msg_sent"), sent, self.sent.clone());
         let handling = "Response latency of RPCs, in seconds";
         registry.register(name("handling_seconds"), handling, self.handling.clone());
+        let requests = "Requests by the client's version";
+        registry.register("etcd_server_client_requests", requests, self.clients.requests.clone());
     }
 
     /// `extensive`: measure times; `slow`: warn of unary calls that take longer.
@@ -206,6 +248,7 @@ where
             return Box::pin(self.inner.call(request));
         };
         method.started.inc();
+        self.calls.clients.count(method.streams, request.headers());
         let slow = self.calls.slow();
         let call = Call { method: method.clone(), began: Instant::now(), counted: false };
         if method.streams {
@@ -381,6 +424,19 @@ mod tests {
             let total: u64 = wire.chunks(cut).map(|piece| frames.count(piece)).sum();
             assert_eq!(total, 3, "cut into pieces of {cut}");
         }
+    }
+
+    #[test]
+    fn clients_cannot_make_up_versions_without_end() {
+        let clients = Clients::default();
+        for number in 0..10 * limits::CLIENT_VERSIONS_MAX {
+            let mut headers = HeaderMap::new();
+            headers.insert("client-api-version", number.to_string().parse().unwrap());
+            clients.count(false, &headers);
+        }
+        assert_eq!(clients.known.read().len(), limits::CLIENT_VERSIONS_MAX + 1);
+        let total: u64 = clients.known.read().iter().map(|(_, _, counter)| counter.get()).sum();
+        assert_eq!(total, 10 * limits::CLIENT_VERSIONS_MAX as u64);
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub(crate) struct Metrics {
     pub(crate) quota: Gauge<u64, AtomicU64>,
     pub(crate) keys: Gauge<u64, AtomicU64>,
     pub(crate) revision: Gauge<i64, AtomicI64>,
+    pub(crate) compact_revision: Gauge<i64, AtomicI64>,
     pub(crate) auth_revision: Gauge<u64, AtomicU64>,
     pub(crate) is_learner: Gauge<i64, AtomicI64>,
     // Gauges, because etcd's names do not end as those of counters must.
@@ -56,7 +57,6 @@ pub(crate) struct Metrics {
     pub(crate) sent: Counter,
     health_checks: Family<Labels, Counter>,
     health_check: Family<Labels, Gauge>,
-    client_requests: Family<Labels, Counter>,
     calls: Arc<Calls>,
 }
 
@@ -81,6 +81,7 @@ impl Metrics {
             quota: Gauge::default(),
             keys: Gauge::default(),
             revision: Gauge::default(),
+            compact_revision: Gauge::default(),
             auth_revision: Gauge::default(),
             is_learner: Gauge::default(),
             health_success: Gauge::default(),
@@ -89,7 +90,6 @@ impl Metrics {
             sent: Counter::default(),
             health_checks: Family::default(),
             health_check: Family::default(),
-            client_requests: Family::default(),
             calls: Arc::default(),
         };
         metrics.registered()
@@ -127,6 +127,9 @@ impl Metrics {
         r.register("etcd_debugging_mvcc_keys_total", "Keys", self.keys.clone());
         let revision = "The current revision";
         r.register("etcd_debugging_mvcc_current_revision", revision, self.revision.clone());
+        let compacted = "The revision below which history is gone";
+        let name = "etcd_debugging_mvcc_compact_revision";
+        r.register(name, compacted, self.compact_revision.clone());
         let auth = "The current revision of users and roles";
         r.register("etcd_debugging_auth_revision", auth, self.auth_revision.clone());
         r.register("etcd_server_is_learner", "1 if this member learns", self.is_learner.clone());
@@ -145,8 +148,6 @@ impl Metrics {
         r.register(name("healthchecks"), checks, self.health_checks.clone());
         let check = "The last outcome of each health check: 1 is good";
         r.register(name("healthcheck"), check, self.health_check.clone());
-        let requests = "Requests by the client's version";
-        r.register(name("client_requests"), requests, self.client_requests.clone());
         let received = "Bytes received from clients";
         r.register("etcd_network_client_grpc_received_bytes", received, self.received.clone());
         let sent = "Bytes sent to clients";

@@ -7,6 +7,7 @@ mod log_disk;
 pub(crate) mod machine;
 mod network;
 pub(crate) mod peers;
+pub(crate) mod seed;
 mod snapshot;
 #[cfg(test)]
 mod suite_test;
@@ -19,6 +20,7 @@ use openraft::{Config, SnapshotPolicy};
 pub(crate) use log::Log;
 pub(crate) use machine::Machine;
 pub(crate) use network::{Network, PeerClient};
+pub(crate) use snapshot::Checkpoint;
 pub(crate) use types::{Callback, Payload, Peer, TypeConfig};
 
 /// openraft's handle, for this store.

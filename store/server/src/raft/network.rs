@@ -20,6 +20,7 @@ use proto::orlop::peer::v1 as peer;
 use rustls_pki_types::ServerName;
 use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{
     Status,
     transport::{Channel, Endpoint, Uri},
@@ -48,6 +49,7 @@ struct Inner {
     tls: Option<Arc<rustls::ClientConfig>>,
     timeout: Duration,
     runtime: tokio::runtime::Handle,
+    removed: CancellationToken,
     forward: Mutex<HashMap<u64, (Vec<String>, PeerClient)>>,
 }
 
@@ -88,7 +90,13 @@ impl Network {
     ) -> Self {
         let forward = Mutex::default();
         let runtime = tokio::runtime::Handle::current();
-        Self { inner: Arc::new(Inner { cluster_id, tls, timeout, runtime, forward }) }
+        let removed = CancellationToken::new();
+        Self { inner: Arc::new(Inner { cluster_id, tls, timeout, runtime, removed, forward }) }
+    }
+
+    /// Fires when this member learns that it was removed.
+    pub(crate) fn removed(&self) -> &CancellationToken {
+        &self.inner.removed
     }
 
     /// A new channel, that connects when it is first used.
@@ -210,7 +218,14 @@ impl Link {
     ) -> Result<T, RPCError<TypeConfig>> {
         match timeout(option.hard_ttl().max(self.network.inner.timeout), call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(failed(&status)),
+            Ok(Err(status)) => {
+                if status.code() == tonic::Code::PermissionDenied
+                    && status.message() == limits::REMOVED
+                {
+                    self.network.inner.removed.cancel();
+                }
+                Err(failed(&status))
+            }
             Err(_) => Err(RPCError::Unreachable(Unreachable::from_string("no answer in time"))),
         }
     }

@@ -33,6 +33,17 @@ impl Peers {
         }
     }
 
+    /// A removed member may not know it, and asks for votes for ever: it is told.
+    fn check_candidate(&self, vote: Option<&peer::VoteState>) -> Result<(), Status> {
+        let view = self.services.state.view();
+        match vote {
+            Some(vote) if view.was_removed(vote.node_id) => {
+                Err(Status::permission_denied(crate::limits::REMOVED))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn not_leader(&self) -> Option<peer::NotLeader> {
         let leader = *self.services.leader.borrow();
         let leads = leader == Some(self.services.headers.member_id());
@@ -57,6 +68,7 @@ impl Service for Peers {
             member_id: self.services.headers.member_id(),
             name: self.services.config.name.clone(),
             version: crate::VERSION.to_owned(),
+            members: self.services.members.list(),
         }))
     }
 
@@ -108,6 +120,7 @@ impl Service for Peers {
         request: Request<peer::VoteRequest>,
     ) -> Result<Response<peer::VoteResponse>, Status> {
         self.check_cluster(request.get_ref().cluster_id)?;
+        self.check_candidate(request.get_ref().vote.as_ref())?;
         let request = convert::vote_request_in(request.get_ref())?;
         let answer = self.services.raft.vote(request).await.map_err(broken)?;
         Ok(Response::new(convert::vote_response_out(&answer)))
@@ -118,6 +131,7 @@ impl Service for Peers {
         request: Request<peer::VoteRequest>,
     ) -> Result<Response<peer::VoteResponse>, Status> {
         self.check_cluster(request.get_ref().cluster_id)?;
+        self.check_candidate(request.get_ref().vote.as_ref())?;
         let request = convert::vote_request_in(request.get_ref())?;
         let answer = self.services.raft.pre_vote(request).await.map_err(broken)?;
         Ok(Response::new(convert::vote_response_out(&answer)))
@@ -182,10 +196,12 @@ impl Service for Peers {
     ) -> Result<Response<peer::ForwardResponse>, Status> {
         let message = request.into_inner();
         self.check_cluster(message.cluster_id)?;
-        let result = match (self.not_leader(), message.batch) {
-            (Some(not_leader), _) => forward_response::Result::NotLeader(not_leader),
-            (None, Some(batch)) => self.services.proposer.forwarded(&batch).await,
-            (None, None) => return Err(Status::invalid_argument("there is no batch")),
+        if message.batch.is_empty() {
+            return Err(Status::invalid_argument("there is no batch"));
+        }
+        let result = match self.not_leader() {
+            Some(not_leader) => forward_response::Result::NotLeader(not_leader),
+            None => self.services.proposer.forwarded(message.batch).await,
         };
         Ok(Response::new(peer::ForwardResponse { result: Some(result) }))
     }

@@ -3,7 +3,7 @@
 use proto::{
     etcdserverpb::{
         CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
-        PutResponse, RangeRequest, RangeResponse, RangeStreamResponse, RequestOp, ResponseHeader,
+        PutResponse, RangeRequest, RangeResponse, RequestOp, ResponseHeader,
         ResponseOp, TxnRequest, TxnResponse, kv_server::Kv, request_op, response_op,
     },
     orlop::store::v1::command::Op,
@@ -14,8 +14,11 @@ use store_state_machine::{
 };
 use tonic::{Request, Response, Status};
 
-use super::Services;
-use crate::error::{Error, read_failed};
+use super::{Services, range_stream};
+use crate::{
+    auth,
+    error::{Error, read_failed},
+};
 
 fn refused(refusal: Refusal) -> Status {
     Error::Refused(refusal).into()
@@ -58,14 +61,26 @@ fn read_only(view: &View, txn: TxnRequest) -> Result<TxnResponse, ReadError> {
 
 #[tonic::async_trait]
 impl Kv for Services {
-    type RangeStreamStream = tokio_stream::Empty<Result<RangeStreamResponse, Status>>;
+    type RangeStreamStream = range_stream::Pieces;
 
     async fn range_stream(
         &self,
-        _request: Request<RangeRequest>,
+        request: Request<RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
-        // Clients fall back to Range on this code.
-        Err(Status::unimplemented("RangeStream is not offered by this store"))
+        if request.get_ref().serializable {
+            self.check_has_leader(&request)?;
+        } else {
+            self.check_leader(&request)?;
+        }
+        let (sender, request) = auth::split(request);
+        check_range(&request).map_err(refused)?;
+        range_stream::check(&request)?;
+        if !request.serializable {
+            self.reader.linearizable().await?;
+        }
+        let pass = self.gate.pass(&sender).await?;
+        pass.range(&request.key, &request.range_end)?;
+        Ok(Response::new(range_stream::stream(self, request, pass)))
     }
 
     async fn range(
@@ -77,24 +92,34 @@ impl Kv for Services {
         } else {
             self.check_leader(&request)?;
         }
-        let request = request.into_inner();
+        let (sender, request) = auth::split(request);
         check_range(&request).map_err(refused)?;
         if !request.serializable {
             self.reader.linearizable().await?;
         }
-        let state = self.state.clone();
-        let read = tokio::task::spawn_blocking(move || state.view().range(&request));
-        let answer = read.await.map_err(|error| Status::internal(error.to_string()))?;
+        let pass = self.gate.pass(&sender).await?;
+        pass.range(&request.key, &request.range_end)?;
+        // Most reads are of one key that is in memory: those need no other thread.
+        let answer = match self.state.view().range_now(&request) {
+            Some(answer) => answer,
+            None => {
+                let view = self.state.view();
+                let read = tokio::task::spawn_blocking(move || view.range(&request));
+                read.await.map_err(|error| Status::internal(error.to_string()))?
+            }
+        };
         let mut response = answer.map_err(read_failed)?;
+        pass.still_good(&self.state)?;
         self.headers.complete(&mut response.header);
         Ok(Response::new(response))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
         self.check_leader(&request)?;
-        let request = request.into_inner();
+        let (sender, request) = auth::split(request);
         check_put(&request).map_err(refused)?;
-        match self.proposer.propose(Op::Put(request)).await? {
+        let caller = self.gate.caller(&sender).await?;
+        match self.proposer.propose(caller, Op::Put(request)).await? {
             Reply::Put(mut response) => {
                 self.headers.complete(&mut response.header);
                 Ok(Response::new(response))
@@ -108,9 +133,10 @@ impl Kv for Services {
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
         self.check_leader(&request)?;
-        let request = request.into_inner();
+        let (sender, request) = auth::split(request);
         check_delete_range(&request).map_err(refused)?;
-        match self.proposer.propose(Op::DeleteRange(request)).await? {
+        let caller = self.gate.caller(&sender).await?;
+        match self.proposer.propose(caller, Op::DeleteRange(request)).await? {
             Reply::DeleteRange(mut response) => {
                 self.headers.complete(&mut response.header);
                 Ok(Response::new(response))
@@ -121,19 +147,24 @@ impl Kv for Services {
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
         self.check_leader(&request)?;
-        let request = request.into_inner();
+        let (sender, request) = auth::split(request);
         check_txn(&request, self.config.max_txn_ops).map_err(refused)?;
         // One with compares goes through the log as well: it is decided there, and writes nothing.
         let mut response = if request.compare.is_empty() && txn_is_read_only(&request) {
             if !all_serializable(&request) {
                 self.reader.linearizable().await?;
             }
+            let pass = self.gate.pass(&sender).await?;
+            pass.reads(&request)?;
             let view = self.state.view();
             let read = tokio::task::spawn_blocking(move || read_only(&view, request));
             let answer = read.await.map_err(|error| Status::internal(error.to_string()))?;
-            answer.map_err(read_failed)?
+            let response = answer.map_err(read_failed)?;
+            pass.still_good(&self.state)?;
+            response
         } else {
-            match self.proposer.propose(Op::Txn(request)).await? {
+            let caller = self.gate.caller(&sender).await?;
+            match self.proposer.propose(caller, Op::Txn(request)).await? {
                 Reply::Txn(response) => response,
                 _ => return Err(mismatch()),
             }
@@ -147,9 +178,11 @@ impl Kv for Services {
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
         self.check_leader(&request)?;
-        let request = request.into_inner();
+        let (sender, request) = auth::split(request);
         let (revision, physical) = (request.revision, request.physical);
-        match self.proposer.propose(Op::Compact(request)).await? {
+        let pass = self.gate.pass(&sender).await?;
+        pass.root()?;
+        match self.proposer.propose(pass.into_caller(), Op::Compact(request)).await? {
             Reply::Compact(mut response) => {
                 if physical {
                     self.state.compacted(revision).await;

@@ -1,9 +1,17 @@
 //! etcd's services, one file each: they check, call one of the two doors, and fill in headers.
 
+mod auth;
+mod backup;
 mod cluster;
+mod election;
+mod health;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
+mod range_stream;
+mod session;
+mod snapshot;
 mod watch;
 mod wording;
 
@@ -13,12 +21,13 @@ use tokio::sync::watch as channel;
 use tonic::{Request, Status};
 
 use crate::{
+    auth::Gate,
     config::Config,
     error::Error,
     header::Headers,
     lessor::Lessor,
     members::Members,
-    metrics::Metrics,
+    metrics::{Counting, Metrics},
     propose::Proposer,
     raft::Node,
     read::Reader,
@@ -33,6 +42,7 @@ pub(crate) struct Services {
     pub(crate) raft: Node,
     pub(crate) proposer: Proposer,
     pub(crate) reader: Reader,
+    pub(crate) gate: Gate,
     pub(crate) state: State,
     pub(crate) hub: Arc<Hub>,
     pub(crate) headers: Headers,
@@ -80,9 +90,16 @@ impl Services {
 
 /// All services as one router of the client port.
 pub(crate) fn router(services: Services) -> axum::Router {
-    use proto::etcdserverpb::{
-        cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
-        maintenance_server::MaintenanceServer, watch_server::WatchServer,
+    use proto::{
+        etcdserverpb::{
+            auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
+            lease_server::LeaseServer, maintenance_server::MaintenanceServer,
+            watch_server::WatchServer,
+        },
+        grpc::health::v1::health_server::HealthServer,
+        orlop::backup::v1::backup_server::BackupServer,
+        v3electionpb::election_server::ElectionServer,
+        v3lockpb::lock_server::LockServer,
     };
     let limit = services.config.max_request_bytes + crate::limits::REQUEST_ENVELOPE_BYTES;
     let kv = KvServer::new(services.clone())
@@ -91,11 +108,21 @@ pub(crate) fn router(services: Services) -> axum::Router {
     let watch = WatchServer::new(services.clone())
         .max_decoding_message_size(limit)
         .max_encoding_message_size(usize::MAX);
-    tonic::service::Routes::new(kv)
+    let health = health::Healths { stopping: services.stopping.clone() };
+    let metrics = services.metrics.clone();
+    let core = tonic::service::Routes::new(kv)
         .add_service(watch)
         .add_service(LeaseServer::new(services.clone()).max_encoding_message_size(usize::MAX))
         .add_service(ClusterServer::new(services.clone()))
+        .add_service(AuthServer::new(services.clone()))
+        .add_service(BackupServer::new(services.clone()))
         .add_service(MaintenanceServer::new(services))
+        .add_service(HealthServer::new(health));
+    // Locks and elections call the services above, as a client would.
+    let inside = session::Inside::new(core.clone().into_axum_router());
+    core.add_service(LockServer::new(lock::Locks { inside: inside.clone() }))
+        .add_service(ElectionServer::new(election::Elections { inside }))
         .into_axum_router()
         .layer(axum::middleware::map_response(wording::as_etcd))
+        .layer(Counting::new(metrics.calls()))
 }

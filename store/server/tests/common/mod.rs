@@ -5,13 +5,14 @@
 use std::{
     future::Future,
     net::TcpListener,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use clap::Parser;
 use proto::etcdserverpb::{
-    PutRequest, RangeRequest, kv_client::KvClient, lease_client::LeaseClient,
-    watch_client::WatchClient,
+    PutRequest, RangeRequest, cluster_client::ClusterClient, kv_client::KvClient,
+    lease_client::LeaseClient, watch_client::WatchClient,
 };
 use store_server::{Flags, Member};
 use tempfile::TempDir;
@@ -52,8 +53,57 @@ impl Cluster {
         cluster
     }
 
+    /// A cluster on data folders that `make` makes: it is given the flag `--initial-cluster`, and the
+    /// members' names and folders.
+    pub(crate) async fn restored(
+        count: usize,
+        make: impl FnOnce(&str, &[(String, PathBuf)]),
+    ) -> (Self, Vec<(String, PathBuf)>) {
+        let mut cluster = Self::start(0, &[]).await;
+        for _ in 0..count {
+            cluster.prepare();
+        }
+        let peers = cluster.peer_urls.iter().enumerate();
+        let peers: Vec<String> = peers.map(|(n, url)| format!("m{n}={url}")).collect();
+        let folder = |number: usize| cluster.dir.path().join(format!("m{number}"));
+        let folders: Vec<_> = (0..count).map(|n| (format!("m{n}"), folder(n))).collect();
+        make(&peers.join(","), &folders);
+        for number in 0..count {
+            cluster.start_member(number).await;
+        }
+        (cluster, folders)
+    }
+
+    /// Room for one more member, that is not started: its number, and its peer URL.
+    pub(crate) fn prepare(&mut self) -> (usize, String) {
+        self.members.push(None);
+        self.client_urls.push(free_url());
+        self.peer_urls.push(free_url());
+        let number = self.members.len() - 1;
+        (number, self.peer_urls[number].clone())
+    }
+
+    /// Starts a prepared member, which joins the members that run.
+    ///
+    /// # Errors
+    /// What the member says when it refuses to start.
+    pub(crate) async fn join(&mut self, number: usize) -> anyhow::Result<()> {
+        let running = self.members.iter().map(Option::is_some).collect::<Vec<_>>();
+        let mut line = self.line(number, |other| other == number || running[other]);
+        line.push("--initial-cluster-state=existing".to_owned());
+        let config = Line::parse_from(line).flags.into_config().unwrap();
+        self.members[number] = Some(Member::start(config).await?);
+        Ok(())
+    }
+
     pub(crate) async fn start_member(&mut self, number: usize) {
+        let config = Line::parse_from(self.line(number, |_| true)).flags.into_config().unwrap();
+        self.members[number] = Some(Member::start(config).await.unwrap());
+    }
+
+    fn line(&self, number: usize, belongs: impl Fn(usize) -> bool) -> Vec<String> {
         let peers = self.peer_urls.iter().enumerate();
+        let peers = peers.filter(|(n, _)| belongs(*n));
         let all: Vec<String> = peers.map(|(n, url)| format!("m{n}={url}")).collect();
         let mut line = vec![
             "store".to_owned(),
@@ -66,8 +116,7 @@ impl Cluster {
             format!("--initial-cluster={}", all.join(",")),
         ];
         line.extend(self.extra.iter().cloned());
-        let config = Line::parse_from(line).flags.into_config().unwrap();
-        self.members[number] = Some(Member::start(config).await.unwrap());
+        line
     }
 
     pub(crate) async fn stop_member(&mut self, number: usize) {
@@ -97,7 +146,7 @@ impl Cluster {
         text
     }
 
-    fn channel(&self, number: usize) -> Channel {
+    pub(crate) fn channel(&self, number: usize) -> Channel {
         Endpoint::from_shared(self.client_urls[number].clone()).unwrap().connect_lazy()
     }
 
@@ -109,8 +158,17 @@ impl Cluster {
         WatchClient::new(self.channel(number))
     }
 
+    pub(crate) fn cluster(&self, number: usize) -> ClusterClient<Channel> {
+        ClusterClient::new(self.channel(number))
+    }
+
     pub(crate) fn lease(&self, number: usize) -> LeaseClient<Channel> {
         LeaseClient::new(self.channel(number))
+    }
+
+    /// How many members vote, as one of them sees it.
+    pub(crate) fn voters(&self, number: usize) -> usize {
+        self.members[number].as_ref().map_or(0, Member::voters)
     }
 
     /// The number of the member that leads, once one does and all running members agree.

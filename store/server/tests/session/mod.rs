@@ -7,9 +7,9 @@ use proto::{
     etcdserverpb::{
         AuthEnableRequest, AuthRoleAddRequest, AuthRoleGrantPermissionRequest, AuthStatusRequest,
         AuthUserAddRequest, AuthUserChangePasswordRequest, AuthUserGrantRoleRequest,
-        AuthenticateRequest, auth_client::AuthClient, cluster_client::ClusterClient,
-        kv_client::KvClient, lease_client::LeaseClient, maintenance_client::MaintenanceClient,
-        watch_client::WatchClient,
+        AuthUserRevokeRoleRequest, AuthenticateRequest, auth_client::AuthClient,
+        cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
+        maintenance_client::MaintenanceClient, watch_client::WatchClient,
     },
 };
 use tonic::{
@@ -114,6 +114,11 @@ impl Session {
     pub(crate) async fn grant_role(&mut self, user: &str, role: &str) {
         let request = AuthUserGrantRoleRequest { user: user.to_owned(), role: role.to_owned() };
         self.auth.user_grant_role(request).await.unwrap();
+    }
+
+    pub(crate) async fn revoke_role(&mut self, name: &str, role: &str) {
+        let request = AuthUserRevokeRoleRequest { name: name.to_owned(), role: role.to_owned() };
+        self.auth.user_revoke_role(request).await.unwrap();
     }
 
     pub(crate) async fn add_role(&mut self, name: &str, permissions: &[(i32, &str, &str)]) {

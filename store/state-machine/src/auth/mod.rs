@@ -5,7 +5,7 @@
 //! | U1 | The auth revision rises by one with every change of a user or a role. |
 //! | U2 | While auth is enabled there is a user `root`, and it has the role `root`. |
 //! | U3 | A caller known from before the last change is refused, not judged by what it was. |
-//! | U4 | Who sees the data of a revision sees the users and roles of that revision, or newer ones. |
+//! | U4 | Who sees the data of a revision sees the users and roles of then, or newer ones. |
 
 mod change;
 mod check;
@@ -100,7 +100,7 @@ impl Auth {
         self.users.values().map(|account| &account.record)
     }
 
-    /// A role as it was made: `root` may have no permissions here, and everything is permitted to it.
+    /// A role as it was made. `root` may have no permissions here, and may do everything.
     #[must_use]
     pub fn role(&self, name: &str) -> Option<&Role> {
         self.roles.get(name).map(AsRef::as_ref)

@@ -1,0 +1,202 @@
+//! Members come and go while clients write: nothing that was acknowledged is lost.
+
+mod common;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+use std::time::Duration;
+
+use common::{Cluster, eventually, get, put};
+use proto::etcdserverpb::{
+    Member, MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest,
+    PutRequest,
+};
+use tonic::Code;
+
+const QUICK: [&str; 2] = ["--heartbeat-interval=50", "--election-timeout=300"];
+
+async fn list(cluster: &Cluster, through: usize) -> Vec<Member> {
+    let request = MemberListRequest { linearizable: true };
+    cluster.cluster(through).member_list(request).await.unwrap().into_inner().members
+}
+
+async fn add(cluster: &Cluster, through: usize, url: &str, is_learner: bool) -> u64 {
+    let request = MemberAddRequest { peer_urls: vec![url.to_owned()], is_learner };
+    let added = cluster.cluster(through).member_add(request).await.unwrap().into_inner();
+    let member = added.member.unwrap();
+    assert!(member.name.is_empty(), "an added member has not started yet");
+    assert!(added.members.iter().any(|other| other.id == member.id));
+    member.id
+}
+
+async fn remove(cluster: &Cluster, through: usize, id: u64) {
+    cluster.cluster(through).member_remove(MemberRemoveRequest { id }).await.unwrap();
+}
+
+/// Writes counting keys through one member until told to stop; remembers what was acknowledged.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Writer {
+    fn start(cluster: &Cluster, through: usize) -> Self {
+        let (stop, acknowledged) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let mut kv = cluster.kv(through);
+        let (stopped, count) = (stop.clone(), acknowledged.clone());
+        let task = tokio::spawn(async move {
+            while !stopped.load(Ordering::Relaxed) {
+                let number = count.load(Ordering::Relaxed);
+                let key = format!("load/{number:06}").into();
+                let request = PutRequest { key, value: "x".into(), ..PutRequest::default() };
+                if kv.put(request).await.is_ok() {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        Self { stop, acknowledged, task }
+    }
+
+    async fn finish(self, cluster: &Cluster, through: usize) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap();
+        let count = self.acknowledged.load(Ordering::Relaxed);
+        assert!(count > 0, "nothing was written meanwhile");
+        for number in 0..count {
+            let found = get(&mut cluster.kv(through), &format!("load/{number:06}"), false).await;
+            assert_eq!(found.as_deref(), Some("x"), "write {number} of {count} is lost");
+        }
+        count
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_become_five_and_three_again_under_load() {
+    let mut cluster = Cluster::start(3, &QUICK).await;
+    cluster.leader().await;
+    let writer = Writer::start(&cluster, 0);
+    for _ in 0..2 {
+        let (number, url) = cluster.prepare();
+        let id = add(&cluster, 1, &url, false).await;
+        cluster.join(number).await.unwrap();
+        // It has a name when it has started, and serves current reads when it has caught up.
+        eventually("the new member's name", || async {
+            let members = list(&cluster, 0).await;
+            members.iter().any(|m| m.id == id && m.name == format!("m{number}")).then_some(())
+        })
+        .await;
+        put(&mut cluster.kv(number), "through", &format!("member {number}")).await;
+    }
+    assert_eq!(list(&cluster, 4).await.len(), 5);
+    eventually("five voters", || async { (cluster.voters(0) == 5).then_some(()) }).await;
+
+    // Two of five may be lost.
+    for number in [3, 4] {
+        cluster.stop_member(number).await;
+    }
+    put(&mut cluster.kv(0), "with three of five", "yes").await;
+    for number in [3, 4] {
+        cluster.start_member(number).await;
+    }
+
+    // The first two leave, the leader among them or not, and learn that they may stop.
+    let leader = cluster.leader().await;
+    let leaving = [leader, (leader + 1) % 5];
+    let writer_at = 0;
+    for number in leaving {
+        let through = (0..5).find(|n| !leaving.contains(n)).unwrap();
+        let id = cluster.members[number].as_ref().unwrap().id();
+        remove(&cluster, through, id).await;
+        let gone = cluster.members[number].as_ref().unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(20), gone.removed()).await;
+        assert!(told.is_ok(), "member {number} was not told that it was removed");
+        if number != writer_at {
+            cluster.stop_member(number).await;
+        }
+    }
+    let stays = (0..5).find(|n| !leaving.contains(n)).unwrap();
+    assert_eq!(list(&cluster, stays).await.len(), 3);
+    writer.finish(&cluster, stays).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_learner_serves_no_clients_until_it_is_promoted() {
+    let mut cluster = Cluster::start(1, &QUICK).await;
+    put(&mut cluster.kv(0), "key", "value").await;
+    let (number, url) = cluster.prepare();
+    let id = add(&cluster, 0, &url, true).await;
+
+    // Not started: it has nothing of the log.
+    let early = cluster.cluster(0).member_promote(MemberPromoteRequest { id }).await.unwrap_err();
+    assert_eq!(early.code(), Code::FailedPrecondition);
+    let words = "etcdserver: can only promote a learner member which is in sync with leader";
+    assert_eq!(early.message(), words);
+    let second =
+        MemberAddRequest { peer_urls: vec!["http://127.0.0.1:1".into()], is_learner: true };
+    let second = cluster.cluster(0).member_add(second).await.unwrap_err();
+    assert_eq!(second.message(), "etcdserver: too many learner members in cluster");
+
+    cluster.join(number).await.unwrap();
+    let mut learner = cluster.kv(number);
+    eventually("the learner's copy", || async {
+        let mut kv = learner.clone();
+        (get(&mut kv, "key", true).await.as_deref() == Some("value")).then_some(())
+    })
+    .await;
+    let refused = learner.put(PutRequest { key: "k".into(), ..PutRequest::default() }).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.message(), "etcdserver: rpc not supported for learner");
+
+    eventually("the promotion", || async {
+        let promoted = cluster.cluster(0).member_promote(MemberPromoteRequest { id }).await;
+        promoted.ok()
+    })
+    .await;
+    eventually("a voter that serves", || async {
+        let mut kv = learner.clone();
+        kv.put(PutRequest { key: "k".into(), ..PutRequest::default() }).await.ok()
+    })
+    .await;
+    let again = cluster.cluster(0).member_promote(MemberPromoteRequest { id }).await.unwrap_err();
+    assert_eq!(again.message(), "etcdserver: can only promote a learner member");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_member_is_replaced_and_never_let_in_again() {
+    let mut cluster = Cluster::start(3, &QUICK).await;
+    let leader = cluster.leader().await;
+    let dead = (leader + 1) % 3;
+    let id = cluster.members[dead].as_ref().unwrap().id();
+    cluster.stop_member(dead).await;
+
+    remove(&cluster, leader, id).await;
+    let (number, url) = cluster.prepare();
+    add(&cluster, leader, &url, false).await;
+    cluster.join(number).await.unwrap();
+    eventually("three voters", || async { (cluster.voters(leader) == 3).then_some(()) }).await;
+
+    // The removed one comes back with its data: it is told, and does no harm.
+    cluster.start_member(dead).await;
+    let back = cluster.members[dead].as_ref().unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(20), back.removed()).await;
+    assert!(told.is_ok(), "the removed member was not told");
+    cluster.stop_member(dead).await;
+    put(&mut cluster.kv(number), "after", "1").await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_joins_who_was_not_added() {
+    let mut cluster = Cluster::start(1, &QUICK).await;
+    put(&mut cluster.kv(0), "key", "value").await;
+    let (number, _) = cluster.prepare();
+    let refused = cluster.join(number).await.unwrap_err();
+    let text = format!("{refused:#}");
+    assert!(text.contains("no member of the cluster has the peer URLs"), "{text}");
+    cluster.stop().await;
+}
