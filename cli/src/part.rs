@@ -15,20 +15,28 @@ const QUIET: &str =
 
 /// Log lines go to standard error; `RUST_LOG` wins over `--log-level`.
 pub(crate) fn set_up_logs(level: &str) -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(filter(level)?)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("cannot set up logs: {error}"))
+}
+
+/// As [`set_up_logs`], with the choices that etcd's flags give.
+pub(crate) fn set_up_store_logs(logs: &store_server::Logs) -> anyhow::Result<()> {
+    crate::logs::set_up(logs, filter(logs.level)?)
+}
+
+fn filter(level: &str) -> anyhow::Result<EnvFilter> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(filter) if !filter.is_empty() => filter,
         _ if level == "info" => format!("info,{QUIET}"),
         _ => level.to_owned(),
     };
-    let filter = EnvFilter::try_new(&filter).with_context(|| {
+    EnvFilter::try_new(&filter).with_context(|| {
         format!("{filter:?} is not a log level: use error, warn, info, debug or trace")
-    })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init()
-        .map_err(|error| anyhow::anyhow!("cannot set up logs: {error}"))
+    })
 }
 
 /// Runs `work` on a runtime with a thread per core.

@@ -89,6 +89,7 @@ impl Writer<'_> {
             .set("initial-cluster", members.join(","))
             .set("initial-cluster-state", "new")
             .set("initial-cluster-token", self.token)
+            .set("log-format", "console")
             // Members of one machine hear each other at once: a lost leader is noticed quickly.
             .set("heartbeat-interval", "100")
             .set("election-timeout", "500")

@@ -78,6 +78,10 @@ async fn identify(
     if let Some(identity) = dir.identity()? {
         return Ok((identity, false));
     }
+    if config.initial_cluster.len().is_multiple_of(2) {
+        let members = config.initial_cluster.len();
+        tracing::warn!(members, "an even number of members stands no more failures");
+    }
     if config.initial_state == InitialState::Existing {
         let network = Network::new(0, Some(tls.clone()), config.election);
         return Ok((join::identify(config, &network).await?, true));
@@ -142,21 +146,16 @@ impl Member {
         let config = Arc::new(prepare(config)?);
         let peer_tls = Arc::new(tls::client(&config.peer_tls).context("peer certificates")?);
         let (identity, fresh) = identify(&config, &dir, &peer_tls).await?;
-        if fresh && config.initial_cluster.len().is_multiple_of(2) {
-            let members = config.initial_cluster.len();
-            tracing::warn!(members, "an even number of members stands no more failures");
-        }
         let ports = bind(&config).await?;
         let network = Network::new(identity.cluster_id, Some(peer_tls), config.election);
         let metrics = Arc::new(Metrics::new());
 
         drop(std::fs::remove_dir_all(dir.scratch()));
         let log_path = log_path(&config, &dir, fresh)?;
-        let opened = open(log_path, dir.state(), &metrics).await?;
+        let (log, machine) = open(log_path, dir.state(), &metrics).await?;
         if fresh {
             dir.set_identity(&identity)?;
         }
-        let (log, machine) = opened;
         let view = machine.view();
         let hub = Arc::new(Hub::new(view.revision()));
         let pending = Arc::new(Pending::new(identity.member_id));

@@ -1,4 +1,5 @@
 //! Locks, elections, health and streamed ranges, as their clients see them.
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod common;
 
