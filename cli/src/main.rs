@@ -1,8 +1,10 @@
 //! The one binary `orlop`: parses arguments and calls one function.
 
 mod completion;
+mod etcd;
 mod image;
 mod limits;
+mod logs;
 mod part;
 mod status;
 mod up;
@@ -93,7 +95,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let given: Vec<OsString> = std::env::args_os().collect();
+    if let Some(lines) = etcd::version(&given) {
+        return match writeln!(std::io::stdout(), "{lines}") {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    let arguments = Arguments::parse_from(etcd::arguments(given));
     match run(arguments) {
         Ok(code) => code,
         Err(error) => {
@@ -120,7 +129,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Host(command) => part::block_on(status::host(command))?,
         Command::Image(command) => part::block_on(image::run(command))?,
         Command::Store(flags) => {
-            part::set_up_logs(&flags.log_level)?;
+            let flags = flags.resolved()?;
+            part::set_up_store_logs(&flags.logs()?)?;
             let config = flags.into_config()?;
             part::run(|stop| store_server::run(config, stop))?;
         }
