@@ -1,0 +1,34 @@
+//! The store beside a real etcd: random operations on both, and everything that a client can see
+//! compared: answers, errors, headers, events.
+//!
+//! * A *script* is a list of [`Step`]s, text that can be replayed. It counts revisions from its own
+//!   beginning, so that it means the same after any other.
+//! * [`Generator`] writes scripts from a seed. [`Pair`] runs one on two servers and compares;
+//!   [`shrink()`] makes a failing one short.
+//! * [`Recording`] is a script with what etcd answered; it is replayed on our store alone, where
+//!   there is no etcd.
+//! * [`differences`] are those that are known and accepted, each with its reason.
+
+mod answer;
+pub mod differences;
+mod generate;
+mod limits;
+mod origin;
+mod recording;
+mod run;
+mod server;
+mod shrink;
+mod side;
+mod step;
+mod stream;
+mod watcher;
+mod wire;
+
+pub use answer::Answer;
+pub use generate::Generator;
+pub use recording::Recording;
+pub use run::{Difference, Outcome, Pair, Report, compare};
+pub use server::{Launcher, Server};
+pub use shrink::shrink;
+pub use side::Side;
+pub use step::Step;

@@ -1,0 +1,95 @@
+//! Our store answers as etcd does: the same random operations on both, and a recorded corpus where
+//! there is no etcd.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::ours;
+use rand::Rng as _;
+use store_differential::{Launcher, Pair, Recording, Report, Server, Side, compare};
+
+/// Steps that both must have answered alike.
+const OPERATIONS: usize = 100_000;
+/// Steps of one script; each begins on a store made empty.
+const LENGTH: usize = 400;
+/// Pairs of servers that work at the same time: while one waits, another can go on.
+const PAIRS: u64 = 2;
+
+async fn explore(etcd: Launcher, seeds: (u64, u64)) -> Report {
+    let count = OPERATIONS / usize::try_from(PAIRS).unwrap();
+    let mut pair = Pair::start(&etcd, &ours()).await.unwrap();
+    compare(&mut pair, seeds, (count, LENGTH)).await.unwrap()
+}
+
+/// `ORLOP_SEED` names the first seed; without it, it is new every time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_store_answers_as_etcd_does() {
+    let Some(etcd) = testbed::program("etcd") else { return };
+    let etcd = Launcher::etcd(&etcd);
+    let first = match std::env::var("ORLOP_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => rand::rng().random_range(1..1_000_000_000),
+    };
+    println!("first seed {first}");
+    let tasks = (0..PAIRS).map(|pair| tokio::spawn(explore(etcd.clone(), (first + pair, PAIRS))));
+    let mut operations = 0;
+    let mut failures = Vec::new();
+    for report in futures::future::join_all(tasks).await {
+        let report = report.unwrap();
+        println!("{report}");
+        operations += report.operations;
+        failures.extend(report.failures);
+    }
+    assert!(failures.is_empty(), "first seed {first}:\n{}", failures.join("\n\n"));
+    assert!(operations >= OPERATIONS, "only {operations} operations");
+}
+
+fn scripts(folder: &str) -> Vec<(PathBuf, Recording)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "no script in {}", folder.display());
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let recording = Recording::parse(&text).unwrap_or_else(|error| {
+            panic!("{}: {error:#}", path.display());
+        });
+        (path, recording)
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// What etcd answered once it would answer again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_store_answers_as_etcd_was_recorded_to() {
+    let server = Server::start(&ours()).unwrap();
+    let mut side = Side::connect(server.url()).await.unwrap();
+    let mut operations = 0;
+    for (path, recording) in scripts("corpus") {
+        match recording.replay(&mut side).await {
+            Ok(count) => operations += count,
+            Err(error) => panic!("{}: {error:#}", path.display()),
+        }
+    }
+    assert!(operations > 3000, "only {operations} operations were recorded");
+}
+
+/// Each of these ends a member of some etcd, or ended one of ours. They are refused, nothing of them
+/// is done, and the member lives on, also after it has read its log again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_kills_a_member_of_etcd_is_refused() {
+    let mut server = Server::start(&ours()).unwrap();
+    let mut side = Side::connect(server.url()).await.unwrap();
+    for (path, recording) in scripts("killers") {
+        if let Err(error) = recording.replay(&mut side).await {
+            panic!("{}: {error:#}\n{}", path.display(), server.last_words());
+        }
+        server.ensure_alive().unwrap();
+    }
+    drop(side);
+    server.restart().unwrap();
+    Side::connect(server.url()).await.unwrap();
+    server.ensure_alive().unwrap();
+}
