@@ -35,7 +35,7 @@ pub struct Sizes {
 pub struct Hash {
     /// CRC-32C in etcd's byte layout of `HashKV`.
     pub hash: u32,
-    /// As of the answer.
+    /// As of the answer; -1 when nothing was ever compacted.
     pub compact_revision: i64,
     /// Up to which revision the hash goes.
     pub hash_revision: i64,
@@ -374,7 +374,9 @@ impl View {
         let frozen = Frozen { disk: &disk, snapshot: disk.db.snapshot() };
         drop(state);
         let hash = hash::history(&frozen, at, compacted)?;
-        Ok(Hash { hash, compact_revision: compacted, hash_revision: at })
+        // As etcd: never compacted is one below the lowest revision.
+        let compact_revision = if compacted == 0 { -1 } else { compacted };
+        Ok(Hash { hash, compact_revision, hash_revision: at })
     }
 }
 
