@@ -102,6 +102,7 @@ impl Client {
             .request("POST", path)
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(tree.to_string())))?;
+        connection.ready().await?;
         let answer = connection.send_request(request).await?;
         let code = answer.status().as_u16();
         let body = answer.into_body().collect().await?.to_bytes();
@@ -126,6 +127,7 @@ impl Client {
             .header("accept", accept)
             .header("accept-encoding", coding)
             .body(Full::new(Bytes::new()))?;
+        connection.ready().await?;
         let start = Instant::now();
         let answer = connection.send_request(request).await?;
         anyhow::ensure!(answer.status().is_success(), "list: {}", answer.status());

@@ -106,7 +106,7 @@ async fn context(
     Ok((Context { server, user, info, query, headers, kind, accepted, warnings }, body))
 }
 
-async fn outside(server: &Server, request: &Admitted) -> Result<Response<Body>, Status> {
+async fn outside(server: &Arc<Server>, request: &Admitted) -> Result<Response<Body>, Status> {
     let Admitted { info, query, headers, .. } = request;
     if !matches!(info.verb, "get" | "head") {
         return Err(Status::no_such_path());
@@ -126,6 +126,17 @@ async fn outside(server: &Server, request: &Admitted) -> Result<Response<Body>, 
         ["openid", "v1", "jwks"] => {
             let tokens = &server.authenticator.service_accounts;
             handlers::published(tokens.published_keys(), "application/jwk-set+json")
+        }
+        ["openapi", ..] => {
+            // Documents are large and made when they are asked for: not on a thread that serves
+            // others.
+            let (server, path) = (server.clone(), path.to_owned());
+            let (query, headers) = (query.clone(), headers.clone());
+            let made = tokio::task::spawn_blocking(move || {
+                let parts: Vec<&str> = path.split('/').skip(1).collect();
+                discovery::serve(&server, &path, &parts, &query, &headers)
+            });
+            made.await.map_err(|error| Status::internal(&error.to_string()))?
         }
         _ => discovery::serve(server, path, &parts, query, headers),
     }

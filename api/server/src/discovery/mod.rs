@@ -1,10 +1,12 @@
 //! What is served, told to clients: `/api`, `/apis`, `/openapi/v3` and the list of paths at `/`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use api_machinery::{Status, discovery, openapi};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
@@ -92,9 +94,19 @@ fn digest(bytes: &[u8]) -> String {
     text
 }
 
+/// The hash of a document, which never changes while this binary runs. The documents themselves
+/// are large and rarely asked for: they are not kept.
 fn hash_of_path(path: &str) -> String {
+    static HASHES: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+    if let Some(hash) = HASHES.lock().get(path) {
+        return hash.clone();
+    }
     let parts: Vec<&str> = path.split('/').collect();
-    document_of(&parts).map(|document| digest(document.to_string().as_bytes())).unwrap_or_default()
+    let document = document_of(&parts);
+    let hash = document.map(|document| digest(document.to_string().as_bytes()));
+    let hash = hash.unwrap_or_default();
+    HASHES.lock().insert(path.to_owned(), hash.clone());
+    hash
 }
 
 fn document_of(parts: &[&str]) -> Option<Value> {

@@ -1,9 +1,12 @@
-//! OpenAPI v3 documents, generated from the schema. Descriptions are not kept, so they are absent.
+//! OpenAPI v3 documents, generated from the schema when they are asked for.
+
+mod descriptions;
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use self::descriptions::Descriptions;
 use crate::kinds::{self, ResourceInfo};
 use crate::schema::{Field, Kind, ListType, Presence, Schema, Shape, Special, TypeId};
 
@@ -39,6 +42,7 @@ pub fn document(group: &str, version: &str) -> Option<Value> {
         todo.extend(kinds::type_of(&info.api_version(), &info.list_kind()));
         add_paths(info, &mut paths);
     }
+    let descriptions = Descriptions::new();
     let (mut seen, mut definitions) = (BTreeSet::new(), Map::new());
     while let Some(id) = todo.pop() {
         if !seen.insert(id.0) {
@@ -50,7 +54,9 @@ pub fn document(group: &str, version: &str) -> Option<Value> {
             definition["x-kubernetes-group-version-kind"] =
                 json!([{"group": info.group, "version": info.version, "kind": info.kind}]);
         }
-        definitions.insert(ty.definition_name(), definition);
+        let name = ty.definition_name();
+        descriptions.describe(&name, &mut definition);
+        definitions.insert(name, definition);
     }
     Some(json!({
         "openapi": "3.0.0",
@@ -186,6 +192,11 @@ mod tests {
     fn every_reference_has_its_definition() {
         for info in kinds::all() {
             let document = document(info.group, info.version).unwrap();
+            let schema = &document["components"]["schemas"][definition_ref(info.type_id())];
+            for (name, property) in schema["properties"].as_object().unwrap() {
+                let text = property["description"].as_str().unwrap_or("");
+                assert!(!text.is_empty(), "{}.{name} is not described", info.kind);
+            }
             let text = document.to_string();
             let definitions = document["components"]["schemas"].as_object().unwrap();
             for part in text.split("#/components/schemas/").skip(1) {

@@ -1,0 +1,58 @@
+//! What fields are for: upstream's descriptions, as the crate `k8s-openapi` carries them.
+
+use k8s_openapi::api::apps::v1 as apps;
+use k8s_openapi::api::authentication::v1 as authentication;
+use k8s_openapi::api::authorization::v1 as authorization;
+use k8s_openapi::api::autoscaling::v1 as autoscaling;
+use k8s_openapi::api::coordination::v1 as coordination;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::policy::v1 as policy;
+use k8s_openapi::api::rbac::v1 as rbac;
+use k8s_openapi::schemars::SchemaGenerator;
+use serde_json::{Map, Value};
+
+/// The descriptions of a document's types and fields, by definition name.
+#[derive(Debug)]
+pub(super) struct Descriptions(Map<String, Value>);
+
+/// One line for each type that is served; what they are made of comes along.
+macro_rules! described {
+    ($generator:ident: $($kind:path),+ $(,)?) => {
+        $( let _reference = $generator.subschema_for::<$kind>(); )+
+    };
+}
+
+impl Descriptions {
+    /// Of all types. Takes some milliseconds and megabytes: made for a document, and dropped.
+    pub(super) fn new() -> Self {
+        let mut generator = SchemaGenerator::default();
+        described!(generator:
+            core::ConfigMap, core::Endpoints, core::Event, core::Namespace, core::Node, core::Pod,
+            core::Secret, core::ServiceAccount, core::Service, core::Binding,
+            apps::Deployment, apps::ReplicaSet,
+            authentication::SelfSubjectReview, authentication::TokenReview,
+            authentication::TokenRequest,
+            authorization::LocalSubjectAccessReview, authorization::SelfSubjectAccessReview,
+            authorization::SelfSubjectRulesReview, authorization::SubjectAccessReview,
+            autoscaling::Scale, coordination::Lease, discovery::EndpointSlice, policy::Eviction,
+            rbac::ClusterRole, rbac::ClusterRoleBinding, rbac::Role, rbac::RoleBinding,
+        );
+        Self(generator.take_definitions(true))
+    }
+
+    /// Adds what is known about a definition and its properties.
+    pub(super) fn describe(&self, name: &str, definition: &mut Value) {
+        let Some(known) = self.0.get(name) else { return };
+        if let Some(text) = known.get("description") {
+            definition["description"] = text.clone();
+        }
+        let properties = definition.get_mut("properties").and_then(Value::as_object_mut);
+        for (field, property) in properties.into_iter().flatten() {
+            let text = known.get("properties").and_then(|all| all.get(field)?.get("description"));
+            if let Some(text) = text {
+                property["description"] = text.clone();
+            }
+        }
+    }
+}
