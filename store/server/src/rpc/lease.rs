@@ -243,7 +243,9 @@ impl Lease for Services {
                 self.permit_lease(&pass, Access::Read, lease.id)?;
             }
         }
-        let leases = view.leases().into_iter().map(|lease| LeaseStatus { id: lease.id }).collect();
+        let mut ids: Vec<i64> = view.leases().into_iter().map(|lease| lease.id).collect();
+        self.lessor.sort(&mut ids);
+        let leases = ids.into_iter().map(|id| LeaseStatus { id }).collect();
         let header = Some(self.headers.at(view.revision()));
         Ok(Response::new(LeaseLeasesResponse { header, leases }))
     }
