@@ -10,6 +10,7 @@
 //! | B4 | A backup is listed only when all of it is in the repository. |
 //! | B5 | Nothing in a repository is ever changed: objects are named by what they hold. |
 
+pub mod archive;
 pub mod bbolt;
 mod error;
 pub mod etcd;
@@ -22,5 +23,6 @@ mod snapshot;
 pub use error::{Error, Failure};
 pub use history::{Summary, examine};
 pub use manifest::{FileEntry, Kind, Manifest, MemberEntry, Source};
+pub use proto::orlop::store::v1::LeaseRecord;
 pub use repository::{Folder, Listed, Objects, Repository, hash_file};
 pub use snapshot::{Digest, Plan, Snapshot, plan, write};

@@ -9,5 +9,9 @@ pub(crate) const DEPTH_MAX: usize = 32;
 pub const CHUNK_BYTES: usize = 256 << 10;
 /// Bytes read at once while a file is hashed or copied.
 pub(crate) const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes of a segment of the archive, which is read whole: an archiver ends it far earlier.
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// Bytes after which an archiver ends a segment.
+pub const SEGMENT_BYTES: usize = 32 << 20;
 /// Bytes of a manifest: tens of thousands of files.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 20;

@@ -4,6 +4,7 @@ use proto::etcdserverpb::Member;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::archive::Until;
 use crate::error::Error;
 use crate::history::Summary;
 use crate::snapshot::hex;
@@ -110,7 +111,7 @@ impl Manifest {
     ) -> Self {
         let now = jiff::Timestamp::now();
         let id = format!("{}-r{}", now.strftime("%Y%m%dT%H%M%S%3fZ"), revision);
-        let created = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let created = now.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
         let mut manifest = Self {
             format: FORMAT,
             id,
@@ -140,6 +141,18 @@ impl Manifest {
     #[must_use]
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// Whether everything in it was there before `until`.
+    #[must_use]
+    pub fn is_before(&self, until: Until) -> bool {
+        match until {
+            Until::Revision(revision) => self.revision <= revision,
+            Until::TimeMs(time) => {
+                let created: Result<jiff::Timestamp, _> = self.created.parse();
+                created.is_ok_and(|created| created.as_millisecond() <= time)
+            }
+        }
     }
 
     /// Bytes of all files together.

@@ -4,6 +4,7 @@
 //! |--------|---------|
 //! | `objects/` first two digits `/` SHA-256 | a file of one or more backups |
 //! | `backups/` id `.json` | a manifest; a backup exists when its manifest does (B4) |
+//! | `archive/` cluster `/` revision before it `-` last revision | a segment of the archive |
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::archive::{Segment, SegmentWriter, Until};
 use crate::error::Error;
 use crate::limits::{BUFFER_BYTES, MANIFEST_BYTES_MAX};
 use crate::manifest::{FileEntry, Manifest};
@@ -229,6 +231,35 @@ impl Repository {
         self.objects.put(&format!("backups/{}.json", manifest.id), &path)
     }
 
+    /// Stores a segment of a cluster's archive.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub fn add_segment(&self, cluster_id: &str, writer: SegmentWriter) -> Result<(), Error> {
+        let segment = Segment::named(cluster_id, writer.range());
+        let scratch = self.objects.scratch()?;
+        let path = scratch.join(format!("segment-{}-{}", segment.after, std::process::id()));
+        writer.save(&path)?;
+        self.objects.put(&segment.name, &path)
+    }
+
+    /// All segments of a cluster's archive.
+    ///
+    /// # Errors
+    /// When the repository cannot be asked.
+    pub fn segments(&self, cluster_id: &str) -> Result<Vec<Segment>, Error> {
+        let names = self.objects.list(&Segment::folder(cluster_id))?;
+        Ok(names.into_iter().filter_map(Segment::from_name).collect())
+    }
+
+    /// Writes a segment to `to`. It is checked when it is read.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub fn fetch_segment(&self, segment: &Segment, to: &Path) -> Result<(), Error> {
+        self.objects.get(&segment.name, to)
+    }
+
     /// All backups, the oldest first, each with its manifest or what is wrong with it.
     ///
     /// # Errors
@@ -253,6 +284,20 @@ impl Repository {
         newest
             .ok_or_else(|| Error::Repository("the repository holds no backup".to_owned()))?
             .manifest
+    }
+
+    /// The newest backup before `until` of the cluster that was backed up last.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find_before(&self, until: Until) -> Result<Manifest, Error> {
+        let cluster_id = self.find("latest")?.source.cluster_id;
+        let backups = self.list()?.into_iter().filter_map(|listed| listed.manifest.ok());
+        let before = backups
+            .filter(|manifest| manifest.source.cluster_id == cluster_id)
+            .filter(|manifest| manifest.is_before(until));
+        let none = || Error::Repository("every backup is of a later moment".to_owned());
+        before.max_by_key(|manifest| manifest.revision).ok_or_else(none)
     }
 
     fn manifest(&self, id: &str) -> Result<Manifest, Error> {

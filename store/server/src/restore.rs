@@ -14,9 +14,17 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message as _;
-use proto::{etcdserverpb::Member, mvccpb::KeyValue, orlop::store::v1::AuthRecord};
+use proto::{
+    etcdserverpb::Member,
+    mvccpb::{KeyValue, event::EventType},
+    orlop::store::v1::{AuthRecord, LeaseRecord},
+};
 use sha1::{Digest as _, Sha1};
-use store_backup::{Snapshot, etcd};
+use store_backup::{
+    Snapshot,
+    archive::{Step, Until, replay},
+    etcd,
+};
 use store_state_machine::{
     Imported, Importer, Options, ReadError, Restored, Revision, Seed, StateMachine, reseed,
 };
@@ -115,24 +123,40 @@ pub fn check_free(path: &Path) -> Result<(), RestoreError> {
     }
 }
 
+/// What is to be made.
+pub struct Plan<'a> {
+    /// What from.
+    pub origin: Origin<'a>,
+    /// What was written after that, and how much of it counts; nothing for the backup alone.
+    pub replay: Option<(&'a [PathBuf], Until)>,
+    /// Added to the revision; zero keeps revision and compacted revision as they were.
+    pub bump_revision: i64,
+}
+
+impl<'a> Plan<'a> {
+    /// A backup as it is.
+    #[must_use]
+    pub fn new(origin: Origin<'a>, bump_revision: i64) -> Self {
+        Self { origin, replay: None, bump_revision }
+    }
+}
+
 /// Makes a data folder for each of `folders`: names of members, and where their folders are to be.
-/// `progress` is told how many records were read so far. `bump_revision` zero keeps revision and
-/// compacted revision as they were.
+/// `progress` is told how many records were read so far.
 ///
 /// # Errors
 /// What is wrong; then none of the folders is there.
 pub fn restore(
-    origin: &Origin<'_>,
+    plan: &Plan<'_>,
     cluster: &NewCluster,
     folders: &[(String, PathBuf)],
-    bump_revision: i64,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Restored, RestoreError> {
     for (_, folder) in folders {
         check_free(folder)?;
     }
     let mut made = Vec::new();
-    let outcome = make_all(origin, cluster, folders, bump_revision, (&mut made, progress));
+    let outcome = make_all(plan, cluster, folders, &mut made, progress);
     for unfinished in made {
         // After success they were moved away.
         drop(fs::remove_dir_all(unfinished));
@@ -141,13 +165,13 @@ pub fn restore(
 }
 
 fn make_all(
-    origin: &Origin<'_>,
+    plan: &Plan<'_>,
     cluster: &NewCluster,
     folders: &[(String, PathBuf)],
-    bump_revision: i64,
-    (made, progress): (&mut Vec<PathBuf>, &mut dyn FnMut(u64)),
+    made: &mut Vec<PathBuf>,
+    progress: &mut dyn FnMut(u64),
 ) -> Result<Restored, RestoreError> {
-    let seed = new_seed(cluster, bump_revision)?;
+    let seed = new_seed(cluster, plan.bump_revision)?;
     let mut first: Option<(PathBuf, Restored)> = None;
     for (name, folder) in folders {
         let own = cluster.members.iter().find(|(_, other, _)| other == name);
@@ -158,7 +182,7 @@ fn make_all(
         let dir = DataDir::open(&path).map_err(|error| RestoreError::Folder(error.to_string()))?;
         match &first {
             None => {
-                let restored = make_state(origin, &dir.state(), &seed, progress)?;
+                let restored = make_state(plan, &dir.state(), &seed, progress)?;
                 first = Some((dir.state(), restored));
             }
             Some((state, _)) => copy(state, &dir.state())?,
@@ -210,7 +234,7 @@ pub fn read_folder(folder: &Path) -> Result<Contents, RestoreError> {
     let (keys, _) = view.key_counts();
     Ok(Contents {
         revision: hash.hash_revision,
-        compact_revision: hash.compact_revision,
+        compact_revision: view.compact_revision(),
         hash_kv: hash.hash,
         keys: keys as u64,
         leases: view.leases().len() as u64,
@@ -239,42 +263,76 @@ fn new_seed(cluster: &NewCluster, bump_revision: i64) -> Result<Seed, RestoreErr
 }
 
 fn make_state(
-    origin: &Origin<'_>,
+    plan: &Plan<'_>,
     state: &Path,
     seed: &Seed,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Restored, RestoreError> {
     let options = Options::default();
-    match origin {
+    let (mut importer, mut imported) = match &plan.origin {
         Origin::Checkpoint(files) => {
             copy(files, &state.join("db-1"))?;
-            Ok(reseed(state, &options, seed)?)
+            if plan.replay.is_none() {
+                return Ok(reseed(state, &options, seed)?);
+            }
+            Importer::resume(state, &options)?
         }
-        Origin::Snapshot(snapshot) => {
-            let source = snapshot.state()?;
-            let mut importer = Importer::create(state, &options)?;
-            let (mut revision, mut count) = (source.compacted.max(1), 0);
-            snapshot.records::<RestoreError>(&mut |record| {
-                revision = revision.max(record.place.main);
-                count += 1;
-                if count % PROGRESS_EVERY == 0 {
-                    progress(count);
-                }
-                add(&mut importer, record)
-            })?;
-            progress(count);
-            let auth = AuthRecord { enabled: source.auth.enabled, revision: source.auth.revision };
-            let imported = Imported {
-                revision,
-                compacted: source.compacted,
-                leases: source.leases,
-                auth: (auth.revision > 0).then_some(auth),
-                users: source.auth.users,
-                roles: source.auth.roles,
-            };
-            Ok(importer.finish(&imported, seed)?)
-        }
+        Origin::Snapshot(snapshot) => import(snapshot, state, &options, progress)?,
+    };
+    if let Some((segments, until)) = plan.replay {
+        let mut step = |step| add_step(&mut importer, &mut imported.leases, step);
+        imported.revision = replay(segments, imported.revision, until, &mut step)?;
+        // Of a lease that both know the backup says more; it comes first.
+        imported.leases.sort_by_key(|lease| lease.id);
+        imported.leases.dedup_by_key(|lease| lease.id);
     }
+    Ok(importer.finish(&imported, seed)?)
+}
+
+fn import(
+    snapshot: &Snapshot,
+    state: &Path,
+    options: &Options,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(Importer, Imported), RestoreError> {
+    let source = snapshot.state()?;
+    let mut importer = Importer::create(state, options)?;
+    let (mut revision, mut count) = (source.compacted.max(1), 0);
+    snapshot.records::<RestoreError>(&mut |record| {
+        revision = revision.max(record.place.main);
+        count += 1;
+        if count % PROGRESS_EVERY == 0 {
+            progress(count);
+        }
+        add(&mut importer, record)
+    })?;
+    progress(count);
+    let auth = AuthRecord { enabled: source.auth.enabled, revision: source.auth.revision };
+    let imported = Imported {
+        revision,
+        compacted: source.compacted,
+        leases: source.leases,
+        auth: (auth.revision > 0).then_some(auth),
+        users: source.auth.users,
+        roles: source.auth.roles,
+    };
+    Ok((importer, imported))
+}
+
+/// One revision of the archive.
+fn add_step(
+    importer: &mut Importer,
+    leases: &mut Vec<LeaseRecord>,
+    step: Step,
+) -> Result<(), RestoreError> {
+    leases.extend(step.leases);
+    for (sub, event) in (0u32..).zip(step.events) {
+        let deleted = event.r#type == EventType::Delete as i32;
+        let nothing = || RestoreError::Folder(format!("revision {}: no key", step.revision));
+        let kv = event.kv.ok_or_else(nothing)?;
+        importer.record(Revision { main: step.revision, sub }, deleted, kv)?;
+    }
+    Ok(())
 }
 
 const PROGRESS_EVERY: u64 = 4096;

@@ -15,7 +15,7 @@ use proto::etcdserverpb::{
 };
 use proto::mvccpb::KeyValue;
 use store_backup::{Digest, Snapshot, examine};
-use store_server::{NewCluster, Origin, RestoreError, restore};
+use store_server::{NewCluster, Origin, Plan, RestoreError, restore};
 use tonic::transport::{Channel, Endpoint};
 
 /// A program with its arguments; answers what it printed.
@@ -197,7 +197,8 @@ async fn three_members_start_on_a_real_etcds_snapshot() {
     for bump in [0, 1_000_000] {
         let (mut cluster, folders) = Cluster::restored(3, |initial_cluster, folders| {
             let new = NewCluster::new(initial_cluster, "token", "test").unwrap();
-            restore(&Origin::Snapshot(&snapshot), &new, folders, bump, &mut |_| {}).unwrap();
+            let plan = Plan::new(Origin::Snapshot(&snapshot), bump);
+            restore(&plan, &new, folders, &mut |_| {}).unwrap();
         })
         .await;
         let leader = cluster.leader().await;
@@ -218,7 +219,8 @@ async fn three_members_start_on_a_real_etcds_snapshot() {
         // R1: not even a second restore writes over the first one.
         let (name, folder) = folders[0].clone();
         let new = NewCluster::new(&format!("{name}=http://127.0.0.1:1"), "t", "t").unwrap();
-        let again = restore(&Origin::Snapshot(&snapshot), &new, &[(name, folder)], 0, &mut |_| {});
+        let plan = Plan::new(Origin::Snapshot(&snapshot), 0);
+        let again = restore(&plan, &new, &[(name, folder)], &mut |_| {});
         assert!(matches!(again, Err(RestoreError::NotEmpty(_))), "{again:?}");
         cluster.stop().await;
     }

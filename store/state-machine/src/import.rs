@@ -4,6 +4,7 @@
 //! folder anew.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proto::authpb::{Role, User};
@@ -17,6 +18,7 @@ use crate::disk::{self, Disk, LIVE, META, Options, REV};
 use crate::error::Fault;
 use crate::index::{Index, Meta};
 use crate::keys::{self, Revision};
+use crate::machine::{self, State};
 
 /// What a restored state is told about the cluster that it becomes part of.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,6 +76,20 @@ impl Importer {
         let disk = Disk::open(dir, options)?;
         let batch = WriteBatch::default();
         Ok(Self { disk, newest: Index::default(), batch, last: Revision::default() })
+    }
+
+    /// Goes on with the state in `dir`, such as a copied checkpoint. Answers what it holds already:
+    /// its leases and users stay without being named again.
+    ///
+    /// # Errors
+    /// When `dir` is not a state of this version, or the disk fails.
+    pub fn resume(dir: &Path, options: &Options) -> Result<(Self, Imported), Fault> {
+        let (state, _) = machine::load(Disk::open(dir, options)?)?;
+        let State { disk, index, revision, compacted, .. } = state;
+        let disk = Arc::into_inner(disk).ok_or_else(|| Fault::damaged("the state is in use"))?;
+        let imported = Imported { revision, compacted, ..Imported::default() };
+        let last = Revision { main: revision, sub: u32::MAX };
+        Ok((Self { disk, newest: index, batch: WriteBatch::default(), last }, imported))
     }
 
     /// Adds the next record. Of a deletion only the key counts.

@@ -69,7 +69,7 @@ pub struct StateMachine {
 /// A new store is at revision 1, as etcd's is.
 const FIRST_REVISION: i64 = 1;
 
-fn load(disk: Disk) -> Result<(State, Registry), Fault> {
+pub(crate) fn load(disk: Disk) -> Result<(State, Registry), Fault> {
     let record: StateRecord = match disk.get(META, keys::STATE)? {
         Some(stored) => codec::decode(&stored)?,
         None => StateRecord {
