@@ -22,6 +22,11 @@ pub(crate) const RESTART_RESET_AFTER: Duration = Duration::from_secs(60);
 /// Deaths of a part before the cluster is up that are no longer called a slow start.
 pub(crate) const START_DEATHS_MAX: u32 = 4;
 
+/// How long a member may give a checkpoint that is older than what it has.
+pub(crate) const CHECKPOINT_FRESH_DEADLINE: Duration = Duration::from_secs(30);
+/// How soon it is asked again.
+pub(crate) const CHECKPOINT_ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// How long one step of the start may take.
 pub(crate) const STEP_DEADLINE: Duration = Duration::from_secs(90);
 /// How often a condition is looked at while a step waits for it.

@@ -1,5 +1,6 @@
 //! The one binary `orlop`: parses arguments and calls one function.
 
+mod backup;
 mod completion;
 mod etcd;
 mod image;
@@ -64,6 +65,9 @@ enum Command {
     ///
     /// Example: `orlop store --data-dir /srv/store`, then `etcdctl put a b`.
     Store(Box<store_server::Flags>),
+    /// Back up a store, ours or a real etcd, and restore it
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// Run a Kubernetes API server, with kube-apiserver's flags
     Apiserver(Box<api_server::Flags>),
     /// Run the controllers, with kube-controller-manager's flags
@@ -134,6 +138,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let config = flags.into_config()?;
             part::run(|stop| store_server::run(config, stop))?;
         }
+        Command::Backup(command) => part::block_on(backup::run(command))?,
         Command::Apiserver(flags) => {
             part::set_up_logs(parts_log)?;
             let config = flags.into_config()?;
