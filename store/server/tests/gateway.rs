@@ -246,3 +246,60 @@ async fn the_gateway_minds_its_doors() {
     tokio::task::spawn_blocking(talk).await.unwrap();
     cluster.stop().await;
 }
+
+/// A text frame of a client, as RFC 6455 has it; the mask is there, and changes nothing.
+fn text_frame(text: &str) -> Vec<u8> {
+    let length = u8::try_from(text.len()).unwrap();
+    assert!(length < 126, "longer ones have another head");
+    [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_goes_over_a_websocket() {
+    use std::io::{Read as _, Write as _};
+
+    let mut cluster = Cluster::start(1, &[]).await;
+    cluster.leader().await;
+    let address = cluster.endpoints().trim_start_matches("http://").to_owned();
+    let talk = move || {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+        write!(
+            stream,
+            "GET /v3/watch HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        .unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        let next = |stream: &mut std::net::TcpStream| {
+            let mut start = [0; 2];
+            stream.read_exact(&mut start).unwrap();
+            let mut length = u16::from(start[1]);
+            if length == 126 {
+                let mut long = [0; 2];
+                stream.read_exact(&mut long).unwrap();
+                length = u16::from_be_bytes(long);
+            }
+            let mut text = vec![0; usize::from(length)];
+            stream.read_exact(&mut text).unwrap();
+            json(&String::from_utf8(text).unwrap())
+        };
+        let create = r#"{"create_request":{"key":"YQ==","progress_notify":true}}"#;
+        stream.write_all(&text_frame(create)).unwrap();
+        assert_eq!(next(&mut stream)["result"]["created"], true);
+        http::post(&address, "/v3/kv/put", r#"{"key":"YQ==","value":"MQ=="}"#);
+        assert_eq!(next(&mut stream)["result"]["events"][0]["kv"]["value"], "MQ==");
+        stream.write_all(&text_frame(r#"{"cancel_request":{"watch_id":"0"}}"#)).unwrap();
+        assert_eq!(next(&mut stream)["result"]["canceled"], true);
+    };
+    tokio::task::spawn_blocking(talk).await.unwrap();
+    cluster.stop().await;
+}

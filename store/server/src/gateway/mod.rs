@@ -333,3 +333,6 @@ async fn stream(mut frames: Frames, method: &'static Method) -> Response {
     let lines = futures::StreamExt::map(lines, Ok::<Bytes, std::convert::Infallible>);
     (JSON, Body::from_stream(lines)).into_response()
 }
+
+#[cfg(test)]
+mod round_trip_test;

@@ -151,11 +151,15 @@ async fn metrics(State(services): State<Services>) -> Response {
         metrics.db_size.set(sizes.total);
         metrics.db_size_in_use.set(sizes.in_use);
     }
-    let named = [
-        ("etcd_server_id", "server_id", format!("{own:x}")),
-        ("etcd_server_version", "server_version", crate::VERSION.to_owned()),
-        ("etcd_cluster_version", "cluster_version", cluster),
+    let mut named = vec![
+        ("etcd_server_id", vec![("server_id", format!("{own:x}"))]),
+        ("etcd_server_version", vec![("server_version", crate::VERSION.to_owned())]),
+        ("etcd_cluster_version", vec![("cluster_version", cluster)]),
     ];
+    for peer in services.members.list().into_iter().filter(|member| member.id != own) {
+        let labels = vec![("Local", format!("{own:x}")), ("Remote", format!("{:x}", peer.id))];
+        named.push(("etcd_network_known_peers", labels));
+    }
     let text = metrics.text() + &sample::named(&named) + &process;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -45,12 +45,18 @@ fn metric(out: &mut String, name: &str, kind: &str, help: &str, value: f64) {
     out.push_str(&line);
 }
 
-/// Metrics whose value is 1 and whose label says it.
-pub(crate) fn named(list: &[(&str, &str, String)]) -> String {
+/// Metrics whose value is 1 and whose labels say it; those of one name follow each other.
+pub(crate) fn named(list: &[(&str, Vec<(&str, String)>)]) -> String {
     let mut out = String::new();
-    for (name, label, value) in list {
-        let line = format!("# TYPE {name} gauge\n{name}{{{label}=\"{value}\"}} 1\n");
-        out.push_str(&line);
+    let mut last = "";
+    for (name, labels) in list {
+        if *name != last {
+            out.push_str(&format!("# TYPE {name} gauge\n"));
+            last = name;
+        }
+        let labels: Vec<String> =
+            labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+        out.push_str(&format!("{name}{{{}}} 1\n", labels.join(",")));
     }
     out
 }
