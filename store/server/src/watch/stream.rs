@@ -1,7 +1,7 @@
 //! One client stream of watches: its requests, its cursor, and the frames that it is sent.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -79,6 +79,8 @@ pub(crate) struct Watches {
     ranges: Vec<i64>,
     /// Watches that are still reading history.
     behind: Vec<i64>,
+    /// Watches that compaction cancelled: as in etcd their ids are taken until the client cancels them.
+    compacted: BTreeSet<i64>,
     next_id: i64,
     /// All watches but those behind have every event up to here.
     cursor: i64,
@@ -95,6 +97,7 @@ impl Watches {
             single: HashMap::new(),
             ranges: Vec::new(),
             behind: Vec::new(),
+            compacted: BTreeSet::new(),
             next_id: 0,
             cursor,
         }
@@ -212,11 +215,11 @@ impl Watches {
         if matches!(&range, KeyRange::Between(start, end) if start >= end) {
             return self.refuse("mvcc: watcher range is empty").await;
         }
-        if self.watchers.len() >= limits::WATCHES_PER_STREAM_MAX {
+        if self.watchers.len() + self.compacted.len() >= limits::WATCHES_PER_STREAM_MAX {
             return self.refuse("etcdserver: too many requests").await;
         }
         let id = if create.watch_id == 0 {
-            while self.watchers.contains_key(&self.next_id) {
+            while self.is_taken(self.next_id) {
                 self.next_id += 1;
             }
             self.next_id += 1;
@@ -224,7 +227,7 @@ impl Watches {
         } else {
             create.watch_id
         };
-        if self.watchers.contains_key(&id) {
+        if self.is_taken(id) {
             let reason = "mvcc: duplicate watch ID provided on the WatchStream";
             return self.refuse(reason).await;
         }
@@ -257,6 +260,10 @@ impl Watches {
         Ok(())
     }
 
+    fn is_taken(&self, id: i64) -> bool {
+        self.watchers.contains_key(&id) || self.compacted.contains(&id)
+    }
+
     fn index(&mut self, id: i64, range: &KeyRange) {
         match range {
             KeyRange::One(key) => self.single.entry(key.clone()).or_default().push(id),
@@ -284,7 +291,7 @@ impl Watches {
     async fn cancel(&mut self, id: i64) -> Result<(), Gone> {
         // The header says the revision of now, so that what happened up to it comes first.
         self.deliver().await?;
-        if !self.remove(id) {
+        if !self.remove(id) && !self.compacted.remove(&id) {
             return Ok(());
         }
         let header = self.header(self.cursor);
@@ -299,6 +306,7 @@ impl Watches {
 
     async fn cancel_compacted(&mut self, id: i64, compact_revision: i64) -> Result<(), Gone> {
         self.remove(id);
+        self.compacted.insert(id);
         // W9: as etcd, without a revision in the header.
         self.send(WatchResponse {
             header: self.header(0),
