@@ -9,6 +9,8 @@ pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(15);
 /// What a watch owes after the write that caused it was answered. etcd looks after late watchers
 /// ten times a second.
 pub(crate) const WATCH_DEADLINE: Duration = Duration::from_secs(15);
+/// After this time etcd has looked at a watch that began in the past. Before, a compaction cancels it.
+pub(crate) const WATCH_LOOKED_AT: Duration = Duration::from_millis(300);
 /// Between two requests for progress: etcd answers none while a watcher is not yet synchronised.
 pub(crate) const PROGRESS_RETRY: Duration = Duration::from_millis(150);
 /// Such requests.

@@ -11,6 +11,9 @@ use tempfile::TempDir;
 /// Tells a process of ours that it ends with the one that started it.
 const SUPERVISOR: &str = "ORLOP_SUPERVISOR_PID";
 
+/// Nobody's password is to be safe here.
+const CHEAP_PASSWORDS: &str = "--bcrypt-cost=4";
+
 /// What a server is started from.
 #[derive(Clone, Debug)]
 pub struct Launcher {
@@ -26,7 +29,7 @@ impl Launcher {
         Self {
             program: program.to_owned(),
             before: vec!["store".to_owned()],
-            after: vec!["--log-level=warn".to_owned()],
+            after: vec!["--log-level=warn".to_owned(), CHEAP_PASSWORDS.to_owned()],
         }
     }
 
@@ -36,7 +39,9 @@ impl Launcher {
         Self {
             program: program.to_owned(),
             before: Vec::new(),
-            after: vec!["--log-level=error".to_owned(), "--unsafe-no-fsync".to_owned()],
+            after: ["--log-level=error", "--unsafe-no-fsync", CHEAP_PASSWORDS]
+                .map(str::to_owned)
+                .to_vec(),
         }
     }
 

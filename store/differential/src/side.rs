@@ -28,9 +28,9 @@ use crate::wire::{BytesCodec, Method, dynamic, method};
 pub(crate) struct Watching {
     pub(crate) stream: Stream<pb::WatchResponse>,
     pub(crate) watchers: Vec<Watcher>,
-    /// A watch of it was cancelled by compaction. etcd forgets it only when the client cancels it too,
-    /// and tells no progress of the stream meanwhile.
-    compacted: bool,
+    /// Watches that compaction cancelled. They keep their ids until the client cancels them too; etcd
+    /// tells no progress of the stream meanwhile.
+    compacted: Vec<i64>,
 }
 
 /// One server.
@@ -43,9 +43,15 @@ pub struct Side {
     /// Streams on which the script sends no more; their watches live on.
     silent: Vec<Watching>,
     keep_alive: Option<Stream<pb::LeaseKeepAliveResponse>>,
+    /// What users got for their passwords.
+    tokens: BTreeMap<String, String>,
+    /// Users or roles may be there since the last reset.
+    has_users: bool,
     /// A watch of everything since the script began, and the event of its beginning.
     all: Option<Stream<pb::WatchResponse>>,
     first: Event,
+    /// When a watch was last created that begins in the past.
+    late_watch: Option<Instant>,
     /// The server's revision as the last answer said, and the compacted one.
     pub(crate) now: i64,
     pub(crate) compacted: i64,
@@ -74,8 +80,11 @@ impl Side {
             streams: BTreeMap::new(),
             silent: Vec::new(),
             keep_alive: None,
+            tokens: BTreeMap::new(),
+            has_users: false,
             all: None,
             first: Event::default(),
+            late_watch: None,
             now: 0,
             compacted: 0,
         };
@@ -94,13 +103,24 @@ impl Side {
         Ok(side)
     }
 
-    async fn call(&self, method: &Method, request: Bytes) -> Result<Bytes, tonic::Status> {
+    async fn call(
+        &self,
+        method: &Method,
+        request: Bytes,
+        user: Option<&str>,
+    ) -> Result<Bytes, tonic::Status> {
         let mut grpc = self.grpc.clone();
         let call = async {
             let unavailable =
                 |error: tonic::transport::Error| tonic::Status::unavailable(error.to_string());
             grpc.ready().await.map_err(unavailable)?;
-            let request = tonic::Request::new(request);
+            let mut request = tonic::Request::new(request);
+            if let Some(user) = user {
+                // One who has no token sends one that nobody gave.
+                let token = self.tokens.get(user).map_or("nonsense.1", String::as_str);
+                let token = token.parse().map_err(|_| tonic::Status::internal("a token"))?;
+                request.metadata_mut().insert("token", token);
+            }
             grpc.unary(request, method.path.clone(), BytesCodec).await
         };
         match timeout(limits::CALL_DEADLINE, call).await {
@@ -115,7 +135,9 @@ impl Side {
         name: &str,
         request: &impl Message,
     ) -> anyhow::Result<M> {
-        let answer = self.call(method(name)?, request.encode_to_vec().into()).await;
+        let request = request.encode_to_vec().into();
+        let user = self.has_users.then_some("root");
+        let answer = self.call(method(name)?, request, user).await;
         let answer = answer.map_err(|status| {
             anyhow::anyhow!("{name}: {:?} {}", status.code(), status.message())
         })?;
@@ -132,6 +154,9 @@ impl Side {
         self.silent.clear();
         self.keep_alive = None;
         self.all = None;
+        if self.has_users {
+            self.forget_users().await?;
+        }
         let leases: pb::LeaseLeasesResponse =
             self.own("Lease/LeaseLeases", &pb::LeaseLeasesRequest {}).await?;
         for lease in leases.leases {
@@ -159,6 +184,35 @@ impl Side {
         };
         self.first = Event { kv: Some(kv), ..Event::default() };
         self.watch_all().await
+    }
+
+    /// Only root, with the password that scripts leave alone, can do it while auth is enabled.
+    async fn forget_users(&mut self) -> anyhow::Result<()> {
+        self.tokens.clear();
+        let (name, password) = ("root".to_owned(), "root".to_owned());
+        let login = pb::AuthenticateRequest { name, password };
+        if let Ok(pb::AuthenticateResponse { token, .. }) =
+            self.own("Auth/Authenticate", &login).await
+        {
+            self.tokens.insert("root".to_owned(), token);
+            let disable = pb::AuthDisableRequest {};
+            let _: pb::AuthDisableResponse = self.own("Auth/AuthDisable", &disable).await?;
+        }
+        self.has_users = false;
+        let users: pb::AuthUserListResponse =
+            self.own("Auth/UserList", &pb::AuthUserListRequest {}).await?;
+        for name in users.users {
+            let delete = pb::AuthUserDeleteRequest { name };
+            let _: pb::AuthUserDeleteResponse = self.own("Auth/UserDelete", &delete).await?;
+        }
+        let roles: pb::AuthRoleListResponse =
+            self.own("Auth/RoleList", &pb::AuthRoleListRequest {}).await?;
+        for role in roles.roles {
+            let delete = pb::AuthRoleDeleteRequest { role };
+            let _: pb::AuthRoleDeleteResponse = self.own("Auth/RoleDelete", &delete).await?;
+        }
+        self.tokens.clear();
+        Ok(())
     }
 
     async fn watch_all(&mut self) -> anyhow::Result<()> {
@@ -242,11 +296,12 @@ impl Side {
     }
 
     async fn answer_call(&self, step: &Step) -> Answer {
-        let (method, bytes) = match step {
-            Step::Call { method, request } => {
-                (method, self.origin.read().outward(request).encode_to_vec().into())
+        let (method, bytes, user) = match step {
+            Step::Call { method, request, user } => {
+                let request = self.origin.read().outward(request);
+                (method, request.encode_to_vec().into(), user.as_deref())
             }
-            Step::Raw { method, bytes } => (method, bytes.clone()),
+            Step::Raw { method, bytes } => (method, bytes.clone(), None),
             Step::Watch { .. }
             | Step::Close { .. }
             | Step::KeepAlive { .. }
@@ -254,7 +309,7 @@ impl Side {
                 return Answer::nothing();
             }
         };
-        match self.call(method, bytes).await {
+        match self.call(method, bytes, user).await {
             Ok(bytes) => Answer::decoded(&method.output, bytes, &self.origin.read()),
             Err(status) => status.into(),
         }
@@ -265,6 +320,9 @@ impl Side {
             Step::Call { method, .. } if method.name == "KV/Compact" => {
                 // Watches must have what they are owed before it can be taken away.
                 self.settle().await?;
+                if let Some(created) = self.late_watch.take() {
+                    tokio::time::sleep_until(created + limits::WATCH_LOOKED_AT).await;
+                }
                 let answer = self.answer_call(step).await;
                 let asked: Option<pb::CompactionRequest> = step.request("KV/Compact");
                 if let (Answer::Message(_), Some(asked)) = (&answer, asked) {
@@ -275,12 +333,33 @@ impl Side {
             Step::Call { method, .. } if method.name == "Lease/LeaseGrant" => {
                 Ok(self.grant(step).await)
             }
-            Step::Call { .. } | Step::Raw { .. } => Ok(self.answer_call(step).await),
+            Step::Call { method, .. } if method.name == "Auth/Authenticate" => {
+                self.authenticate(step).await
+            }
+            Step::Call { method, .. } => {
+                self.has_users |= method.name.starts_with("Auth/");
+                Ok(self.answer_call(step).await)
+            }
+            Step::Raw { .. } => Ok(self.answer_call(step).await),
             Step::Watch { stream, request } => self.watch(*stream, request).await,
             Step::Close { stream } => Ok(self.close(*stream)),
             Step::KeepAlive { request } => self.renew(request).await,
             Step::Expire { lease } => self.expire(*lease).await,
         }
+    }
+
+    async fn authenticate(&mut self, step: &Step) -> anyhow::Result<Answer> {
+        let login: pb::AuthenticateRequest =
+            step.request("Auth/Authenticate").context("matched by the caller")?;
+        let method = method("Auth/Authenticate")?;
+        Ok(match self.call(method, login.encode_to_vec().into(), None).await {
+            Ok(bytes) => {
+                let told = pb::AuthenticateResponse::decode(bytes.clone())?;
+                self.tokens.insert(login.name, told.token);
+                Answer::decoded(&method.output, bytes, &self.origin.read())
+            }
+            Err(status) => status.into(),
+        })
     }
 
     /// A lease that the server names gets a name of the script's.
@@ -343,14 +422,18 @@ impl Side {
         if !self.streams.contains_key(&number) {
             let stream = Stream::open(&self.grpc, watch_method());
             self.streams
-                .insert(number, Watching { stream, watchers: Vec::new(), compacted: false });
+                .insert(number, Watching { stream, watchers: Vec::new(), compacted: Vec::new() });
         }
         let deadline = Instant::now() + limits::WATCH_DEADLINE;
         let compacted = self.compacted;
         let frames = match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => {
                 let watching = self.streams.get_mut(&number).context("opened above")?;
-                watching.create(&create, bytes, compacted, deadline).await?
+                let frames = watching.create(&create, bytes, compacted, deadline).await?;
+                if create.start_revision != 0 {
+                    self.late_watch = Some(Instant::now());
+                }
+                frames
             }
             Some(RequestUnion::CancelRequest(cancel)) => {
                 self.settle().await?;
@@ -428,7 +511,7 @@ impl Watching {
                 mine.find(|frame| frame.canceled).cloned()
             });
             let canceled = canceled.await.context("a watch below the compacted revision lives")?;
-            self.compacted = true;
+            self.compacted.push(id);
             return Ok(vec![created, canceled]);
         }
         self.watchers.push(Watcher::new(create, &created, compacted, place + 1));
@@ -443,7 +526,8 @@ impl Watching {
     ) -> anyhow::Result<Vec<pb::WatchResponse>> {
         let before = self.stream.len();
         self.stream.send(bytes).await?;
-        if !self.watchers.iter().any(|watcher| watcher.id == id) {
+        let there = self.watchers.iter().any(|watcher| watcher.id == id);
+        if !there && !self.compacted.contains(&id) {
             // The cancellation of what is not there is not answered.
             return Ok(Vec::new());
         }
@@ -453,6 +537,7 @@ impl Watching {
         });
         let canceled = canceled.await.context("no answer to the cancellation of a watch")?;
         self.watchers.retain(|watcher| watcher.id != id);
+        self.compacted.retain(|other| *other != id);
         Ok(vec![canceled])
     }
 
@@ -460,7 +545,7 @@ impl Watching {
     /// other cases depends on its version, so nothing is asked then.
     async fn progress(&mut self, now: i64, bytes: Bytes) -> anyhow::Result<Vec<pb::WatchResponse>> {
         let begun = self.watchers.iter().all(|watcher| watcher.asked <= now);
-        if self.watchers.is_empty() || self.compacted || !begun {
+        if self.watchers.is_empty() || !self.compacted.is_empty() || !begun {
             return Ok(Vec::new());
         }
         let before = self.stream.len();

@@ -3,6 +3,7 @@
 //! | Line | Meaning |
 //! |---|---|
 //! | `KV/Put key:"a"` | a call, its request in protobuf's text format |
+//! | `as u1 KV/Put key:"a"` | the same with the token that this user got last |
 //! | `raw KV/Put 0a0161` | a call with these bytes as its request, right or wrong |
 //! | `watch 1 create_request{key:"a"}` | a request on watch stream 1, which is opened when new |
 //! | `close 1` | the client sends no more on watch stream 1, and goes on listening |
@@ -23,8 +24,8 @@ use crate::wire::{self, Method, dynamic, method};
 /// Something that a client does.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// A call with one request and one answer.
-    Call { method: &'static Method, request: DynamicMessage },
+    /// A call with one request and one answer, with the token of a user if one is named.
+    Call { method: &'static Method, request: DynamicMessage, user: Option<String> },
     /// The same with bytes that need not be a message.
     Raw { method: &'static Method, bytes: Bytes },
     /// A request on a watch stream.
@@ -41,7 +42,7 @@ impl Step {
     /// A call of `name`, which must be a method of the request's type.
     pub(crate) fn call(name: &str, request: &impl Message) -> Self {
         let method = method(name).expect("named in the source");
-        Self::Call { method, request: dynamic(&method.input, request) }
+        Self::Call { method, request: dynamic(&method.input, request), user: None }
     }
 
     /// A request on a watch stream.
@@ -50,10 +51,20 @@ impl Step {
         Self::Watch { stream, request: dynamic(&watch_method().input, &request) }
     }
 
+    /// The same call with the token of a user; what is no call stays as it is.
+    pub(crate) fn sent_by(self, user: Option<&str>) -> Self {
+        match self {
+            Self::Call { method, request, .. } => {
+                Self::Call { method, request, user: user.map(str::to_owned) }
+            }
+            other => other,
+        }
+    }
+
     /// Whether it changes nothing and waits for nothing, so that others like it can run beside it.
     pub(crate) fn is_read(&self) -> bool {
         match self {
-            Self::Call { method, request } => match method.name.as_str() {
+            Self::Call { method, request, .. } => match method.name.as_str() {
                 "KV/Range"
                 | "Maintenance/HashKV"
                 | "Lease/LeaseTimeToLive"
@@ -72,7 +83,7 @@ impl Step {
     /// The request of a call of `name`.
     pub(crate) fn request<M: Message + Default>(&self, name: &str) -> Option<M> {
         match self {
-            Self::Call { method, request } if method.name == name => Some(wire::typed(request)),
+            Self::Call { method, request, .. } if method.name == name => Some(wire::typed(request)),
             _ => None,
         }
     }
@@ -97,7 +108,10 @@ pub(crate) fn keep_alive_method() -> &'static Method {
 impl Display for Step {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Call { method, request } => {
+            Self::Call { method, request, user } => {
+                if let Some(user) = user {
+                    write!(f, "as {user} ")?;
+                }
                 write!(f, "{} {}", method.name, request.to_text_format())
             }
             Self::Raw { method, bytes } => {
@@ -144,9 +158,13 @@ impl FromStr for Step {
             "close" => Self::Close { stream: rest.parse().context("the number of a stream")? },
             "keepalive" => Self::KeepAlive { request: parse(keep_alive_method(), rest)? },
             "expire" => Self::Expire { lease: rest.parse().context("the id of a lease")? },
+            "as" => {
+                let (user, call) = rest.split_once(' ').context("a user, and a call")?;
+                call.parse::<Self>()?.sent_by(Some(user))
+            }
             name if name.contains('/') => {
                 let method = method(name)?;
-                Self::Call { method, request: parse(method, rest)? }
+                Self::Call { method, request: parse(method, rest)?, user: None }
             }
             other => bail!("{other:?} is no step"),
         })
@@ -164,6 +182,7 @@ mod tests {
             r#"KV/Range key:"a",range_end:"\000",sort_order:7,sort_target:MOD"#,
             r#"KV/Txn compare:[{result:NOT_EQUAL,key:"a",value:""}],success:[{request_txn{}}]"#,
             "KV/Txn ",
+            r#"as u1 KV/Put key:"a""#,
             "raw KV/Range 0a0161ff",
             r#"watch 2 create_request{key:"a",start_revision:-1,filters:[NODELETE]}"#,
             "watch 2 progress_request{}",

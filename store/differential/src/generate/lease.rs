@@ -8,6 +8,16 @@ use crate::step::{Step, keep_alive_method};
 use crate::wire::dynamic;
 
 impl Generator {
+    /// Without keepalives: their stream has no user.
+    pub(super) fn lease_of_users(&mut self) -> Step {
+        loop {
+            let step = self.lease();
+            if !matches!(step, Step::KeepAlive { .. }) {
+                return step;
+            }
+        }
+    }
+
     pub(super) fn lease(&mut self) -> Step {
         match self.rng.random_range(0..20) {
             0..6 => self.grant(),

@@ -1,5 +1,6 @@
 //! Makes up scripts from a seed: few keys, so that operations meet, and every option of the API.
 
+mod auth;
 mod bad;
 mod kv;
 mod lease;
@@ -40,6 +41,8 @@ pub struct Generator {
     /// Whether the server names some leases. Their ids are in what is hashed, so that hashes of
     /// such a script cannot be compared.
     server_names_leases: bool,
+    /// Whether it is about users, which takes a script of its own.
+    users: bool,
     /// Whether there are requests that are refused for their size alone.
     large: bool,
 }
@@ -49,8 +52,10 @@ impl Generator {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        Self {
+        let users = rng.random_bool(0.2);
+        let mut generator = Self {
             server_names_leases: rng.random_bool(0.4),
+            users,
             large: true,
             rng,
             waiting: VecDeque::new(),
@@ -58,7 +63,11 @@ impl Generator {
             compacted: 1,
             leases: Vec::new(),
             watches: Vec::new(),
+        };
+        if users {
+            generator.prepare_auth();
         }
+        generator
     }
 
     /// Without requests of megabytes, for scripts that are kept.
@@ -68,10 +77,30 @@ impl Generator {
         self
     }
 
+    /// Without users: what they may do has changed from version to version of etcd.
+    #[must_use]
+    pub fn without_users(mut self) -> Self {
+        self.users = false;
+        self.waiting.clear();
+        self
+    }
+
     /// The next step.
     pub fn step(&mut self) -> Step {
         if let Some(step) = self.waiting.pop_front() {
             return step;
+        }
+        if self.users {
+            let step = match self.rng.random_range(0..100) {
+                0..35 => return self.auth(),
+                35..60 => self.range(),
+                60..75 => self.put(),
+                75..82 => self.delete(),
+                82..95 => self.txn(),
+                95 => self.compact(),
+                _ => self.lease_of_users(),
+            };
+            return self.as_somebody(step);
         }
         match self.rng.random_range(0..1000) {
             0..470 => self.range(),
@@ -124,8 +153,17 @@ impl Generator {
         Bytes::from_static(KEYS.choose(&mut self.rng).expect("there are keys"))
     }
 
-    /// Every form of the end of a range.
+    /// Every form of the end of a range. What users may ask for in the wrong order is a question that
+    /// etcd answers by the first key alone.
     fn range_end(&mut self, key: &Bytes) -> Bytes {
+        let mut end = self.any_range_end(key);
+        while self.users && !end.is_empty() && end.as_ref() != [0] && end <= *key {
+            end = self.any_range_end(key);
+        }
+        end
+    }
+
+    fn any_range_end(&mut self, key: &Bytes) -> Bytes {
         match self.rng.random_range(0..12) {
             0..3 => Bytes::new(),
             3..5 => Bytes::from_static(b"\0"),
