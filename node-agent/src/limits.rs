@@ -66,6 +66,8 @@ pub(crate) const LOG_TAIL_BYTES_MAX: u64 = 64 << 10;
 pub(crate) const LOG_ROTATE_PERIOD: Duration = Duration::from_secs(10);
 /// Most bytes of a probe's answer that are read.
 pub(crate) const PROBE_BODY_BYTES_MAX: usize = 10 << 10;
+/// Redirects that a probe follows.
+pub(crate) const PROBE_REDIRECTS_MAX: usize = 10;
 /// Attempts of an exec probe whose runtime call failed, as opposed to the command.
 pub(crate) const PROBE_RETRIES: usize = 3;
 /// Dead containers kept for each container name, besides the newest.

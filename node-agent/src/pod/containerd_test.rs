@@ -1,6 +1,6 @@
 //! The worker and [`stop_all_pods`] against a private containerd, where the machine has one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -83,20 +83,64 @@ impl Containerd {
     }
 }
 
+fn kill(pid: i32) {
+    let pid = nix::unistd::Pid::from_raw(pid);
+    let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+}
+
+/// The first processes of the containers that these shims keep, and the containers' cgroups.
+fn containers_of(shims: &[i32]) -> (Vec<i32>, Vec<PathBuf>) {
+    let (mut firsts, mut groups) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
+        let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        let parent: i32 = parent.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let is_program = std::fs::read(entry.path().join("cmdline")).is_ok_and(|c| !c.is_empty());
+        if !shims.contains(&parent) || !is_program {
+            continue;
+        }
+        firsts.push(pid);
+        let own = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        for (controllers, path) in own.lines().filter_map(|l| l.split_once(':')?.1.split_once(':'))
+        {
+            let root = Path::new("/sys/fs/cgroup");
+            let tree = match controllers.trim_start_matches("name=") {
+                "" if root.join("unified").is_dir() => root.join("unified"),
+                name => root.join(name),
+            };
+            if path.contains("/pod") {
+                groups.push(tree.join(path.trim_start_matches('/')));
+            }
+        }
+    }
+    (firsts, groups)
+}
+
 impl Drop for Containerd {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        for pid in self.shims() {
-            let _ = nix::sys::signal::kill(
-                nix::unistd::Pid::from_raw(pid),
-                nix::sys::signal::Signal::SIGKILL,
-            );
+        // Containers outlive their shims: a test that fails must not leave them to the machine.
+        let shims = self.shims();
+        let (firsts, groups) = containers_of(&shims);
+        firsts.into_iter().chain(shims).for_each(kill);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        for group in groups {
+            // The kernel refuses while the last process is on its way out.
+            while group.is_dir()
+                && std::fs::remove_dir(&group).is_err()
+                && Instant::now() < deadline
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let _ = group.parent().map(std::fs::remove_dir);
         }
         let _ = Command::new("ip").args(["link", "del", &self.layout.bridge]).status();
         let table = std::fs::read_to_string("/proc/self/mounts").unwrap();
         for target in table.lines().rev().filter_map(|l| l.split(' ').nth(1)) {
-            if Path::new(target).starts_with(&self.layout.dir) {
+            // Volumes in memory are mounted beside the daemon's own folder.
+            if Path::new(target).starts_with(self.layout.dir.parent().unwrap()) {
                 let _ = nix::mount::umount2(target, nix::mount::MntFlags::MNT_DETACH);
             }
         }

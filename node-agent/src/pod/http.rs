@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::HTTPGetAction;
+use k8s_openapi::api::core::v1::{HTTPGetAction, HTTPHeader};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
@@ -11,26 +11,92 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::limits::PROBE_BODY_BYTES_MAX;
+use crate::limits::{PROBE_BODY_BYTES_MAX, PROBE_REDIRECTS_MAX};
 
-/// Asks as a probe says.
+/// Asks as a probe says. A way to another page of the same host is followed; one that leads away
+/// from the host is an answer like any other, and a good one.
 pub(super) async fn probe(action: &HTTPGetAction, host: &str, port: u16) -> Result<(), String> {
-    let code = ask(action, (host, port), "probe", is_https(action)).await?;
-    if (200..400).contains(&code) {
-        Ok(())
-    } else {
-        Err(format!("HTTP probe failed with statuscode: {code}"))
+    let mut page = Page::of(action, host, port);
+    for _ in 0..PROBE_REDIRECTS_MAX {
+        let answer = ask(action, &page, "probe").await?;
+        let next = answer.location.and_then(|location| page.next(&location));
+        match next.filter(|_| (300..400).contains(&answer.code)) {
+            Some(next) => page = next,
+            None if (200..400).contains(&answer.code) => return Ok(()),
+            None => return Err(format!("HTTP probe failed with statuscode: {}", answer.code)),
+        }
     }
+    Err(format!("stopped after {PROBE_REDIRECTS_MAX} redirects"))
 }
 
 /// Asks as a hook says: it is heard when anything answers, whatever the answer is. Behind a hook
 /// that says HTTPS there may be plain HTTP, as old definitions have it.
 pub(super) async fn hook(action: &HTTPGetAction, host: &str, port: u16) -> Result<(), String> {
-    match ask(action, (host, port), "lifecycle", is_https(action)).await {
-        Err(Failure::NotTls) => ask(action, (host, port), "lifecycle", false).await?,
+    let page = Page::of(action, host, port);
+    match ask(action, &page, "lifecycle").await {
+        Err(Failure::NotTls) => ask(action, &Page { is_https: false, ..page }, "lifecycle").await?,
         answered => answered?,
     };
     Ok(())
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Page {
+    is_https: bool,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+/// What came back.
+struct Answer {
+    code: u16,
+    location: Option<String>,
+}
+
+impl Page {
+    fn of(action: &HTTPGetAction, host: &str, port: u16) -> Self {
+        let path = action.path.as_deref().unwrap_or("/");
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        Self {
+            is_https: action.scheme.as_deref() == Some("HTTPS"),
+            host: host.to_owned(),
+            port,
+            path: format!("{slash}{path}"),
+        }
+    }
+
+    /// Where a redirect leads, when that is the same host.
+    fn next(&self, location: &str) -> Option<Self> {
+        let scheme = if self.is_https { "https" } else { "http" };
+        let whole = match location {
+            _ if location.starts_with("//") => format!("{scheme}:{location}"),
+            _ if location.starts_with('/') => {
+                return Some(Self { path: location.to_owned(), ..self.clone() });
+            }
+            _ if location.contains("://") => location.to_owned(),
+            _ => {
+                let plain = self.path.split('?').next().unwrap_or_default();
+                let folder = plain.rsplit_once('/').map_or("", |(folder, _)| folder);
+                return Some(Self { path: format!("{folder}/{location}"), ..self.clone() });
+            }
+        };
+        let to: http::Uri = whole.parse().ok()?;
+        let is_https = to.scheme_str() == Some("https");
+        let path = to.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let port = to.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+        let host = to.host()?.trim_matches(['[', ']']);
+        (host == self.host).then(|| Self { is_https, host: host.to_owned(), port, path })
+    }
+
+    fn host_port(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -54,18 +120,12 @@ fn other(error: impl std::fmt::Display) -> Failure {
     Failure::Other(error.to_string())
 }
 
-fn is_https(action: &HTTPGetAction) -> bool {
-    action.scheme.as_deref() == Some("HTTPS")
-}
-
 /// The request, with the definition's own headers before ours.
-fn request(action: &HTTPGetAction, (host, port): (&str, u16), purpose: &str) -> String {
-    let path = action.path.as_deref().unwrap_or("/");
-    let slash = if path.starts_with('/') { "" } else { "/" };
-    let mut head = format!("GET {slash}{path} HTTP/1.1\r\n");
+fn request(action: &HTTPGetAction, page: &Page, purpose: &str) -> String {
+    let mut head = format!("GET {} HTTP/1.1\r\n", page.path);
     let own: Vec<_> = action.http_headers.iter().flatten().collect();
     for (name, value) in [
-        ("Host", format!("{host}:{port}")),
+        ("Host", page.host_port()),
         ("User-Agent", format!("kube-{purpose}/1.36")),
         ("Accept", "*/*".to_owned()),
     ] {
@@ -74,25 +134,21 @@ fn request(action: &HTTPGetAction, (host, port): (&str, u16), purpose: &str) -> 
         }
     }
     // An empty Accept is the way to send none.
-    let said =
-        own.iter().filter(|h| !(h.name.eq_ignore_ascii_case("accept") && h.value.is_empty()));
-    said.for_each(|header| head.push_str(&format!("{}: {}\r\n", header.name, header.value)));
+    let is_none = |h: &HTTPHeader| h.name.eq_ignore_ascii_case("accept") && h.value.is_empty();
+    for header in own.into_iter().filter(|header| !is_none(header)) {
+        head.push_str(&format!("{}: {}\r\n", header.name, header.value));
+    }
     head + "Connection: close\r\n\r\n"
 }
 
-/// Sends the request and reads the status code.
-async fn ask(
-    action: &HTTPGetAction,
-    to: (&str, u16),
-    purpose: &str,
-    is_https: bool,
-) -> Result<u16, Failure> {
-    let stream = TcpStream::connect(to).await.map_err(other)?;
-    let request = request(action, to, purpose);
-    if !is_https {
+/// Sends the request and reads the head of the answer.
+async fn ask(action: &HTTPGetAction, page: &Page, purpose: &str) -> Result<Answer, Failure> {
+    let stream = TcpStream::connect((page.host.as_str(), page.port)).await.map_err(other)?;
+    let request = request(action, page, purpose);
+    if !page.is_https {
         return exchange(stream, &request).await;
     }
-    let name = ServerName::try_from(to.0.to_owned()).map_err(other)?;
+    let name = ServerName::try_from(page.host.clone()).map_err(other)?;
     let connector = TlsConnector::from(trusting()?);
     let stream = connector.connect(name, stream).await.map_err(|error| {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
@@ -107,20 +163,28 @@ async fn ask(
 async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     request: &str,
-) -> Result<u16, Failure> {
+) -> Result<Answer, Failure> {
     stream.write_all(request.as_bytes()).await.map_err(other)?;
     let mut head = Vec::new();
     let mut reader = stream.take(PROBE_BODY_BYTES_MAX as u64);
-    while !head.contains(&b'\n') {
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         let mut part = [0; 512];
         match reader.read(&mut part).await.map_err(other)? {
             0 => break,
             n => head.extend_from_slice(&part[..n]),
         }
     }
-    let line = String::from_utf8_lossy(&head);
-    let code = line.strip_prefix("HTTP/").and_then(|l| l.split(' ').nth(1)?.get(..3)?.parse().ok());
-    code.ok_or_else(|| Failure::Other(format!("malformed HTTP response {:?}", line.trim_end())))
+    let text = String::from_utf8_lossy(&head);
+    let mut lines = text.split("\r\n");
+    let first = lines.next().unwrap_or_default();
+    let code =
+        first.strip_prefix("HTTP/").and_then(|l| l.split(' ').nth(1)?.get(..3)?.parse().ok());
+    let code = code.ok_or_else(|| Failure::Other(format!("malformed HTTP response {first:?}")))?;
+    let headers = lines.take_while(|line| !line.is_empty());
+    let location = headers.filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
+        name.eq_ignore_ascii_case("location").then(|| value.trim().to_owned())
+    });
+    Ok(Answer { code, location })
 }
 
 /// A probe asks whether its container answers, not who signed its certificate.
@@ -218,6 +282,38 @@ mod tests {
         assert!(asked[0].contains("host: me\r\n") && !asked[0].contains("Host: "));
         assert!(asked[1].contains(&format!("Host: 127.0.0.1:{port}\r\n")), "{}", asked[1]);
         assert!(asked[1].contains("User-Agent: kube-probe/1.36\r\n"), "{}", asked[1]);
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_followed_on_the_same_host_only_and_not_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let served = tokio::spawn(async move {
+            let away = "302 Found\r\nLocation: http://192.0.2.1/x";
+            let here = format!("301 Moved\r\nLocation: http://127.0.0.1:{port}/c?d");
+            let mut asked = Vec::new();
+            for line in ["307 T\r\nlocation: b", &here, "404 None", away] {
+                asked.push(answer(listener.accept().await.unwrap().0, line).await);
+            }
+            for _ in 0..10 {
+                answer(listener.accept().await.unwrap().0, "302 Found\r\nLocation: /").await;
+            }
+            asked
+        });
+        let action = action(json!({"port": 1, "path": "/live/a?q"}));
+        let error = probe(&action, "127.0.0.1", port).await.unwrap_err();
+        assert_eq!(error, "HTTP probe failed with statuscode: 404");
+        assert_eq!(probe(&action, "127.0.0.1", port).await, Ok(()), "it leads away: good enough");
+        let error = probe(&action, "127.0.0.1", port).await.unwrap_err();
+        assert_eq!(error, "stopped after 10 redirects");
+        let asked: Vec<String> = served
+            .await
+            .unwrap()
+            .iter()
+            .map(|head| head.lines().next().unwrap().to_owned())
+            .collect();
+        let want = ["GET /live/a?q", "GET /live/b", "GET /c?d", "GET /live/a?q"];
+        assert_eq!(asked, want.map(|line| format!("{line} HTTP/1.1")));
     }
 
     #[tokio::test]
