@@ -286,10 +286,11 @@ mod tests {
             "appArmorProfile": {"type": "Localhost", "localhostProfile": "web"}}),
         );
         let spec = set.spec.as_ref().unwrap();
-        let got = of_container(spec, &spec.containers[0], &ImageUser::Number(7), "/root").unwrap();
+        let got =
+            of_container(spec, &spec.containers[0], &ImageUser::Number(7), "/seccomp").unwrap();
         assert_eq!(got.run_as_user, Some(int64(5)));
         assert_eq!(got.supplemental_groups, [6]);
-        assert_eq!(got.seccomp.unwrap().localhost_ref, "/root/x.json");
+        assert_eq!(got.seccomp.unwrap().localhost_ref, "/seccomp/x.json");
         assert_eq!(got.apparmor.unwrap().localhost_ref, "web");
         assert!(got.privileged && got.masked_paths.is_empty() && got.readonly_paths.is_empty());
         assert!(of_sandbox(spec).privileged);
