@@ -73,7 +73,8 @@ fn trial(opened: &Opened, summary: Option<&Summary>) -> anyhow::Result<Contents>
     if let Some(manifest) = &opened.manifest
         && (manifest.revision, manifest.compact_revision) != made
     {
-        bail!("the store made from it is at {made:?}, and its manifest says {}", manifest.revision);
+        let written = (manifest.revision, manifest.compact_revision);
+        bail!("the store made from it is at {made:?}, and its manifest says {written:?}");
     }
     if let Some(summary) = summary {
         let expected = Contents {

@@ -83,7 +83,8 @@ pub fn examine(snapshot: &Snapshot) -> Result<(State, Summary), Error> {
 #[derive(Default)]
 struct History {
     compacted: i64,
-    newest: BTreeMap<Bytes, Newest>,
+    /// Keys of their own: a slice of a record would keep all of it.
+    newest: BTreeMap<Box<[u8]>, Newest>,
     /// Records up to the compacted revision that a later one replaced, and whether that was up to the
     /// compacted revision too.
     replaced: BTreeMap<Place, bool>,
@@ -110,7 +111,7 @@ impl History {
                 Err(bad("it has no key".to_owned()))
             };
         }
-        let before = self.newest.get(&kv.key).copied();
+        let before = self.newest.get(kv.key.as_ref()).copied();
         let version_before = before.map_or(0, |before| before.version);
         if !record.deleted {
             if kv.mod_revision != main {
@@ -139,7 +140,7 @@ impl History {
         let version = if record.deleted { 0 } else { kv.version };
         let newest =
             Newest { place: record.place, created: kv.create_revision, version, lease: kv.lease };
-        self.newest.insert(kv.key, newest);
+        self.newest.insert(kv.key.as_ref().into(), newest);
         Ok(())
     }
 
