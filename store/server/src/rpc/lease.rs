@@ -112,6 +112,8 @@ impl Lease for Services {
     ) -> Result<Response<LeaseGrantResponse>, Status> {
         self.check_leader(&request)?;
         let (sender, mut request) = auth::split(request);
+        let pass = self.gate.pass(&sender).await?;
+        pass.user()?;
         if request.ttl > limits::LEASE_TTL_MAX {
             return Err(Error::Refused(Refusal::LeaseTtlTooLarge).into());
         }
@@ -119,8 +121,6 @@ impl Lease for Services {
         while request.id == 0 {
             request.id = rand::random::<i64>() & i64::MAX;
         }
-        let pass = self.gate.pass(&sender).await?;
-        pass.user()?;
         match self.proposer.propose(pass.into_caller(), Op::LeaseGrant(request)).await? {
             Reply::LeaseGrant(mut response) => {
                 self.headers.complete(&mut response.header);
