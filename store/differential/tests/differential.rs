@@ -1,5 +1,7 @@
 //! Our store answers as etcd does: the same random operations on both, and a recorded corpus where
 //! there is no etcd.
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+#![expect(clippy::panic, reason = "a failed helper is a failed test")]
 
 mod common;
 
@@ -92,4 +94,25 @@ async fn what_kills_a_member_of_etcd_is_refused() {
     server.restart().unwrap();
     Side::connect(server.url()).await.unwrap();
     server.ensure_alive().unwrap();
+}
+
+/// A watch that begins in the past, of more than a response may hold: in pieces where the client asked
+/// for that, whole where it did not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_watch_responses_come_in_pieces() {
+    let Some(etcd) = testbed::program("etcd") else { return };
+    let mut pair = Pair::start(&Launcher::etcd(&etcd), &ours()).await.unwrap();
+    let value = "x".repeat(900_000);
+    let mut script = String::new();
+    for key in ["a", "b", "a", "c", "a"] {
+        script.push_str(&format!("KV/Put key:\"{key}\",value:\"{value}\"\n"));
+    }
+    script.push_str(
+        "watch 1 create_request{range_end:\"\\000\",start_revision:1,prev_kv:true,fragment:true}\n",
+    );
+    script.push_str("watch 2 create_request{range_end:\"\\000\",start_revision:1,prev_kv:true}\n");
+    script.push_str("KV/Put key:\"a\",value:\"y\"\n");
+    let script = Recording::parse(&script).unwrap().script();
+    let outcome = pair.run(&script).await.unwrap();
+    assert!(outcome.difference.is_none(), "{}", outcome.difference.unwrap().what);
 }

@@ -1,4 +1,5 @@
 //! A real etcdctl prints the same about our store as about etcd, command by command.
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod common;
 
@@ -152,9 +153,11 @@ fn tidy_line(line: &str) -> String {
         // The columns of a table are as wide as the ids.
         return line.chars().filter(|letter| !"- ".contains(*letter)).collect();
     }
+    // Ids are printed with blanks before them.
+    let line = line.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
     match line.find("\"error\":\"") {
         Some(at) if line.starts_with('{') => line[at..].to_owned(),
-        _ => line.to_owned(),
+        _ => line,
     }
 }
 
@@ -306,4 +309,121 @@ async fn leases() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_member_and_its_cluster() {
     compare("cluster.txt").await;
+}
+
+/// Watches run until they are ended, so each gets a few seconds; all at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn watches() {
+    let Some(program) = testbed::program("etcdctl") else { return };
+    let Some(etcd) = testbed::program("etcd") else { return };
+    let mut etcd = Ctl::start(&program, &Launcher::etcd(&etcd)).await;
+    let mut ours = Ctl::start(&program, &ours()).await;
+    let all = tokio::task::spawn_blocking(move || {
+        let changes = ["put a 1", "put a 2", "put ab x", "del a", "put b 1", "put a 3"];
+        for ctl in [&mut etcd, &mut ours] {
+            for change in changes {
+                let words: Vec<String> = change.split(' ').map(str::to_owned).collect();
+                assert_eq!(ctl.run(&words, "").code, Some(0), "{change}");
+            }
+        }
+        let watches = [
+            ("watch a --rev=1", ""),
+            ("watch a --prefix --rev=1 --prev-kv", ""),
+            ("watch a b --rev=3 -w json", ""),
+            ("watch a --prefix --rev=1 -w fields --prev-kv", ""),
+            ("watch a --rev=1 --progress-notify --hex", ""),
+            ("watch a --rev=1 -- sh -c env|grep^ETCD_WATCH|sort", ""),
+            ("watch -i", "watch a --rev=1\nwatch ab --rev=1\nwatch nothing\nprogress\n"),
+        ];
+        let watch = |ctl: &Ctl, line: &str, input: &str| {
+            let words = line.split(' ').map(|word| word.replace("|grep^", "|grep ^"));
+            let mut child = Command::new("timeout")
+                .arg("4")
+                .arg(&ctl.program)
+                .arg(format!("--endpoints={}", ctl.server.url()))
+                .args(words)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            child.stdin.as_mut().unwrap().write_all(input.as_bytes()).unwrap();
+            (child, ctl.server.url().to_owned())
+        };
+        let both =
+            |(line, input): &(&str, &str)| (watch(&etcd, line, input), watch(&ours, line, input));
+        let running: Vec<_> = watches.iter().map(both).collect();
+        for ((line, _), (etcd, ours)) in watches.iter().zip(running) {
+            let told = |(mut child, url): (std::process::Child, String)| {
+                // Held open until now: an interactive watch ends with its input.
+                let input = child.stdin.take();
+                let output = child.wait_with_output().unwrap();
+                drop(input);
+                let out = String::from_utf8_lossy(&output.stdout).into_owned();
+                let one = |line: &str| own_json(line).unwrap_or_else(|| tidy(line, &url));
+                let out: Vec<String> = out.lines().map(one).collect();
+                let mut lines: Vec<String> =
+                    own_fields(&out.join("\n")).lines().map(str::to_owned).collect();
+                if line.contains("-i") {
+                    // Of two watches either may be told first.
+                    lines.sort();
+                }
+                lines
+            };
+            let (etcd, ours) = (told(etcd), told(ours));
+            assert!(!etcd.is_empty(), "etcd told nothing to {line}");
+            assert_eq!(etcd, ours, "etcdctl {line}");
+        }
+    });
+    all.await.unwrap();
+}
+
+/// Ends with the test, however that ends.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// What is mirrored from one arrives at the other, in both directions.
+#[tokio::test(flavor = "multi_thread")]
+async fn mirrors() {
+    let Some(program) = testbed::program("etcdctl") else { return };
+    let Some(etcd) = testbed::program("etcd") else { return };
+    let mut etcd = Ctl::start(&program, &Launcher::etcd(&etcd)).await;
+    let mut ours = Ctl::start(&program, &ours()).await;
+    let all = tokio::task::spawn_blocking(move || {
+        let mirror = |from: &mut Ctl, to: &mut Ctl| {
+            let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<String>>();
+            from.run(&words("put m/1 one"), "");
+            let child = Command::new(&from.program)
+                .arg(format!("--endpoints={}", from.server.url()))
+                .args(["make-mirror", "--prefix=m/", "--dest-prefix=copy/"])
+                .arg(to.server.url())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let _running = Running(child);
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            let wait_for = |to: &mut Ctl, wanted: &str| loop {
+                let found = to.run(&words("get copy/ --prefix"), "").out;
+                if found == wanted {
+                    break;
+                }
+                assert!(std::time::Instant::now() < deadline, "not mirrored: {found:?}");
+            };
+            // What was there, then what comes.
+            wait_for(to, "copy/1\none\n");
+            from.run(&words("put m/2 two"), "");
+            from.run(&words("del m/1"), "");
+            wait_for(to, "copy/2\ntwo\n");
+        };
+        mirror(&mut etcd, &mut ours);
+        mirror(&mut ours, &mut etcd);
+    });
+    all.await.unwrap();
 }
