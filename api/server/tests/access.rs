@@ -190,6 +190,16 @@ async fn the_default_policy_is_there_and_comes_back() {
     cluster.restart().await;
     let mended = cluster.until(&path, |role| role["rules"].is_array()).await;
     assert_eq!(mended["metadata"]["uid"], held["metadata"]["uid"]);
+    // `view` is made of what is labelled for it.
+    let view = format!("{RBAC}/clusterroles/view");
+    let rules = |role: &Value| role["rules"].as_array().map_or(0, Vec::len);
+    let before = rules(&cluster.until(&view, |role| rules(role) > 0).await);
+    let more = json!({"metadata": {"name": "more",
+            "labels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}},
+        "rules": [{"verbs": ["get"], "apiGroups": ["example.com"], "resources": ["things"]}]});
+    assert_eq!(cluster.post(&format!("{RBAC}/clusterroles"), &more).await.code, 201);
+    cluster.until(&view, |role| rules(role) == before + 1).await;
+
     let verbose = cluster.call("GET", "/readyz?verbose", &[], "").await;
     let text = String::from_utf8(verbose.bytes.to_vec()).unwrap();
     assert!(text.contains("[+]poststarthook/rbac/bootstrap-roles ok"), "{text}");

@@ -3,6 +3,7 @@
 //!
 //! Every server of a cluster does this; what another one has made already is fine.
 
+mod aggregation;
 mod policy;
 
 use std::sync::Arc;
@@ -19,11 +20,12 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
-/// Tries until it is done, then looks after Service `kubernetes` until the server stops.
+/// Tries until it is done, then looks after Service `kubernetes` and the roles that are made of
+/// others until the server stops.
 pub(crate) async fn run(server: Arc<Server>) {
     if until_done(&server).await {
         server.is_bootstrapped.store(true, Ordering::Relaxed);
-        kubernetes_service::run(&server).await;
+        tokio::join!(kubernetes_service::run(&server), aggregation::run(&server));
     }
 }
 
