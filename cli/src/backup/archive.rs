@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use store_backup::archive::{SegmentWriter, Step};
 use store_backup::{LeaseRecord, Repository, limits};
 use store_client::mvccpb::Event;
+use store_client::rpc::{RangeRequest, RangeResponse};
 use store_client::{Batch, Client, WatchOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
@@ -48,8 +49,8 @@ pub(super) async fn run(flags: Flags) -> anyhow::Result<()> {
     let header = members.header.context("the store does not say which cluster it is")?;
     let cluster_id = format!("{:x}", header.cluster_id);
     let repository = Arc::new(flags.repository.open()?);
-    let after = newest(&repository, &cluster_id)?;
-    let goal = if flags.once { Some(revision(&client).await?) } else { None };
+    let after = start(&client, &repository, &cluster_id).await?;
+    let goal = if flags.once { Some(newest(&client).await?) } else { None };
 
     let mut watch = client.watch(WatchOptions {
         key: b"\0".to_vec().into(),
@@ -99,18 +100,21 @@ fn lost(error: &store_client::Error, last: i64) -> anyhow::Error {
     anyhow::anyhow!("the store cannot be followed: {error}")
 }
 
-async fn revision(client: &Client) -> anyhow::Result<i64> {
-    let request = store_client::rpc::RangeRequest {
-        key: b"\0".to_vec().into(),
-        count_only: true,
-        ..Default::default()
-    };
-    let response = client.range(request).await.context("asking for the revision")?;
+/// Asks for as little as can be asked for, as of a revision.
+async fn count_at(client: &Client, revision: i64) -> Result<RangeResponse, store_client::Error> {
+    let key = b"\0".to_vec().into();
+    let request = RangeRequest { key, revision, count_only: true, ..RangeRequest::default() };
+    client.range(request).await
+}
+
+async fn newest(client: &Client) -> anyhow::Result<i64> {
+    let response = count_at(client, 0).await.context("asking for the revision")?;
     Ok(response.header.map_or(0, |header| header.revision))
 }
 
-/// Up to where the repository has this cluster's history: the newest backup, or the archive after it.
-fn newest(repository: &Repository, cluster_id: &str) -> anyhow::Result<i64> {
+/// Where to go on: after the archive, or, when what follows it is compacted away, after the newest
+/// backup.
+async fn start(client: &Client, repository: &Repository, cluster_id: &str) -> anyhow::Result<i64> {
     let backups = repository.list()?.into_iter().filter_map(|listed| listed.manifest.ok());
     let own = backups.filter(|manifest| manifest.source.cluster_id == cluster_id);
     let backup = own.map(|manifest| manifest.revision).max();
@@ -118,7 +122,18 @@ fn newest(repository: &Repository, cluster_id: &str) -> anyhow::Result<i64> {
         format!("there is no backup of cluster {cluster_id} to archive from: take one first")
     })?;
     let archived = repository.segments(cluster_id)?.into_iter().map(|segment| segment.last).max();
-    Ok(archived.map_or(backup, |archived| archived.max(backup)))
+    match archived {
+        None => Ok(backup),
+        Some(archived) if archived >= backup => Ok(archived),
+        Some(archived) => match count_at(client, archived + 1).await {
+            Ok(_) => Ok(archived),
+            Err(store_client::Error::Compacted { .. }) => {
+                say(&format!("revisions {} to {backup} are not in the archive", archived + 1))?;
+                Ok(backup)
+            }
+            Err(error) => Err(error).context("asking for the revision"),
+        },
+    }
 }
 
 impl Archiver {
