@@ -8,6 +8,17 @@
 //! * [`Recording`] is a script with what etcd answered; it is replayed on our store alone, where
 //!   there is no etcd.
 //! * [`differences`] are those that are known and accepted, each with its reason.
+//!
+//! By hand, with a real etcd and our binary (`ORLOP_ETCD` and `ORLOP_BIN` name them as well):
+//!
+//! ```text
+//! differential="cargo run -p store-differential --example differential -- --etcd ETCD --orlop ORLOP"
+//! $differential explore --seed 7 --operations 10000           # look for differences
+//! $differential replay SCRIPT                                 # a failure's script, step by step
+//! $differential record --seed 9 store/differential/corpus/random-09.txt
+//! $differential record --script SCRIPT store/differential/corpus/NAME.txt
+//! $differential only etcd store/differential/killers/NAME.txt  # see it die
+//! ```
 
 mod answer;
 pub mod differences;
@@ -22,6 +33,7 @@ mod side;
 mod step;
 mod stream;
 mod watcher;
+mod watching;
 mod wire;
 
 pub use answer::Answer;
