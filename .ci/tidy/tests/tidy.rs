@@ -12,6 +12,8 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("store-state-machine", &["proto"]),
     ("store-client", &["proto"]),
+    // In store/histogram: it has the name of the crate whose place it takes.
+    ("base2histogram", &[]),
     ("store-differential", &["proto"]),
     ("store-backup", &["proto"]),
     ("store-server", &["proto", "store-state-machine", "store-backup"]),

@@ -116,9 +116,7 @@ fn refusal(refusal: Refusal) -> (Code, &'static str) {
             (FailedPrecondition, "etcdserver: authentication is not enabled")
         }
         Refusal::AuthOldRevision => (InvalidArgument, "etcdserver: revision of auth store is old"),
-        Refusal::InvalidAuthManagement => {
-            (InvalidArgument, "etcdserver: invalid auth management")
-        }
+        Refusal::InvalidAuthManagement => (InvalidArgument, "etcdserver: invalid auth management"),
     }
 }
 

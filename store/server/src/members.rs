@@ -5,8 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use openraft::{ChangeMembers, Instant as _};
 use openraft::async_runtime::WatchReceiver as _;
+use openraft::{ChangeMembers, Instant as _};
 use proto::{
     etcdserverpb::Member,
     orlop::{
@@ -145,7 +145,9 @@ impl Members {
         if !self.quorum_without(id) {
             return Err(Error::Unhealthy);
         }
-        self.proposer.propose(auth::member(), Op::MemberRemove(store::MemberRemove { member_id: id })).await?;
+        self.proposer
+            .propose(auth::member(), Op::MemberRemove(store::MemberRemove { member_id: id }))
+            .await?;
         self.take_out(id).await
     }
 
@@ -231,8 +233,9 @@ impl Members {
         }
         for member in view.members().into_iter().filter(|member| !nodes.contains(&member.id)) {
             let member_id = member.id;
-            let removed =
-                self.proposer.propose(auth::member(), Op::MemberRemove(store::MemberRemove { member_id }));
+            let removed = self
+                .proposer
+                .propose(auth::member(), Op::MemberRemove(store::MemberRemove { member_id }));
             let outcome = removed.await.map(drop);
             tracing::info!(member = member_id, ?outcome, "forgot a member that was never added");
         }

@@ -395,7 +395,10 @@ fn log_path(config: &Config, dir: &DataDir, fresh: bool) -> anyhow::Result<PathB
         Some(kept) if asked.as_ref() == Some(&kept) => Ok(kept),
         None if asked.is_none() => Ok(dir.log()),
         Some(kept) => {
-            anyhow::bail!("the raft log of this member lies in {0}: give --wal-dir={0}", kept.display())
+            anyhow::bail!(
+                "the raft log of this member lies in {0}: give --wal-dir={0}",
+                kept.display()
+            )
         }
         None => {
             let log = dir.log();

@@ -64,8 +64,7 @@ impl Settings {
 /// Binds an address; `shared`: other processes may bind it as well.
 pub(crate) fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let bound = || {
-        let socket =
-            if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // A member that restarts gets its port back at once.
         socket.set_reuseaddr(true)?;
         socket.set_reuseport(shared)?;

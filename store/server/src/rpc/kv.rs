@@ -3,8 +3,8 @@
 use proto::{
     etcdserverpb::{
         CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
-        PutResponse, RangeRequest, RangeResponse, RequestOp, ResponseHeader,
-        ResponseOp, TxnRequest, TxnResponse, kv_server::Kv, request_op, response_op,
+        PutResponse, RangeRequest, RangeResponse, RequestOp, ResponseHeader, ResponseOp,
+        TxnRequest, TxnResponse, kv_server::Kv, request_op, response_op,
     },
     orlop::store::v1::command::Op,
 };
