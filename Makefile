@@ -22,7 +22,7 @@ help: ## Show this list
 up: ## Install what is missing, build, and start a cluster: make up ARGS="--nodes 2"
 	@scripts/containers.sh
 	@$(MAKE) --no-print-directory build
-	exec $(orlop) up $(ARGS)
+	@exec $(orlop) up $(ARGS)
 
 build: ## Build the release binary
 	@scripts/build.sh

@@ -117,6 +117,7 @@ pub(crate) async fn status(flags: StatusFlags) -> anyhow::Result<ExitCode> {
     writeln!(std::io::stdout(), "{text}")?;
     let well =
         report.api.ready && report.status.ready && report.nodes.iter().all(|node| node.ready);
+    let well = well && report.store.iter().all(|member| member.error.is_none());
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 

@@ -176,11 +176,19 @@ impl Story {
 
     /// Every pod of the deployment serves HTTP on its address.
     fn the_pods_answer(&self) {
-        for pod in self.pods() {
+        assert_eq!(self.silent_pod(), None);
+    }
+
+    /// A pod that does not, and why.
+    fn silent_pod(&self) -> Option<String> {
+        self.pods().into_iter().find_map(|pod| {
             let ip = self.cluster.kubectl(&["get", "pod", &pod, "-o", "jsonpath={.status.podIP}"]);
-            let answer = get(&ip).unwrap_or_else(|error| panic!("{pod} at {ip}: {error}"));
-            assert!(answer.starts_with("HTTP/1."), "{pod} at {ip}: {answer:?}");
-        }
+            match get(&ip) {
+                Ok(answer) if answer.starts_with("HTTP/1.") => None,
+                Ok(answer) => Some(format!("{pod} at {ip}: {answer:?}")),
+                Err(error) => Some(format!("{pod} at {ip}: {error}")),
+            }
+        })
     }
 
     /// What a container prints can be read, also after it has ended.
@@ -379,11 +387,16 @@ impl Story {
     /// `orlop up` on the folder of a cluster that ended: all objects are there, all pods run.
     fn it_resumes(&mut self) {
         self.cluster.up();
+        if self.is_real {
+            // Until the agent has looked, the API says what was true before.
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while let Some(why) = self.silent_pod() {
+                assert!(Instant::now() < deadline, "not in time: pods after the restart: {why}");
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        }
         self.ready("ready after the restart", 4);
         self.nothing_is_lost();
-        if self.is_real {
-            self.the_pods_answer();
-        }
     }
 
     fn a_killed_supervisor_leaves_no_process(&mut self) {
