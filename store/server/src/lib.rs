@@ -36,7 +36,9 @@ pub use config::{
 };
 pub use flags::{Flags, LogFormat, LogOutput, LogRotation, Logs};
 pub use node::{Member, run};
-pub use restore::{Contents, NewCluster, Origin, Plan, RestoreError, check_free, read_folder, restore};
+pub use restore::{
+    Contents, NewCluster, Origin, Plan, RestoreError, check_free, read_folder, restore,
+};
 
 /// The etcd version whose interface is spoken; clients choose features by it.
 pub const VERSION: &str = "3.6.0";

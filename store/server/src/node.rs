@@ -353,6 +353,7 @@ impl Member {
         }
         let name = self.services.config.name.clone();
         let released = self.services.state.view().released();
+        let log_users = self.log.users();
         let (mut apply, log) = (self.apply, self.log);
         drop((self.services, self.raft));
         let closed = tokio::task::spawn_blocking(move || {
@@ -362,13 +363,14 @@ impl Member {
         if closed.await.is_err() {
             tracing::error!("closing the disk failed");
         }
-        // Requests that are being dropped may hold the state for a moment longer.
+        // Requests that are being dropped, and a flush under way, may hold the files for a moment.
+        let closed = || released.is_closed() && log_users.strong_count() == 0;
         let deadline = tokio::time::Instant::now() + limits::DRAIN_TIMEOUT;
-        while !released.is_closed() && tokio::time::Instant::now() < deadline {
+        while !closed() && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        if !released.is_closed() {
-            tracing::warn!("the state is still being read; its files stay open");
+        if !closed() {
+            tracing::warn!("the state or the log is still being read; its files stay open");
         }
         tracing::info!(name, "stopped");
     }

@@ -12,7 +12,7 @@ use std::{
     io,
     ops::{Bound, RangeBounds},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -124,6 +124,11 @@ impl Log {
             }
         }))?;
         Ok(Self { tail, disk: Arc::new(disk) })
+    }
+
+    /// Counts who still has the log's files open.
+    pub(crate) fn users(&self) -> Weak<Disk> {
+        Arc::downgrade(&self.disk)
     }
 
     /// Writes what is queued, and stops the sync thread.
