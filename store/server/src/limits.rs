@@ -87,6 +87,8 @@ pub(crate) const RECONFIGURE_TIMEOUT: Duration = Duration::from_secs(7);
 /// A member counts as there if it answered the leader within this time.
 pub(crate) const ACTIVE_WITHIN: Duration = Duration::from_secs(5);
 
+/// Between two tries to replicate to a peer that cannot be reached.
+pub(crate) const PEER_RETRY_EVERY: Duration = Duration::from_millis(100);
 /// Connecting to a peer.
 pub(crate) const PEER_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time that a stopping member takes to hand over leadership.

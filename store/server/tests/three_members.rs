@@ -2,6 +2,10 @@
 
 mod common;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 use std::time::{Duration, Instant};
 
 use common::{Cluster, eventually, get, put};
@@ -61,6 +65,39 @@ async fn a_stopped_leader_is_replaced_and_a_lost_quorum_is_said() {
 
     cluster.start_member(next).await;
     put(&mut cluster.kv(last), "found", "3").await;
+    cluster.stop().await;
+}
+
+/// Replication once called a dead member thousands of times a second, and left the living ones
+/// little of their machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_member_is_called_now_and_then_only() {
+    let mut cluster = Cluster::start(3, &QUICK).await;
+    let leader = cluster.leader().await;
+    let dead = (leader + 1) % 3;
+    let address = cluster.peer_address(dead);
+    cluster.stop_member(dead).await;
+    let listener = eventually("the port of the dead member", || async {
+        tokio::net::TcpListener::bind(&address).await.ok()
+    })
+    .await;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let counter = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            drop(stream);
+        }
+    });
+    let began = Instant::now();
+    let mut kv = cluster.kv(leader);
+    while began.elapsed() < Duration::from_secs(2) {
+        put(&mut kv, "key", "value").await;
+    }
+    let calls = calls.load(Ordering::Relaxed);
+    // Replication ten times a second, heartbeats twenty times.
+    assert!((1..150).contains(&calls), "{calls} calls in {:?}", began.elapsed());
+    counter.abort();
     cluster.stop().await;
 }
 

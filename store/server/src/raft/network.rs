@@ -272,7 +272,15 @@ impl RaftNetworkV2<TypeConfig> for Link {
             let mut client = self.client()?;
             let cluster_id = self.network.inner.cluster_id;
             let requests = input.map(move |request| convert::append_out(&request, cluster_id));
-            let answers = self.call(&option, client.stream_append(requests)).await?;
+            let answers = match self.call(&option, client.stream_append(requests)).await {
+                Ok(answers) => answers,
+                Err(error) => {
+                    // openraft waits where it makes the next request; a peer that cannot be reached
+                    // asks for none, and would be called again at once, thousands of times a second.
+                    tokio::time::sleep(limits::PEER_RETRY_EVERY).await;
+                    return Err(error);
+                }
+            };
             let answers = answers.map(|answer| {
                 let answer = answer.and_then(|answer| convert::appended_in(&answer));
                 answer.map_err(|status| failed(&status))

@@ -166,6 +166,11 @@ impl Cluster {
         LeaseClient::new(self.channel(number))
     }
 
+    /// Where a member's peers reach it, as `ADDRESS:PORT`.
+    pub(crate) fn peer_address(&self, number: usize) -> String {
+        self.peer_urls[number].trim_start_matches("http://").to_owned()
+    }
+
     /// How many members vote, as one of them sees it.
     pub(crate) fn voters(&self, number: usize) -> usize {
         self.members[number].as_ref().map_or(0, Member::voters)
