@@ -144,8 +144,7 @@ impl Recording {
             for ((step, etcd), ours) in rest.iter().zip(&answers) {
                 done += 1;
                 // Hashes cover the revisions themselves, which are others here.
-                let is_hash = step.to_string().starts_with("Maintenance/HashKV");
-                if etcd == ours || is_hash {
+                if etcd == ours || step.is_hash() {
                     continue;
                 }
                 let seen = Seen { step, etcd, ours, version: self.version };

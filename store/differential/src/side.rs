@@ -47,6 +47,8 @@ pub struct Side {
     /// The server's revision as the last answer said, and the compacted one.
     pub(crate) now: i64,
     pub(crate) compacted: i64,
+    /// Whether what the last compaction made unreachable may still be there.
+    removing: bool,
 }
 
 fn version_of(text: &str) -> (u64, u64, u64) {
@@ -79,6 +81,7 @@ impl Side {
             late_watch: None,
             now: 0,
             compacted: 0,
+            removing: false,
         };
         let deadline = Instant::now() + limits::BRING_UP_DEADLINE;
         let range = pb::RangeRequest { key: "a".into(), ..pb::RangeRequest::default() };
@@ -166,7 +169,7 @@ impl Side {
         let compact = pb::CompactionRequest { revision, physical: true };
         let _: pb::CompactionResponse = self.own("KV/Compact", &compact).await?;
         *self.origin.write() = Origin::new(revision - 1);
-        (self.now, self.compacted) = (revision, revision);
+        (self.now, self.compacted, self.removing) = (revision, revision, false);
         let kv = KeyValue {
             key: "a".into(),
             create_revision: revision,
@@ -261,8 +264,20 @@ impl Side {
         told
     }
 
+    /// Waits until the last compaction is over and committed. Where no key is left, etcd hashes what
+    /// is physically there, so that its answer is another until then.
+    async fn finish_removal(&mut self) {
+        let compact = pb::CompactionRequest { revision: self.compacted, physical: true };
+        // Both refuse to compact the same revision again, etcd once it has waited.
+        drop(self.own::<pb::CompactionResponse>("KV/Compact", &compact).await);
+        self.removing = false;
+    }
+
     /// Carries out reads at once; other steps one by one.
     pub(crate) async fn perform(&mut self, steps: &[Step]) -> Vec<Answer> {
+        if self.removing && steps.iter().any(Step::is_hash) {
+            self.finish_removal().await;
+        }
         if steps.iter().all(Step::is_read) {
             let answers = join_all(steps.iter().map(|step| self.answer_call(step))).await;
             answers.iter().for_each(|answer| self.learn(answer));
@@ -319,6 +334,7 @@ impl Side {
                 let asked: Option<pb::CompactionRequest> = step.request("KV/Compact");
                 if let (Answer::Message(_), Some(asked)) = (&answer, asked) {
                     self.compacted = asked.revision + self.origin.read().offset;
+                    self.removing = !asked.physical;
                 }
                 Ok(answer)
             }

@@ -80,10 +80,16 @@ impl Step {
         }
     }
 
-    /// The request of a call of `name`.
+    /// Whether it asks for the hash of the history.
+    pub(crate) fn is_hash(&self) -> bool {
+        matches!(self, Self::Call { method, .. } if method.name == "Maintenance/HashKV")
+    }
+
+    /// The request of a call of `name`, also of one that was written as bytes, if they are one.
     pub(crate) fn request<M: Message + Default>(&self, name: &str) -> Option<M> {
         match self {
             Self::Call { method, request, .. } if method.name == name => Some(wire::typed(request)),
+            Self::Raw { method, bytes } if method.name == name => M::decode(bytes.clone()).ok(),
             _ => None,
         }
     }
@@ -198,5 +204,11 @@ mod tests {
         let step: Step = lines[0].parse().unwrap();
         let put: pb::PutRequest = step.request("KV/Put").unwrap();
         assert_eq!((put.key.as_ref(), put.lease), (b"a\0\xff\"".as_slice(), -5));
+        // What decodes is the same request, however it was written.
+        let raw: Step = "raw KV/Range 0a01612800".parse().unwrap();
+        let range: pb::RangeRequest = raw.request("KV/Range").unwrap();
+        assert_eq!(range.key.as_ref(), b"a");
+        let raw: Step = "raw KV/Range 0a0161ff".parse().unwrap();
+        assert!(raw.request::<pb::RangeRequest>("KV/Range").is_none());
     }
 }

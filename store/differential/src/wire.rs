@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use bytes::{Buf as _, BufMut as _, Bytes};
 use http::uri::PathAndQuery;
 use prost::Message;
+use prost::encoding::decode_varint;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -64,6 +65,28 @@ pub(crate) fn typed<M: Message + Default>(message: &DynamicMessage) -> M {
     M::decode(message.encode_to_vec().as_slice()).expect("both come from the same descriptors")
 }
 
+/// Whether a group begins among the fields of a message, itself right or wrong.
+pub(crate) fn has_group(mut message: &[u8]) -> bool {
+    while let Ok(tag) = decode_varint(&mut message) {
+        let length = match tag & 7 {
+            0 if decode_varint(&mut message).is_ok() => 0,
+            1 => 8,
+            2 => match decode_varint(&mut message) {
+                Ok(length) => length,
+                Err(_) => return false,
+            },
+            3 => return true,
+            5 => 4,
+            _ => return false,
+        };
+        match usize::try_from(length).ok().and_then(|length| message.get(length..)) {
+            Some(rest) => message = rest,
+            None => return false,
+        }
+    }
+    false
+}
+
 /// Messages are bytes to it, so that they can be wrong.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BytesCodec;
@@ -103,5 +126,21 @@ impl Decoder for BytesCodec {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
         Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_seen_behind_every_other_field() {
+        assert!(has_group(&[0x1b]));
+        assert!(has_group(&[
+            8, 1, 17, 1, 2, 3, 4, 5, 6, 7, 8, 0x1a, 1, b'x', 37, 1, 2, 3, 4, 0x1b
+        ]));
+        // Its tag as a value, in a string, after the message's end.
+        assert!(!has_group(&[8, 0x1b, 0x1a, 1, 0x1b, 0x1a, 2, 0x1b]));
+        assert!(!has_group(&[]));
     }
 }
