@@ -8,12 +8,19 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{bootstrap::Identity, config::Config, limits, raft::Network};
 
+/// Who joins, and as what.
+#[derive(Debug)]
+pub(crate) struct Joiner {
+    pub(crate) identity: Identity,
+    pub(crate) learner: bool,
+}
+
 /// Asks the members that `--initial-cluster` names, until one of them knows this member.
 ///
 /// # Errors
 /// If none answers in time, or the cluster that answers is not the one of the flags. The words
 /// begin as etcd's do.
-pub(crate) async fn identify(config: &Config, network: &Network) -> anyhow::Result<Identity> {
+pub(crate) async fn identify(config: &Config, network: &Network) -> anyhow::Result<Joiner> {
     let own = sorted(&config.advertise_peer_urls);
     let others: Vec<&String> = config
         .initial_cluster
@@ -23,13 +30,15 @@ pub(crate) async fn identify(config: &Config, network: &Network) -> anyhow::Resu
         .collect();
     let deadline = Instant::now() + limits::JOIN_TIMEOUT;
     loop {
-        let mut problem = anyhow::anyhow!("--initial-cluster names no other member");
+        let mut problem: anyhow::Error =
+            Never("--initial-cluster names no other member".to_owned()).into();
         for url in &others {
             match ask(network, url).await.and_then(|answer| {
-                let id = find(&answer.members, &own, config)?;
-                Ok(Identity::new(answer.cluster_id, id))
+                let found = find(&answer.members, &own, config)?;
+                let identity = Identity::new(answer.cluster_id, found.id);
+                Ok(Joiner { identity, learner: found.is_learner })
             }) {
-                Ok(identity) => return Ok(identity),
+                Ok(joiner) => return Ok(joiner),
                 Err(error) => problem = error,
             }
         }
@@ -61,8 +70,12 @@ fn sorted(urls: &[String]) -> BTreeSet<&str> {
     urls.iter().map(String::as_str).collect()
 }
 
-/// This member's id in the running cluster, if the flags describe that cluster.
-fn find(members: &[Member], own: &BTreeSet<&str>, config: &Config) -> anyhow::Result<u64> {
+/// What the running cluster knows of this member, if the flags describe that cluster.
+fn find<'a>(
+    members: &'a [Member],
+    own: &BTreeSet<&str>,
+    config: &Config,
+) -> anyhow::Result<&'a Member> {
     let found = members.iter().find(|member| sorted(&member.peer_urls) == *own);
     // A member that was asked may not have heard of the newest one yet: that is worth waiting for.
     let found = found.with_context(|| {
@@ -99,7 +112,7 @@ fn find(members: &[Member], own: &BTreeSet<&str>, config: &Config) -> anyhow::Re
         );
         return Err(Never(text).into());
     }
-    Ok(found.id)
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -129,7 +142,7 @@ mod tests {
         let flags = config("a=http://a:1,b=http://b:1");
         let urls = sorted(&flags.advertise_peer_urls);
         let running = [member(1, "a", "http://a:1"), member(2, "", "http://b:1")];
-        assert_eq!(find(&running, &urls, &flags).unwrap(), 2);
+        assert_eq!(find(&running, &urls, &flags).unwrap().id, 2);
 
         let says = |members: &[Member]| find(members, &urls, &flags).unwrap_err();
         assert!(says(&running[..1]).to_string().contains("no member of the cluster has"));
@@ -140,5 +153,14 @@ mod tests {
         // Without its data a member must not vote again under its old id.
         let lost = [running[0].clone(), member(2, "b", "http://b:1")];
         assert!(says(&lost).to_string().contains("already been bootstrapped"));
+    }
+
+    #[tokio::test]
+    async fn who_names_nobody_to_ask_is_told_at_once() {
+        let flags = config("b=http://b:1");
+        let network = Network::new(0, None, flags.election);
+        let told = timeout(limits::JOIN_TIMEOUT / 2, identify(&flags, &network)).await;
+        let error = format!("{:#}", told.expect("nothing to wait for").unwrap_err());
+        assert!(error.ends_with("--initial-cluster names no other member"), "{error}");
     }
 }

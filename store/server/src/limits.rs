@@ -93,8 +93,10 @@ pub(crate) const PEER_RETRY_EVERY: Duration = Duration::from_millis(100);
 pub(crate) const PEER_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time that a stopping member takes to hand over leadership.
 pub(crate) const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
-/// The time that a stopping member gives to open requests.
+/// The time that a stopping member gives to open requests of clients.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// And to those of peers: streams of theirs never end by themselves.
+pub(crate) const PEER_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How often one step of a compaction is carried out while there is something to do.
 pub(crate) const COMPACTION_STEP_EVERY: Duration = Duration::from_millis(10);

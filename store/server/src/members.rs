@@ -38,6 +38,9 @@ pub(crate) struct Members {
     pub(crate) token: String,
     /// Held while the leader changes the membership: one change at a time.
     pub(crate) changing: Arc<Mutex<()>>,
+    /// What the others said when this member joined. It counts until the log that is copied to it
+    /// has been applied up to its own addition; before that, the state does not know this member.
+    pub(crate) joins_as_learner: bool,
 }
 
 impl Members {
@@ -64,12 +67,22 @@ impl Members {
         membership.nodes().map(to_member).collect()
     }
 
-    /// True if the member is a learner in the eyes of clients.
-    pub(crate) fn is_learner(&self, id: u64) -> bool {
+    /// Whether raft counts this member as a voter.
+    pub(crate) fn votes(&self) -> bool {
+        let own = *self.raft.node_id();
         let stored = self.raft.metrics().borrow_watched().membership_config.clone();
+        stored.membership().get_joint_config().iter().any(|set| set.contains(&own))
+    }
+
+    /// True if this member is a learner in the eyes of clients.
+    pub(crate) fn is_learner(&self) -> bool {
         // The common case first: this is asked for every request.
-        let voter = stored.membership().get_joint_config().iter().any(|set| set.contains(&id));
-        !voter && self.list().iter().any(|member| member.id == id && member.is_learner)
+        if self.votes() {
+            return false;
+        }
+        let own = *self.raft.node_id();
+        let known = self.state.view().members().into_iter().find(|member| member.id == own);
+        known.map_or(self.joins_as_learner, |member| member.is_learner)
     }
 
     /// Carries out a change on the leader.
@@ -160,6 +173,20 @@ impl Members {
             ChangeMembers::RemoveVoters([id].into())
         };
         self.reconfigure(change).await
+    }
+
+    /// The voter that is best placed to lead after this one: of those that were heard of `within` this
+    /// time, the one with the most of the log.
+    pub(crate) fn heir(&self, within: Duration) -> Option<u64> {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let (heard, copied) = (metrics.heartbeat.as_ref()?, metrics.replication.as_ref()?);
+        let matched = |id: &u64| copied.get(id).cloned().flatten().map(|log_id| log_id.index);
+        let membership = metrics.membership_config.membership();
+        membership
+            .voter_ids()
+            .filter(|id| *id != metrics.id)
+            .filter(|id| heard.get(id).copied().flatten().is_some_and(|at| at.elapsed() <= within))
+            .max_by_key(matched)
     }
 
     /// As etcd's strict check: whether the voters that answer are a quorum of those that stay.

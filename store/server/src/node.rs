@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use futures::{FutureExt as _, future::BoxFuture};
 use openraft::{
     Raft,
     errors::{InitializeError, RaftError},
@@ -41,6 +42,8 @@ pub struct Member {
     raft: Node,
     log: Log,
     apply: raft::machine::Handle,
+    /// The ports that clients use, and everything else that runs.
+    clients: TaskTracker,
     tasks: TaskTracker,
     /// Stops serving clients, then everything else.
     closing: CancellationToken,
@@ -69,14 +72,21 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     Ok(())
 }
 
-/// Who this member is, and whether this is its first start.
+/// Who a member is.
+struct Own {
+    identity: Identity,
+    /// Whether this is its first start.
+    fresh: bool,
+    joins_as_learner: bool,
+}
+
 async fn identify(
     config: &Config,
     dir: &DataDir,
     tls: &Arc<rustls::ClientConfig>,
-) -> anyhow::Result<(Identity, bool)> {
+) -> anyhow::Result<Own> {
     if let Some(identity) = dir.identity()? {
-        return Ok((identity, false));
+        return Ok(Own { identity, fresh: false, joins_as_learner: false });
     }
     if config.initial_cluster.len().is_multiple_of(2) {
         let members = config.initial_cluster.len();
@@ -84,13 +94,15 @@ async fn identify(
     }
     if config.initial_state == InitialState::Existing {
         let network = Network::new(0, Some(tls.clone()), config.election);
-        return Ok((join::identify(config, &network).await?, true));
+        let join::Joiner { identity, learner } = join::identify(config, &network).await?;
+        return Ok(Own { identity, fresh: true, joins_as_learner: learner });
     }
     let members = bootstrap::initial_members(config);
     let ids: Vec<u64> = members.iter().map(|(id, ..)| *id).collect();
     let own = members.iter().find(|(_, name, _)| *name == config.name);
     let (own, ..) = own.context("--initial-cluster does not name this member")?;
-    Ok((Identity::new(bootstrap::cluster_id(&ids), *own), true))
+    let identity = Identity::new(bootstrap::cluster_id(&ids), *own);
+    Ok(Own { identity, fresh: true, joins_as_learner: false })
 }
 
 /// A bound socket, whether it is served over TLS, and what it serves.
@@ -145,12 +157,14 @@ impl Member {
         let dir = DataDir::open(&config.data_dir)?;
         let config = Arc::new(prepare(config)?);
         let peer_tls = Arc::new(tls::client(&config.peer_tls).context("peer certificates")?);
-        let (identity, fresh) = identify(&config, &dir, &peer_tls).await?;
+        let Own { identity, fresh, joins_as_learner } = identify(&config, &dir, &peer_tls).await?;
         let ports = bind(&config).await?;
         let network = Network::new(identity.cluster_id, Some(peer_tls), config.election);
         let metrics = Arc::new(Metrics::new());
 
-        drop(std::fs::remove_dir_all(dir.scratch()));
+        // What is left of snapshots that were under way; there may be nothing, or much.
+        let scratch = dir.scratch();
+        let _cleared = tokio::task::spawn_blocking(|| std::fs::remove_dir_all(scratch)).await;
         let log_path = log_path(&config, &dir, fresh)?;
         let (log, machine) = open(log_path, dir.state(), &metrics).await?;
         if fresh {
@@ -204,6 +218,7 @@ impl Member {
             proposer: proposer.clone(),
             token: config.initial_token.clone(),
             changing: Arc::default(),
+            joins_as_learner,
         };
         let gate = Gate {
             state: state.clone(),
@@ -232,6 +247,7 @@ impl Member {
             raft,
             log,
             apply,
+            clients: TaskTracker::new(),
             tasks: TaskTracker::new(),
             closing,
             stop,
@@ -272,7 +288,7 @@ impl Member {
             let router = crate::http::routes(services.clone(), &grpc, content, secure);
             let settings = serve::Settings::for_clients(&config, &services.metrics);
             let port = Port { listener, tls: tls.map(Arc::new), router, settings };
-            self.tasks.spawn(serve::run(port, self.closing.clone()));
+            self.clients.spawn(serve::run(port, self.closing.clone()));
             if content == Content::Metrics {
                 tracing::info!(%address, secure, "serving metrics");
                 continue;
@@ -288,15 +304,24 @@ impl Member {
             services.metrics.clone(),
             stop.clone(),
         ));
-        self.tasks.spawn(upkeep::publish(services.clone(), stop.clone()));
-        self.tasks.spawn(upkeep::tend(services.clone(), stop.clone()));
-        self.tasks.spawn(lessor::run(
+        // What these wait for may never come without a quorum: a stop ends them where they are.
+        let ends = |task: BoxFuture<'static, ()>| {
+            let stop = stop.clone();
+            async move {
+                let _ended = stop.run_until_cancelled(task).await;
+            }
+        };
+        self.tasks.spawn(ends(upkeep::publish(services.clone(), stop.clone()).boxed()));
+        self.tasks.spawn(ends(upkeep::tend(services.clone(), stop.clone()).boxed()));
+        let lessor = lessor::run(
             services.lessor.clone(),
             (services.state.clone(), services.proposer.clone(), services.reader.clone()),
             services.leader.clone(),
             (services.headers.member_id(), config.election),
             stop.clone(),
-        ));
+        );
+        self.tasks.spawn(ends(lessor.boxed()));
+        self.clients.close();
         self.tasks.close();
         Ok(())
     }
@@ -333,19 +358,23 @@ impl Member {
     /// Stops in order: clients, leadership, raft, the apply thread, the log.
     pub async fn stop(self) {
         if self.leader() == Some(self.id()) {
-            let voters: Vec<u64> = self.raft.voter_ids().collect();
-            let other = voters.into_iter().find(|voter| *voter != self.id());
-            if let Some(other) = other {
-                let moved = self.services.members.move_leader(other);
+            let members = &self.services.members;
+            let heir = members.heir(self.services.config.election);
+            if let Some(heir) = heir {
+                let moved = members.move_leader(heir);
                 if !matches!(timeout(limits::HAND_OVER_TIMEOUT, moved).await, Ok(Ok(()))) {
                     tracing::info!("leadership was not handed over; the others will elect");
                 }
             }
         }
+        // Open requests need the peers, and these need nothing once the requests have ended.
         self.closing.cancel();
+        let drained = limits::DRAIN_TIMEOUT + Duration::from_secs(1);
+        if timeout(drained, self.clients.wait()).await.is_err() {
+            tracing::warn!("some requests did not end in time");
+        }
         self.stop.cancel();
-        if timeout(limits::DRAIN_TIMEOUT + Duration::from_secs(1), self.tasks.wait()).await.is_err()
-        {
+        if timeout(limits::PEER_DRAIN_TIMEOUT * 10, self.tasks.wait()).await.is_err() {
             tracing::warn!("some tasks did not end in time");
         }
         if let Err(error) = self.raft.shutdown().await {

@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     streams: u32,
     /// Time without a sign of the other side before it is pinged, and the time that it has then.
     keepalive: Option<(Duration, Duration)>,
+    /// The time that open requests have to end once the port is to close.
+    drain: Duration,
     /// Counts bytes.
     metrics: Option<Arc<Metrics>>,
 }
@@ -49,13 +51,19 @@ pub(crate) struct Settings {
 impl Settings {
     /// Peers ping for themselves.
     pub(crate) fn for_peers() -> Self {
-        Self { streams: limits::STREAMS_PER_CONNECTION_MAX, keepalive: None, metrics: None }
+        Self {
+            streams: limits::STREAMS_PER_CONNECTION_MAX,
+            keepalive: None,
+            drain: limits::PEER_DRAIN_TIMEOUT,
+            metrics: None,
+        }
     }
 
     pub(crate) fn for_clients(config: &Config, metrics: &Arc<Metrics>) -> Self {
         Self {
             streams: config.max_concurrent_streams,
             keepalive: config.client_keepalive,
+            drain: limits::DRAIN_TIMEOUT,
             metrics: Some(metrics.clone()),
         }
     }
@@ -106,7 +114,7 @@ pub(crate) async fn run(port: Port, stop: CancellationToken) {
         });
     }
     connections.close();
-    if timeout(limits::DRAIN_TIMEOUT, connections.wait()).await.is_err() {
+    if timeout(port.settings.drain, connections.wait()).await.is_err() {
         tracing::info!(connections = connections.len(), "connections are cut");
         cut.cancel();
         connections.wait().await;

@@ -72,6 +72,12 @@ pub(crate) async fn publish(services: Services, stop: CancellationToken) {
         if known.as_ref() == Some(&wanted) {
             break;
         }
+        // Who joins says nothing before it has applied its own addition: it would say that it is no
+        // learner, and be made a voter.
+        if known.is_none() && !services.members.votes() {
+            sleep(Duration::from_millis(50)).await;
+            continue;
+        }
         let proposed = services.proposer.propose(auth::member(), Op::MemberSet(wanted));
         tokio::select! {
             () = stop.cancelled() => return,

@@ -151,6 +151,15 @@ async fn a_learner_serves_no_clients_until_it_is_promoted() {
     let refused = learner.put(PutRequest { key: "k".into(), ..PutRequest::default() }).await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.message(), "etcdserver: rpc not supported for learner");
+    // Telling its name makes no voter of it: it once did, if the learner was slow to hear of itself.
+    let told = eventually("the learner's name", || async {
+        list(&cluster, 0)
+            .await
+            .into_iter()
+            .find(|member| member.id == id && !member.name.is_empty())
+    })
+    .await;
+    assert!(told.is_learner, "{told:?}");
 
     eventually("the promotion", || async {
         let promoted = cluster.cluster(0).member_promote(MemberPromoteRequest { id }).await;

@@ -130,7 +130,7 @@ async fn metrics(State(services): State<Services>) -> Response {
     let own = services.headers.member_id();
     metrics.has_leader.set(i64::from(leader.is_some()));
     metrics.is_leader.set(i64::from(leader == Some(own)));
-    metrics.is_learner.set(i64::from(services.members.is_learner(own)));
+    metrics.is_learner.set(i64::from(services.members.is_learner()));
     metrics.quota.set(services.config.quota_bytes);
     metrics.proposals_pending.set(services.proposer.waiting() as u64);
     let committed = services.raft.metrics().borrow_watched().local_committed;

@@ -74,7 +74,7 @@ impl Maintenance for Services {
             raft_term: self.headers.term(),
             raft_applied_index: metrics.last_applied.map_or(0, |id| id.index),
             errors: self.problems(),
-            is_learner: self.members.is_learner(self.headers.member_id()),
+            is_learner: self.members.is_learner(),
             storage_version: crate::VERSION.to_owned(),
             downgrade_info: Some(DowngradeInfo::default()),
         }))

@@ -61,7 +61,7 @@ fn needs_leader<T>(request: &Request<T>) -> bool {
 impl Services {
     /// Fails on a learner, and if the client demands a leader and there is none.
     fn check_leader<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        if self.members.is_learner(self.headers.member_id()) {
+        if self.members.is_learner() {
             return Err(Error::NotSupportedForLearner.into());
         }
         self.check_has_leader(request)
