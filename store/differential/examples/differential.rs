@@ -53,7 +53,7 @@ fn read(file: &Path) -> anyhow::Result<Recording> {
     Recording::parse(&text)
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let line = Line::parse();
     let (etcd, ours) = (Launcher::etcd(&line.etcd), Launcher::orlop(&line.orlop));

@@ -11,6 +11,9 @@ use tempfile::TempDir;
 /// Tells a process of ours that it ends with the one that started it.
 const SUPERVISOR: &str = "ORLOP_SUPERVISOR_PID";
 
+/// Steps come one after the other, to several servers at once: more threads of one wait for each other.
+const ONE_THREAD: [(&str, &str); 2] = [("GOMAXPROCS", "1"), ("TOKIO_WORKER_THREADS", "1")];
+
 /// Nobody's password is to be safe here.
 const CHEAP_PASSWORDS: &str = "--bcrypt-cost=4";
 
@@ -90,6 +93,7 @@ fn spawn(launcher: &Launcher, dir: &Path, (url, peer): (&str, &str)) -> anyhow::
         .arg(format!("--initial-cluster=one={peer}"))
         .args(&launcher.after)
         .env(SUPERVISOR, std::process::id().to_string())
+        .envs(ONE_THREAD)
         .env_remove("RUST_LOG")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

@@ -16,33 +16,48 @@ const OPERATIONS: usize = 100_000;
 /// Steps of one script; each begins on a store made empty.
 const LENGTH: usize = 400;
 /// Pairs of servers that work at the same time: while one waits, another can go on.
-const PAIRS: u64 = 2;
+const PAIRS: u64 = 3;
+/// The first seed, unless `ORLOP_SEED` names another, or is `random`. Always the same one: what held of a
+/// change yesterday holds of it today. Others are looked at by hand, before they are met by chance.
+const SEED: u64 = 1;
 
-async fn explore(etcd: Launcher, seeds: (u64, u64)) -> Report {
-    let count = OPERATIONS / usize::try_from(PAIRS).unwrap();
-    let mut pair = Pair::start(&etcd, &ours()).await.unwrap();
-    compare(&mut pair, seeds, (count, LENGTH)).await.unwrap()
+fn first_seed() -> u64 {
+    match std::env::var("ORLOP_SEED").as_deref() {
+        Ok("random") => rand::rng().random_range(1..1_000_000_000),
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => SEED,
+    }
 }
 
-/// `ORLOP_SEED` names the first seed; without it, it is new every time.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn our_store_answers_as_etcd_does() {
+/// In a thread of its own, without others: most of the time would go into waking them.
+fn explore(etcd: &Launcher, seeds: (u64, u64)) -> Report {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let count = OPERATIONS.div_ceil(usize::try_from(PAIRS).unwrap());
+    runtime.block_on(async {
+        let mut pair = Pair::start(etcd, &ours()).await.unwrap();
+        compare(&mut pair, seeds, (count, LENGTH)).await.unwrap()
+    })
+}
+
+#[test]
+fn our_store_answers_as_etcd_does() {
     let Some(etcd) = testbed::program("etcd") else { return };
     let etcd = Launcher::etcd(&etcd);
-    let first = match std::env::var("ORLOP_SEED") {
-        Ok(seed) => seed.parse().unwrap(),
-        Err(_) => rand::rng().random_range(1..1_000_000_000),
-    };
+    let first = first_seed();
     println!("first seed {first}");
-    let tasks = (0..PAIRS).map(|pair| tokio::spawn(explore(etcd.clone(), (first + pair, PAIRS))));
-    let mut operations = 0;
+    let reports: Vec<Report> = std::thread::scope(|scope| {
+        let etcd = &etcd;
+        let threads: Vec<_> = (0..PAIRS)
+            .map(|pair| scope.spawn(move || explore(etcd, (first + pair, PAIRS))))
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
     let mut failures = Vec::new();
-    for report in futures::future::join_all(tasks).await {
-        let report = report.unwrap();
+    for report in &reports {
         println!("{report}");
-        operations += report.operations;
-        failures.extend(report.failures);
+        failures.extend(report.failures.iter().cloned());
     }
+    let operations: usize = reports.iter().map(|report| report.operations).sum();
     assert!(failures.is_empty(), "first seed {first}:\n{}", failures.join("\n\n"));
     assert!(operations >= OPERATIONS, "only {operations} operations");
 }
