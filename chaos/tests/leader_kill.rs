@@ -3,6 +3,7 @@
 
 use chaos::client::MemberClient;
 use chaos::cluster::{Cluster, Launcher};
+use chaos::history::Outcome;
 use chaos::report;
 use chaos::scenario::{Flags, Run, Scenario, execute};
 
@@ -32,6 +33,15 @@ async fn orlop_keeps_its_promises_while_leaders_are_killed() {
     for watch in &run.history.watches {
         assert!(watch.progress_answers() > 0, "watcher {} was never told progress", watch.name);
     }
+    // What a member that lives had handed to the leader that died, it hands to the next one. Only who
+    // spoke with the dead one itself cannot know; etcd answers the others with a timeout.
+    let left_waiting = run.history.ops.iter().filter_map(|op| match &op.outcome {
+        Outcome::Unknown(why) if why.contains("timed out") || why.contains("deadline") => {
+            Some(format!("member {}: {:?}: {why}", op.member, op.action))
+        }
+        Outcome::Ok(_) | Outcome::Refused(_) | Outcome::Unknown(_) => None,
+    });
+    assert_eq!(left_waiting.collect::<Vec<_>>(), Vec::<String>::new());
 }
 
 /// An API server trusts progress answers by the store's version alone, so it must say a version

@@ -156,15 +156,13 @@ impl Member {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let dir = DataDir::open(&config.data_dir)?;
         let config = Arc::new(prepare(config)?);
-        let peer_tls = Arc::new(tls::client(&config.peer_tls).context("peer certificates")?);
+        let peer_tls = tls::client(&config.peer_tls).context("peer certificates")?.into();
         let Own { identity, fresh, joins_as_learner } = identify(&config, &dir, &peer_tls).await?;
         let ports = bind(&config).await?;
         let network = Network::new(identity.cluster_id, Some(peer_tls), config.election);
         let metrics = Arc::new(Metrics::new());
 
-        // What is left of snapshots that were under way; there may be nothing, or much.
-        let scratch = dir.scratch();
-        let _cleared = tokio::task::spawn_blocking(|| std::fs::remove_dir_all(scratch)).await;
+        clear(dir.scratch()).await;
         let log_path = log_path(&config, &dir, fresh)?;
         let (log, machine) = open(log_path, dir.state(), &metrics).await?;
         if fresh {
@@ -175,10 +173,11 @@ impl Member {
         let pending = Arc::new(Pending::new(identity.member_id));
         let lessor = Lessor::default();
         let (applied, applied_seen) = watch::channel(0);
+        let (reign, reign_seen) = watch::channel(raft::NOBODY);
         let (compacted, compacted_seen) = watch::channel(0);
         let last_index = log.clone().get_log_state().await?.last_log_id.map_or(0, |id| id.index);
-        let tokens = Tokens::load(&config.auth_token, last_index).context("--auth-token")?;
-        let tokens = Arc::new(tokens);
+        let tokens: Arc<_> =
+            Tokens::load(&config.auth_token, last_index).context("--auth-token")?.into();
         let (leader, leader_seen) = watch::channel(None);
         let state = State::new(view, compacted_seen);
         let listeners = raft::machine::Listeners {
@@ -186,6 +185,7 @@ impl Member {
             pending: pending.clone(),
             lessor: lessor.clone(),
             applied,
+            reign,
             compacted,
             tokens: tokens.clone(),
             metrics: metrics.clone(),
@@ -205,7 +205,7 @@ impl Member {
             raft.clone(),
             network.clone(),
             pending,
-            leader_seen.clone(),
+            (leader_seen.clone(), reign_seen),
             (waits, config.max_request_bytes),
         );
         let reader =
@@ -220,13 +220,7 @@ impl Member {
             changing: Arc::default(),
             joins_as_learner,
         };
-        let gate = Gate {
-            state: state.clone(),
-            reader: reader.clone(),
-            tokens,
-            passwords: Arc::new(Passwords::new(config.bcrypt_cost)),
-            by_certificate: config.client_tls.require_client_cert,
-        };
+        let gate = gate(&config, state.clone(), reader.clone(), tokens);
         let services = Services {
             config,
             raft: raft.clone(),
@@ -403,6 +397,21 @@ impl Member {
         }
         tracing::info!(name, "stopped");
     }
+}
+
+fn gate(config: &Config, state: State, reader: Reader, tokens: Arc<Tokens>) -> Gate {
+    Gate {
+        state,
+        reader,
+        tokens,
+        passwords: Arc::new(Passwords::new(config.bcrypt_cost)),
+        by_certificate: config.client_tls.require_client_cert,
+    }
+}
+
+/// Removes what is left of snapshots that were under way; there may be nothing, or much.
+async fn clear(scratch: PathBuf) {
+    let _cleared = tokio::task::spawn_blocking(|| std::fs::remove_dir_all(scratch)).await;
 }
 
 /// Where the raft log lies. A member that lost sight of its log would forget how it voted, so it

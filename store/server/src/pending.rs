@@ -70,6 +70,15 @@ impl Pending {
         }
     }
 
+    /// Tells all who wait that the outcome will not be known.
+    pub(crate) fn abandon(&self) {
+        for shard in &self.shards {
+            for (_, waiter) in shard.lock().drain() {
+                drop(waiter.send(Err(Error::Timeout)));
+            }
+        }
+    }
+
     /// True if somebody still waits for `id`.
     pub(crate) fn waits(&self, id: u64) -> bool {
         self.shard(id).lock().contains_key(&id)

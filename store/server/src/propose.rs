@@ -2,10 +2,11 @@
 //!
 //! | Rule | What always holds |
 //! |------|-------------------|
-//! | P1 | A command is sent again only if it surely did not enter any log. |
+//! | P1 | A command is sent again only if it can come into effect no more: it entered no log, or an entry of a later leader has been applied here (P5). |
 //! | P2 | An outcome is told after this member has applied it, so the client reads its own write. |
 //! | P3 | What waits is bounded, by count and by bytes. |
 //! | P4 | Few batches are under way at once; what arrives meanwhile makes the next one larger. |
+//! | P5 | A batch is meant for one leader in one term, and no other proposes it. Along the log, leaders only follow one another: once an entry of a later one is applied, all that the earlier one's will ever do is done. |
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +29,7 @@ use crate::{
     error::Error,
     limits,
     pending::Pending,
-    raft::{Callback, Network, Node, Payload, PeerClient},
+    raft::{Callback, LeaderId, Network, Node, Payload, PeerClient, convert},
 };
 
 /// The door for writes.
@@ -47,6 +48,17 @@ struct Inner {
     timeout: Duration,
     max_request_bytes: usize,
     leader: watch::Receiver<Option<u64>>,
+    /// Whose entries this member has applied last.
+    reign: watch::Receiver<LeaderId>,
+}
+
+impl Inner {
+    /// The leader and its term, as far as this member knows.
+    fn leader(&self) -> Option<LeaderId> {
+        let id = (*self.leader.borrow())?;
+        let vote = self.raft.metrics().borrow_watched().vote;
+        (vote.committed && vote.leader_id.node_id == id).then_some(vote.leader_id)
+    }
 }
 
 impl Proposer {
@@ -54,7 +66,7 @@ impl Proposer {
         raft: Node,
         network: Network,
         pending: Arc<Pending>,
-        leader: watch::Receiver<Option<u64>>,
+        (leader, reign): (watch::Receiver<Option<u64>>, watch::Receiver<LeaderId>),
         (timeout, max_request_bytes): (Duration, usize),
     ) -> Self {
         let (queue, commands) = mpsc::channel(limits::PROPOSALS_IN_FLIGHT_MAX);
@@ -68,6 +80,7 @@ impl Proposer {
             timeout,
             max_request_bytes,
             leader,
+            reign,
         });
         tokio::spawn(pack(Arc::downgrade(&inner), commands));
         Self { inner }
@@ -102,19 +115,25 @@ impl Proposer {
         self.inner.pending.len()
     }
 
-    /// Proposes a batch that a follower forwarded; answers when it is applied, or refused entry.
-    pub(crate) async fn forwarded(&self, batch: Bytes) -> forward_response::Result {
+    /// Proposes a batch that a follower forwarded to `leader`, which is this member in a certain term;
+    /// answers when it is applied, or refused entry.
+    pub(crate) async fn forwarded(
+        &self,
+        batch: Bytes,
+        leader: LeaderId,
+    ) -> forward_response::Result {
         let (done, outcome) = tokio::sync::oneshot::channel();
         let callback = Callback::new(move |result| drop(done.send(result)));
         let payload = Payload(batch);
         let unknown = |why: String| forward_response::Result::Unknown(peer::Unknown { why });
-        if let Err(fatal) = self.inner.raft.client_write_ff(payload, Some(callback)).await {
+        let write = self.inner.raft.write(payload).with_leader(leader).responder(callback);
+        if let Err(fatal) = write.await {
             return unknown(fatal.to_string());
         }
         match timeout(self.inner.timeout, outcome).await {
             Ok(Ok(Ok(response))) => forward_response::Result::Forwarded(peer::Forwarded {
                 outcomes: Vec::new(),
-                log_id: Some(crate::raft::convert::log_id_out(&response.log_id)),
+                log_id: Some(convert::log_id_out(&response.log_id)),
             }),
             Ok(Ok(Err(ClientWriteError::ForwardToLeader(to)))) => {
                 let leader_id = to.leader_id.unwrap_or(0);
@@ -160,29 +179,31 @@ async fn pack(inner: std::sync::Weak<Inner>, mut commands: mpsc::Receiver<Comman
             batch.commands.push(command);
         }
         let flight = Flight { batch, _place: place };
-        let own = Some(*inner.raft.node_id());
-        if *inner.leader.borrow() == own {
-            write(&inner, flight).await;
-        } else {
-            tokio::spawn(forward(inner.clone(), flight));
+        match inner.leader() {
+            Some(leader) if leader.node_id == *inner.raft.node_id() => {
+                write(&inner, flight, leader).await;
+            }
+            Some(_) | None => drop(tokio::spawn(forward(inner.clone(), flight))),
         }
     }
 }
 
 /// Proposes on this member, which leads as far as it knows.
-async fn write(inner: &Arc<Inner>, flight: Flight) {
+async fn write(inner: &Arc<Inner>, flight: Flight, leader: LeaderId) {
     let payload = Payload(Bytes::from(flight.batch.encode_to_vec()));
     let weak = Arc::downgrade(inner);
     let callback = Callback::new(move |result| {
+        let (Err(error), Some(inner)) = (result, weak.upgrade()) else { return };
+        let runtime = inner.network.runtime().clone();
         // P1: not led from here means that it is in no log; every other error may mean that it is.
-        if let Err(ClientWriteError::ForwardToLeader(_)) = result
-            && let Some(inner) = weak.upgrade()
-        {
-            let runtime = inner.network.runtime().clone();
+        if let ClientWriteError::ForwardToLeader(_) = error {
             runtime.spawn(forward(inner, flight));
+        } else {
+            runtime.spawn(outlive(inner, flight.batch, leader));
         }
     });
-    if let Err(fatal) = inner.raft.client_write_ff(payload, Some(callback)).await {
+    let write = inner.raft.write(payload).with_leader(leader).responder(callback);
+    if let Err(fatal) = write.await {
         tracing::warn!(error = %fatal, "a proposal was not taken");
     }
 }
@@ -200,27 +221,54 @@ async fn find_leader(inner: Arc<Inner>, mut flight: Flight) {
         if flight.batch.commands.is_empty() {
             return;
         }
-        let leader = *leaders.borrow_and_update();
-        let retry = match leader {
-            Some(id) if id == *inner.raft.node_id() => {
-                write(&inner, flight).await;
+        leaders.mark_unchanged();
+        if let Some(leader) = inner.leader() {
+            if leader.node_id == *inner.raft.node_id() {
+                write(&inner, flight, leader).await;
                 return;
             }
-            Some(id) => match client(&inner, id) {
-                // Under another leader the outcome is unknown: the place is free for the next batch.
-                Some(client) => tokio::select! {
-                    retry = send(&inner, client, &flight.batch) => retry,
-                    _ = leaders.changed() => false,
-                },
-                None => true,
-            },
-            None => true,
-        };
-        if !retry {
-            return;
+            if let Some(client) = client(&inner, leader.node_id) {
+                let sent = tokio::select! {
+                    sent = send(&inner, client, &flight.batch, leader) => sent,
+                    _ = leaders.changed() => Sent::Unknown,
+                };
+                match sent {
+                    Sent::Never => {}
+                    Sent::Whole => return,
+                    Sent::Unknown => {
+                        // Its place is free for the next batch.
+                        tokio::spawn(outlive(inner, flight.batch, leader));
+                        return;
+                    }
+                }
+            }
         }
         // The leader changes, or it is tried again after a pause.
         drop(timeout(Duration::from_millis(50), leaders.changed()).await);
+    }
+}
+
+/// Waits until a batch that `leader` may have in its log is applied, or never will be: then it is
+/// sent again, to the next leader.
+async fn outlive(inner: Arc<Inner>, mut batch: Batch, leader: LeaderId) {
+    let mut reign = inner.reign.clone();
+    let deadline = Instant::now() + inner.timeout;
+    // P5
+    match timeout_at(deadline, reign.wait_for(|now| *now > leader)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(_)) | Err(_) => return,
+    }
+    batch.commands.retain(|command| inner.pending.waits(command.id));
+    if batch.commands.is_empty() {
+        return;
+    }
+    tracing::info!(
+        commands = batch.commands.len(),
+        term = leader.term,
+        "sent again: lost with the leader"
+    );
+    if let Ok(place) = inner.pipeline.clone().acquire_owned().await {
+        forward(inner, Flight { batch, _place: place }).await;
     }
 }
 
@@ -230,27 +278,36 @@ fn client(inner: &Inner, leader: u64) -> Option<PeerClient> {
     inner.network.forward(leader, &peer.urls).ok()
 }
 
-/// True if the batch surely did not reach the leader's log.
-async fn send(inner: &Inner, mut client: PeerClient, batch: &Batch) -> bool {
+/// What became of a batch that was sent.
+enum Sent {
+    /// It surely did not reach the leader's log.
+    Never,
+    /// The leader has answered for it.
+    Whole,
+    Unknown,
+}
+
+async fn send(inner: &Inner, mut client: PeerClient, batch: &Batch, leader: LeaderId) -> Sent {
     let request = peer::ForwardRequest {
         batch: batch.encode_to_vec().into(),
         deadline_ms: u64::try_from(inner.timeout.as_millis()).unwrap_or(u64::MAX),
         cluster_id: inner.network.cluster_id(),
+        leader: Some(convert::leader_out(leader)),
     };
     match timeout(inner.timeout, client.forward(request)).await {
         Ok(Ok(response)) => match response.into_inner().result {
-            Some(forward_response::Result::NotLeader(_)) => true,
+            Some(forward_response::Result::NotLeader(_)) => Sent::Never,
             Some(forward_response::Result::Overloaded(_)) => {
                 for command in &batch.commands {
                     inner.pending.answer(command.id, || Err(Error::TooManyRequests));
                 }
-                false
+                Sent::Whole
             }
             // P2: the outcome comes from this member's own apply thread.
-            Some(forward_response::Result::Forwarded(_) | forward_response::Result::Unknown(_))
-            | None => false,
+            Some(forward_response::Result::Forwarded(_)) => Sent::Whole,
+            Some(forward_response::Result::Unknown(_)) | None => Sent::Unknown,
         },
-        Ok(Err(status)) => Network::never_sent(&status),
-        Err(_) => false,
+        Ok(Err(status)) if Network::never_sent(&status) => Sent::Never,
+        Ok(Err(_)) | Err(_) => Sent::Unknown,
     }
 }

@@ -200,6 +200,27 @@ async fn a_dead_member_is_replaced_and_never_let_in_again() {
     cluster.stop().await;
 }
 
+/// One of the first members that was never started, or died before it could say its name, was once
+/// "not found".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_never_started_can_be_removed() {
+    let mut cluster = Cluster::start_some(3, 2, &QUICK).await;
+    let leader = cluster.leader().await;
+    let nameless = |member: &Member| member.name.is_empty();
+    let listed = eventually("the names of the two that run", || async {
+        let listed = list(&cluster, leader).await;
+        (listed.iter().filter(|member| nameless(member)).count() == 1).then_some(listed)
+    })
+    .await;
+    let id = listed.iter().find(|member| nameless(member)).unwrap().id;
+    remove(&cluster, leader, id).await;
+    assert_eq!(list(&cluster, leader).await.len(), 2);
+    let again = MemberRemoveRequest { id };
+    let again = cluster.cluster(leader).member_remove(again).await.unwrap_err();
+    assert_eq!(again.message(), "etcdserver: member not found");
+    cluster.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_joins_who_was_not_added() {
     let mut cluster = Cluster::start(1, &QUICK).await;

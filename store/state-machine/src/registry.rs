@@ -193,17 +193,18 @@ impl Registry {
         Ok(())
     }
 
-    /// The id is never used again.
+    /// The id is never used again. A member that never said who it is has no record yet, and can be
+    /// removed all the same: whoever asks knows it from raft's membership.
     pub(crate) fn remove_member(
         &mut self,
         disk: &Disk,
         batch: &mut WriteBatch,
         id: u64,
     ) -> Result<(), Refusal> {
-        if self.members.remove(&id).is_none() {
+        if !self.removed.insert(id) {
             return Err(Refusal::MemberNotFound);
         }
-        self.removed.insert(id);
+        self.members.remove(&id);
         batch.delete_cf(disk.family(META), keys::member(id));
         batch.put_cf(disk.family(META), keys::removed(id), []);
         Ok(())

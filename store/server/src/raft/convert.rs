@@ -22,6 +22,14 @@ pub(crate) fn log_id_in(id: &peer::LogId) -> LogId {
     LogId::new(LeaderId { term: id.term, node_id: id.node_id }, id.index)
 }
 
+pub(crate) fn leader_out(leader: LeaderId) -> peer::Leader {
+    peer::Leader { term: leader.term, node_id: leader.node_id }
+}
+
+pub(crate) fn leader_in(message: peer::Leader) -> LeaderId {
+    LeaderId { term: message.term, node_id: message.node_id }
+}
+
 pub(crate) fn vote_out(vote: &Vote) -> peer::VoteState {
     let leader = vote.leader_id;
     peer::VoteState { term: leader.term, node_id: leader.node_id, committed: vote.committed }

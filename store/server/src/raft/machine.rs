@@ -28,7 +28,7 @@ use tokio::sync::{oneshot, watch};
 use super::{
     codec,
     snapshot::Checkpoint,
-    types::{LogId, SnapshotMeta, StoredMembership, TypeConfig},
+    types::{LeaderId, LogId, NOBODY, SnapshotMeta, StoredMembership, TypeConfig},
 };
 use crate::{
     auth::{Note, Tokens},
@@ -58,6 +58,9 @@ pub(crate) struct Listeners {
     pub(crate) pending: Arc<Pending>,
     pub(crate) lessor: Lessor,
     pub(crate) applied: watch::Sender<u64>,
+    /// Whose entries are being applied: told once everybody who waited for an earlier leader's has
+    /// been answered.
+    pub(crate) reign: watch::Sender<LeaderId>,
     pub(crate) compacted: watch::Sender<i64>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) metrics: Arc<Metrics>,
@@ -178,9 +181,9 @@ impl Worker {
         let mut commands = Vec::new();
         let mut responders = Vec::with_capacity(items.len());
         let mut notes = Vec::new();
-        let mut last_index = 0;
+        let (mut last_index, mut last_leader) = (0, NOBODY);
         for (entry, responder) in items {
-            last_index = entry.log_id.index;
+            (last_index, last_leader) = (entry.log_id.index, entry.log_id.leader_id);
             let log_id = Bytes::copy_from_slice(&codec::encode_log_id(&entry.log_id));
             let mut out = store_state_machine::Entry { log_id, ..Default::default() };
             match entry.payload {
@@ -243,6 +246,7 @@ impl Worker {
             }
             listeners.pending.answer(id, || outcome.map_err(Error::Refused));
         }
+        listeners.reign.send_if_modified(|old| std::mem::replace(old, last_leader) != last_leader);
         for responder in responders {
             responder.send(());
         }
@@ -284,8 +288,13 @@ impl Worker {
         self.machine.replace_from(from.path()).map_err(fault)?;
         self.listeners.tokens.replaced();
         self.recent = None;
+        // Their commands may be in the snapshot, or never come: nobody can tell.
+        self.listeners.pending.abandon();
         self.listeners.hub.reset(self.machine.view().revision());
         self.listeners.applied.send_replace(applied.map_or(0, |id| id.index));
+        if let Some(id) = applied {
+            self.listeners.reign.send_replace(id.leader_id);
+        }
         self.listeners.metrics.snapshots_installed.inc();
         tracing::info!(index = applied.map_or(0, |id| id.index), "installed a snapshot");
         Ok(())

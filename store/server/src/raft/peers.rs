@@ -199,9 +199,11 @@ impl Service for Peers {
         if message.batch.is_empty() {
             return Err(Status::invalid_argument("there is no batch"));
         }
+        let leader = message.leader.ok_or_else(|| Status::invalid_argument("for which leader?"))?;
+        let leader = convert::leader_in(leader);
         let result = match self.not_leader() {
             Some(not_leader) => forward_response::Result::NotLeader(not_leader),
-            None => self.services.proposer.forwarded(message.batch).await,
+            None => self.services.proposer.forwarded(message.batch, leader).await,
         };
         Ok(Response::new(peer::ForwardResponse { result: Some(result) }))
     }

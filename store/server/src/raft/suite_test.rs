@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::{
-    Log, Machine, TypeConfig,
+    Log, Machine, NOBODY, TypeConfig,
     machine::{Handle, Listeners},
 };
 use crate::{auth::Tokens, lessor::Lessor, metrics::Metrics, pending::Pending, watch::Hub};
@@ -27,6 +27,7 @@ fn open() -> (Guard, Log, Machine) {
         pending: Arc::new(Pending::new(1)),
         lessor: Lessor::default(),
         applied: watch::channel(0).0,
+        reign: watch::channel(NOBODY).0,
         compacted: watch::channel(0).0,
         tokens: Arc::new(Tokens::Nothing),
         metrics: Arc::new(Metrics::new()),

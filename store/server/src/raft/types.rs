@@ -74,6 +74,8 @@ pub(crate) type Entry = openraft::alias::EntryOf<TypeConfig>;
 pub(crate) type Vote = openraft::alias::VoteOf<TypeConfig>;
 /// The leader part of a log id.
 pub(crate) type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
+/// Before every leader.
+pub(crate) const NOBODY: LeaderId = LeaderId { term: 0, node_id: 0 };
 /// The voters and learners.
 pub(crate) type Membership = openraft::Membership<u64, Peer>;
 /// The membership together with the log id that set it.

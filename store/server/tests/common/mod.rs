@@ -39,6 +39,11 @@ fn free_url() -> String {
 
 impl Cluster {
     pub(crate) async fn start(count: usize, extra: &[&str]) -> Self {
+        Self::start_some(count, count, extra).await
+    }
+
+    /// A cluster of `count` members, of which only the first `started` ones run.
+    pub(crate) async fn start_some(count: usize, started: usize, extra: &[&str]) -> Self {
         let urls = || (0..count).map(|_| free_url()).collect::<Vec<_>>();
         let mut cluster = Self {
             members: (0..count).map(|_| None).collect(),
@@ -47,7 +52,7 @@ impl Cluster {
             dir: tempfile::tempdir().unwrap(),
             extra: extra.iter().map(|text| (*text).to_owned()).collect(),
         };
-        for number in 0..count {
+        for number in 0..started {
             cluster.start_member(number).await;
         }
         cluster
@@ -99,6 +104,21 @@ impl Cluster {
     pub(crate) async fn start_member(&mut self, number: usize) {
         let config = Line::parse_from(self.line(number, |_| true)).flags.into_config().unwrap();
         self.members[number] = Some(Member::start(config).await.unwrap());
+    }
+
+    /// Starts a member that may refuse to.
+    ///
+    /// # Errors
+    /// What it says then.
+    pub(crate) async fn try_start_member(&mut self, number: usize) -> anyhow::Result<()> {
+        let config = Line::parse_from(self.line(number, |_| true)).flags.into_config().unwrap();
+        self.members[number] = Some(Member::start(config).await?);
+        Ok(())
+    }
+
+    /// A member's data folder.
+    pub(crate) fn folder(&self, number: usize) -> PathBuf {
+        self.dir.path().join(format!("m{number}"))
     }
 
     fn line(&self, number: usize, belongs: impl Fn(usize) -> bool) -> Vec<String> {
