@@ -15,12 +15,14 @@ use rocksdb::{
 };
 
 use crate::error::Fault;
+use crate::seal::{self, Closing};
 
 pub(crate) const LIVE: &str = "live";
 pub(crate) const REV: &str = "rev";
 pub(crate) const META: &str = "meta";
 const FAMILIES: [&str; 3] = [LIVE, REV, META];
 const CURRENT: &str = "CURRENT";
+const FIRST: &str = "db-1";
 
 /// How much memory and how many threads RocksDB may use.
 #[derive(Clone, Debug)]
@@ -55,8 +57,9 @@ impl Drop for Folder {
 }
 
 pub(crate) struct Disk {
-    /// Dropped before its folder is removed: fields drop in this order.
+    /// Dropped before its folder is sealed or removed: fields drop in this order.
     pub(crate) db: DB,
+    closing: Closing,
     folder: Folder,
 }
 
@@ -64,35 +67,71 @@ impl Disk {
     /// Opens the state that `dir` says is the current one, or an empty one; clears leftovers.
     pub(crate) fn open(dir: &Path, options: &Options) -> Result<Self, Fault> {
         fs::create_dir_all(dir).map_err(Fault::file(format!("create {}", dir.display())))?;
+        let found = databases(dir)?;
         let current = match fs::read_to_string(dir.join(CURRENT)) {
             Ok(name) => name.trim().to_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => "db-1".to_owned(),
+            // Before the first one is made there is neither a name nor a folder to be named.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match &found[..] {
+                [] => FIRST.to_owned(),
+                [only] if only == FIRST => FIRST.to_owned(),
+                _ => return Err(Fault::damaged(format!("{}/{CURRENT} is missing", dir.display()))),
+            },
             Err(error) => return Err(Fault::file(format!("read {}", dir.display()))(error)),
         };
-        let listing = fs::read_dir(dir).map_err(Fault::file(format!("list {}", dir.display())))?;
-        for entry in listing {
-            let entry = entry.map_err(Fault::file(format!("list {}", dir.display())))?;
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with("db-") && name != current {
-                let path = entry.path();
-                fs::remove_dir_all(&path)
-                    .map_err(Fault::file(format!("remove {}", path.display())))?;
-            }
+        let path = dir.join(&current);
+        // The name is written when the first database is complete.
+        let make = !dir.join(CURRENT).exists() && !has_tables(&path);
+        if !make && !found.contains(&current) {
+            let (path, name) = (path.display(), dir.join(CURRENT));
+            let what = format!("{path}, which {} names, is missing", name.display());
+            return Err(Fault::damaged(what));
         }
-        Self::open_db(dir.join(current), options)
+        for name in found.iter().filter(|name| **name != current) {
+            let path = dir.join(name);
+            fs::remove_dir_all(&path).map_err(Fault::file(format!("remove {}", path.display())))?;
+        }
+        let disk = Self::open_db(path, options, make)?;
+        if !dir.join(CURRENT).exists() {
+            point_at(dir, &current)?;
+        }
+        Ok(disk)
     }
 
-    fn open_db(path: PathBuf, options: &Options) -> Result<Self, Fault> {
+    /// `make`: there is none yet. Else one that is not whole must not be taken for a new one.
+    fn open_db(path: PathBuf, options: &Options, make: bool) -> Result<Self, Fault> {
+        if !make && !path.join(CURRENT).exists() {
+            return Err(Fault::damaged(format!("{}/{CURRENT} is missing", path.display())));
+        }
+        seal::break_open(&path)?;
         let mut db_options = RocksOptions::default();
-        db_options.create_if_missing(true);
-        db_options.create_missing_column_families(true);
+        db_options.create_if_missing(make);
+        db_options.create_missing_column_families(make);
+        db_options.set_paranoid_checks(true);
         db_options.set_atomic_flush(true);
         db_options.set_max_background_jobs(options.background_jobs);
         db_options.set_bytes_per_sync(1 << 20);
         db_options.set_keep_log_file_num(4);
-        let db = DB::open_cf_descriptors(&db_options, &path, families(options))?;
-        Ok(Self { db, folder: Folder { path, remove: AtomicBool::new(false) } })
+        let db = DB::open_cf_descriptors(&db_options, &path, families(options))
+            .map_err(|error| Fault::opening(&path, error))?;
+        let closing = Closing::new(path.clone());
+        Ok(Self { db, closing, folder: Folder { path, remove: AtomicBool::new(false) } })
+    }
+
+    /// From now on nothing is written: the folder is sealed when it is closed.
+    pub(crate) fn finish(&self) -> Result<(), Fault> {
+        self.flush()?;
+        self.closing.set(true);
+        Ok(())
+    }
+
+    /// Whether RocksDB has given up writing in the background: what was found there, it says in its
+    /// own log file, in the folder.
+    pub(crate) fn background_errors(&self) -> Result<u64, Fault> {
+        Ok(self.db.property_int_value(properties::BACKGROUND_ERRORS)?.unwrap_or(0))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.folder.path
     }
 
     /// Moves `source` (on the same file system) into `dir` and makes it the current state. A crash
@@ -110,11 +149,8 @@ impl Disk {
         fs::rename(source, &path).map_err(Fault::file(format!("move {}", source.display())))?;
         sync_dir(dir)?;
 
-        let opened = Self::open_db(path, options)?;
-        let temporary = dir.join("CURRENT.tmp");
-        write_synced(&temporary, name.as_bytes())?;
-        fs::rename(&temporary, dir.join(CURRENT)).map_err(Fault::file("replace CURRENT"))?;
-        sync_dir(dir)?;
+        let opened = Self::open_db(path, options, false)?;
+        point_at(dir, &name)?;
         self.folder.remove.store(true, Ordering::Relaxed);
         Ok(opened)
     }
@@ -124,6 +160,7 @@ impl Disk {
     }
 
     pub(crate) fn write(&self, batch: WriteBatch) -> Result<(), Fault> {
+        self.closing.set(false);
         let mut options = WriteOptions::default();
         options.disable_wal(true);
         Ok(self.db.write_opt(batch, &options)?)
@@ -234,6 +271,35 @@ fn families(options: &Options) -> Vec<ColumnFamilyDescriptor> {
     let mut all = vec![ColumnFamilyDescriptor::new("default", RocksOptions::default())];
     all.extend(FAMILIES.map(family));
     all
+}
+
+/// The folders of states, whichever counts.
+fn databases(dir: &Path) -> Result<Vec<String>, Fault> {
+    let failed = || format!("list {}", dir.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Fault::file(failed()))? {
+        let name = entry.map_err(Fault::file(failed()))?.file_name().to_string_lossy().into_owned();
+        if name.starts_with("db-") {
+            found.push(name);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether there are data of a database in `path`.
+fn has_tables(path: &Path) -> bool {
+    let is_table = |entry: fs::DirEntry| entry.path().extension().is_some_and(|end| end == "sst");
+    fs::read_dir(path).is_ok_and(|mut listing| listing.any(|entry| entry.is_ok_and(is_table)))
+}
+
+/// Makes `name` the state that counts, durably.
+fn point_at(dir: &Path, name: &str) -> Result<(), Fault> {
+    let temporary = dir.join("CURRENT.tmp");
+    write_synced(&temporary, name.as_bytes())?;
+    let target = dir.join(CURRENT);
+    fs::rename(&temporary, &target)
+        .map_err(Fault::file(format!("replace {}", target.display())))?;
+    sync_dir(dir)
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Fault> {

@@ -176,7 +176,7 @@ impl Refusal {
 pub enum Fault {
     /// RocksDB refused.
     #[error("rocksdb: {0}")]
-    Disk(#[from] rocksdb::Error),
+    Disk(rocksdb::Error),
     /// A file operation failed.
     #[error("{context}: {source}")]
     File {
@@ -206,11 +206,29 @@ pub enum ReadError {
 
 impl From<rocksdb::Error> for ReadError {
     fn from(error: rocksdb::Error) -> Self {
-        Self::Failed(Fault::Disk(error))
+        Self::Failed(error.into())
+    }
+}
+
+impl From<rocksdb::Error> for Fault {
+    fn from(error: rocksdb::Error) -> Self {
+        match error.kind() {
+            rocksdb::ErrorKind::Corruption => Self::Damaged(error.into_string()),
+            _ => Self::Disk(error),
+        }
     }
 }
 
 impl Fault {
+    /// RocksDB cannot open what lies in `path`; its own words mostly, but not always, name the file.
+    pub(crate) fn opening(path: &std::path::Path, error: rocksdb::Error) -> Self {
+        if is_damage(&error) {
+            Self::Damaged(format!("{}: {error}", path.display()))
+        } else {
+            Self::Disk(error)
+        }
+    }
+
     pub(crate) fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged(what.into())
     }
@@ -218,6 +236,17 @@ impl Fault {
     pub(crate) fn file(context: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let context = context.into();
         move |source| Self::File { context, source }
+    }
+}
+
+/// Whether RocksDB refused for what the files hold, and not because it could not work on them.
+#[must_use]
+pub fn is_damage(error: &rocksdb::Error) -> bool {
+    match error.kind() {
+        rocksdb::ErrorKind::Corruption | rocksdb::ErrorKind::InvalidArgument => true,
+        // A file that is gone; a full disk is the same kind.
+        rocksdb::ErrorKind::IOError => error.as_ref().contains("No such file"),
+        _ => false,
     }
 }
 

@@ -226,6 +226,16 @@ impl StateMachine {
         disk.flush()
     }
 
+    /// As [`StateMachine::flush`], and nothing will be applied any more: when the last view is dropped,
+    /// what the folder holds is written down, and held against it at the next start.
+    ///
+    /// # Errors
+    /// A fault of this member.
+    pub fn finish(&self) -> Result<(), Fault> {
+        let disk = Arc::clone(&self.shared.state.read().disk);
+        disk.finish()
+    }
+
     /// Writes a copy of the state as of the last `apply` to `dir`, which must not exist; files are
     /// hard links where they can be.
     ///

@@ -348,6 +348,16 @@ impl View {
         Ok(Sizes { total, in_use })
     }
 
+    /// Where the state lies, and how often RocksDB failed in the background since it was opened: after
+    /// the first time it writes nothing any more.
+    ///
+    /// # Errors
+    /// A fault of this member.
+    pub fn background_errors(&self) -> Result<(std::path::PathBuf, u64), Fault> {
+        let disk = Arc::clone(&self.shared.state.read().disk);
+        Ok((disk.path().to_path_buf(), disk.background_errors()?))
+    }
+
     /// Flushes all that was applied before the call; answers the log id up to which the log is no
     /// longer needed by this member. May be called from any thread while apply goes on.
     ///
