@@ -6,6 +6,7 @@
 
 mod auth;
 mod bootstrap;
+mod checks;
 mod config;
 mod error;
 mod flags;
@@ -45,6 +46,9 @@ pub const VERSION: &str = "3.6.0";
 
 /// Ends the process: this member is broken, and a restart recovers from its disk.
 pub(crate) fn fatal(doing: &str, error: &dyn std::error::Error) -> ! {
-    tracing::error!(doing, error = %error, "this member cannot go on");
+    let error = error.to_string();
+    let damage = error.contains("Corruption") || error.contains("damaged data");
+    let advice = if damage && !error.contains(checks::ADVICE) { checks::ADVICE } else { "" };
+    tracing::error!(doing, error, advice, "this member cannot go on");
     std::process::abort();
 }

@@ -98,6 +98,11 @@ pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// And to those of peers: streams of theirs never end by themselves.
 pub(crate) const PEER_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// The shortest time between two looks at the disk of the raft log.
+pub(crate) const DISK_LOOK_EVERY_MIN: Duration = Duration::from_millis(20);
+/// Looks at the disk between two questions to RocksDB whether it failed in the background.
+pub(crate) const DISK_LOOKS_BETWEEN_ERROR_CHECKS: u64 = 8;
+
 /// How often one step of a compaction is carried out while there is something to do.
 pub(crate) const COMPACTION_STEP_EVERY: Duration = Duration::from_millis(10);
 /// Revisions looked at in one step of a compaction.

@@ -18,6 +18,7 @@ use crate::{
     Config, InitialState,
     auth::{Gate, Passwords, Tokens},
     bootstrap::{self, DataDir, Identity},
+    checks,
     header::Headers,
     http::Content,
     join,
@@ -164,7 +165,7 @@ impl Member {
 
         clear(dir.scratch()).await;
         let log_path = log_path(&config, &dir, fresh)?;
-        let (log, machine) = open(log_path, dir.state(), &metrics).await?;
+        let (log, machine) = open(log_path, dir.state(), fresh, &metrics).await?;
         if fresh {
             dir.set_identity(&identity)?;
         }
@@ -221,6 +222,7 @@ impl Member {
             joins_as_learner,
         };
         let gate = gate(&config, state.clone(), reader.clone(), tokens);
+        let disk = checks::disk::Health::new(log.clone(), config.election);
         let services = Services {
             config,
             raft: raft.clone(),
@@ -234,6 +236,7 @@ impl Member {
             members,
             leader: leader_seen,
             metrics,
+            disk,
             stopping: closing.clone(),
         };
         let mut member = Self {
@@ -306,6 +309,7 @@ impl Member {
             }
         };
         self.tasks.spawn(ends(upkeep::publish(services.clone(), stop.clone()).boxed()));
+        self.tasks.spawn(ends(checks::disk::watch(services.clone(), stop.clone()).boxed()));
         self.tasks.spawn(ends(upkeep::tend(services.clone(), stop.clone()).boxed()));
         let lessor = lessor::run(
             services.lessor.clone(),
@@ -450,16 +454,12 @@ fn log_path(config: &Config, dir: &DataDir, fresh: bool) -> anyhow::Result<PathB
 async fn open(
     log_path: PathBuf,
     state_path: PathBuf,
+    fresh: bool,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Log, StateMachine)> {
     let metrics = metrics.clone();
-    tokio::task::spawn_blocking(move || {
-        let log = Log::open(&log_path, move |took| metrics.synced(took)).context("raft log")?;
-        let options = store_state_machine::Options::default();
-        let machine = StateMachine::open(&state_path, &options).context("state")?;
-        Ok((log, machine))
-    })
-    .await?
+    let open = move || checks::start::open(&log_path, &state_path, fresh, metrics);
+    tokio::task::spawn_blocking(open).await?
 }
 
 /// Every initial member writes the same first membership, so none needs to be asked first.
@@ -474,3 +474,7 @@ async fn initialize(raft: &Node, config: &Config) -> anyhow::Result<()> {
         Err(error) => Err(anyhow::anyhow!("cannot start the cluster: {error}")),
     }
 }
+
+#[cfg(test)]
+#[path = "checks/stuck_disk_test.rs"]
+mod stuck_disk_test;

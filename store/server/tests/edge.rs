@@ -75,7 +75,8 @@ async fn health_and_metrics_are_told_where_they_are_asked() {
         assert_eq!(ask("/health?exclude=NOSPACE&serializable=true").status, 200);
         assert_eq!(ask("/livez").body, "ok\n");
         assert_eq!(ask("/livez?verbose").body, "[+]serializable_read ok\nok\n");
-        let ready = "[+]data_corruption ok\n[+]linearizable_read ok\n[+]non_learner ok\nok\n";
+        let ready = "[+]data_corruption ok\n[+]linearizable_read ok\n[+]non_learner ok\n\
+                     [+]log_disk ok\nok\n";
         assert_eq!(ask("/readyz?exclude=serializable_read&verbose=x").body, ready);
         assert_eq!(ask("/readyz/non_learner?verbose").body, "[+]non_learner ok\nok\n");
         for nothing in ["/readyz/nothing", "/livez/non_learner", "/nothing"] {

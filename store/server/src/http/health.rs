@@ -12,8 +12,9 @@ use super::plain;
 use crate::{error::Error, rpc::Services};
 
 const LIVE: [&str; 1] = ["serializable_read"];
-const READY: [&str; 4] =
-    ["data_corruption", "serializable_read", "linearizable_read", "non_learner"];
+/// etcd's, and one of our own at the end.
+const READY: [&str; 5] =
+    ["data_corruption", "serializable_read", "linearizable_read", "non_learner", "log_disk"];
 
 /// The values of a name in a query.
 fn values<'a>(query: Option<&'a str>, name: &'a str) -> impl Iterator<Item = &'a str> {
@@ -98,6 +99,7 @@ async fn check(services: &Services, name: &str) -> Result<(), String> {
             let raised = alarms.iter().any(|alarm| alarm.alarm == corrupt);
             if raised { Err("alarm activated: CORRUPT".to_owned()) } else { Ok(()) }
         }
+        "log_disk" => services.disk.problem().map_or(Ok(()), Err),
         "non_learner" if services.members.is_learner() => {
             Err("not supported for learner".to_owned())
         }

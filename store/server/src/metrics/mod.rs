@@ -49,6 +49,10 @@ pub(crate) struct Metrics {
     pub(crate) compact_revision: Gauge<i64, AtomicI64>,
     pub(crate) auth_revision: Gauge<u64, AtomicU64>,
     pub(crate) is_learner: Gauge<i64, AtomicI64>,
+    /// 1 while a write of the raft log does not end.
+    pub(crate) disk_stuck: Gauge<i64, AtomicI64>,
+    /// How often this member gave up leadership because its disk was stuck.
+    pub(crate) leaderships_given_up: Counter,
     // Gauges, because etcd's names do not end as those of counters must.
     pub(crate) health_success: Gauge<u64, AtomicU64>,
     pub(crate) health_failures: Gauge<u64, AtomicU64>,
@@ -84,6 +88,8 @@ impl Metrics {
             compact_revision: Gauge::default(),
             auth_revision: Gauge::default(),
             is_learner: Gauge::default(),
+            disk_stuck: Gauge::default(),
+            leaderships_given_up: Counter::default(),
             health_success: Gauge::default(),
             health_failures: Gauge::default(),
             received: Counter::default(),
@@ -133,6 +139,11 @@ impl Metrics {
         let auth = "The current revision of users and roles";
         r.register("etcd_debugging_auth_revision", auth, self.auth_revision.clone());
         r.register("etcd_server_is_learner", "1 if this member learns", self.is_learner.clone());
+        let stuck = "1 while a write of the raft log does not end";
+        r.register("orlop_store_disk_stuck", stuck, self.disk_stuck.clone());
+        let given_up = "Leaderships given up because the disk was stuck";
+        let name = "orlop_store_leaderships_given_up";
+        r.register(name, given_up, self.leaderships_given_up.clone());
         self.edge_registered()
     }
 

@@ -136,27 +136,71 @@ impl Log {
         self.disk.stop();
     }
 
-    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, io::Error> {
-        // The tail is read first: what it does not hold any more is on disk (G2). The disk may
-        // still hold what was deleted: deletions are queued like every other write.
-        let (start, end, mut newest, first) = {
-            let tail = self.tail.read();
-            let start = start.max(tail.purged.map_or(0, |id| id.index + 1));
-            let end = end.min(tail.last.map_or(0, |id| id.index + 1));
-            (start, end, tail.slice(start, end, bytes_max), tail.first())
-        };
-        if start >= end {
-            return Ok(Vec::new());
+    /// Where the log lies, and up to which entry it was deleted.
+    pub(crate) fn begins(&self) -> (&Path, Option<LogId>) {
+        (self.disk.path(), self.tail.read().purged)
+    }
+
+    /// Where the log lies, and how often RocksDB failed in the background.
+    pub(crate) fn background_errors(&self) -> Result<(&Path, u64), io::Error> {
+        Ok((self.disk.path(), self.disk.background_errors()?))
+    }
+
+    /// How long the write that is under way has taken so far.
+    pub(crate) fn writing_for(&self) -> Duration {
+        self.disk.writing_for()
+    }
+
+    /// Makes every write wait, or lets them go on.
+    #[cfg(test)]
+    pub(crate) fn stick(&self, stuck: bool) {
+        self.disk.stick(stuck);
+    }
+
+    /// The entries from `start` on, below `end`, as far as the log has them: at least one if it has
+    /// any, and no more after `bytes_max` bytes.
+    pub(crate) fn read(
+        &self,
+        start: u64,
+        end: u64,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, io::Error> {
+        loop {
+            // The tail is read first: what it does not hold any more is on disk (G2). The disk may
+            // still hold what was deleted: deletions are queued like every other write.
+            let (start, end, mut newest, first) = {
+                let tail = self.tail.read();
+                let start = start.max(tail.purged.map_or(0, |id| id.index + 1));
+                let end = end.min(tail.last.map_or(0, |id| id.index + 1));
+                (start, end, tail.slice(start, end, bytes_max), tail.first())
+            };
+            if start >= end {
+                return Ok(Vec::new());
+            }
+            if first.is_some_and(|first| first <= start) {
+                return Ok(newest);
+            }
+            let disk_end = first.unwrap_or(end).min(end);
+            let (mut entries, all) = self.disk.read(start, disk_end, bytes_max)?;
+            let indexes = entries.iter().map(|entry| entry.log_id.index);
+            let next = start + entries.len() as u64;
+            if indexes.ne(start..next) || (all && next != disk_end) {
+                let tail = self.tail.read();
+                let deleted = tail.purged.is_some_and(|id| id.index >= start)
+                    || tail.last.is_none_or(|id| id.index + 1 < end);
+                if deleted {
+                    continue;
+                }
+                let path = self.disk.path().display();
+                let what =
+                    format!("{path}: of the entries from {start} to {disk_end} some are missing");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
+            if all {
+                entries.append(&mut newest);
+            }
+            return Ok(entries);
         }
-        if first.is_some_and(|first| first <= start) {
-            return Ok(newest);
-        }
-        let disk_end = first.unwrap_or(end).min(end);
-        let (mut entries, all) = self.disk.read(start, disk_end, bytes_max)?;
-        if all {
-            entries.append(&mut newest);
-        }
-        Ok(entries)
     }
 }
 

@@ -5,10 +5,11 @@
 //! | D1 | Writes reach the disk in the order in which they were queued, votes and entries alike. |
 //! | D2 | A callback fires only after an fsync that covers its write and every earlier one. |
 //! | D3 | After the first failed write nothing is written any more: the member must stop. |
+//! | D4 | Every write is synced before the next one begins, so a torn one is the last. |
 
 use std::{
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -18,11 +19,13 @@ use bytes::Bytes;
 use openraft::storage::IOFlushed;
 use parking_lot::{Condvar, Mutex};
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
+use store_state_machine::{is_damage, seal};
 use tokio::sync::oneshot;
 
 use super::{
     codec,
     types::{Entry, LogId, TypeConfig, Vote},
+    wal,
 };
 
 const ENTRY: u8 = b'e';
@@ -60,9 +63,32 @@ struct Queue {
     stop: bool,
 }
 
+#[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
+    /// When the write that is under way began.
+    writing: Mutex<Option<Instant>>,
+    #[cfg(test)]
+    stuck: Stuck,
+}
+
+/// A disk that a test makes stick.
+#[cfg(test)]
+#[derive(Default)]
+struct Stuck {
+    is: Mutex<bool>,
+    changed: Condvar,
+}
+
+#[cfg(test)]
+impl Stuck {
+    fn wait(&self) {
+        let mut stuck = self.is.lock();
+        while *stuck {
+            self.changed.wait(&mut stuck);
+        }
+    }
 }
 
 /// What the disk held when it was opened.
@@ -86,54 +112,85 @@ pub(crate) struct Synced {
 /// Called by the sync thread after each turn.
 pub(crate) type OnSynced = Box<dyn Fn(Synced) + Send>;
 
+struct Files {
+    /// Dropped before the folder is sealed: fields drop in this order.
+    db: DB,
+    closing: seal::Closing,
+}
+
 /// The log's files and the thread that writes them.
 pub(crate) struct Disk {
-    db: Arc<DB>,
+    files: Arc<Files>,
+    path: PathBuf,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Disk {
     /// Opens or creates the log under `path`.
+    ///
+    /// # Errors
+    /// `InvalidData`, with the name of the file, if something that was durable is not readable.
     pub(crate) fn open(path: &Path) -> Result<(Self, Found), io::Error> {
-        let mut options = Options::default();
-        options.create_if_missing(true);
-        options.set_write_buffer_size(32 << 20);
-        options.set_max_write_buffer_number(4);
-        options.set_max_background_jobs(1);
-        options.set_recycle_log_file_num(4);
-        options.set_keep_log_file_num(4);
-        options.set_compression_type(rocksdb::DBCompressionType::None);
-        options.set_max_total_wal_size(256 << 20);
-        let db = Arc::new(DB::open(&options, path).map_err(other)?);
+        let make = !path.join("CURRENT").exists();
+        let mut reached = 0;
+        if !make {
+            seal::break_open(path).map_err(|fault| match fault {
+                store_state_machine::Fault::File { source, .. } => source,
+                other => io::Error::new(io::ErrorKind::InvalidData, other),
+            })?;
+            reached = wal::prepare(path)?;
+        }
+        let refused = |error: rocksdb::Error| {
+            let damage = is_damage(&error);
+            let kind = if damage { io::ErrorKind::InvalidData } else { io::ErrorKind::Other };
+            io::Error::new(kind, format!("{}: {error}", path.display()))
+        };
+        let db = DB::open(&options(make), path).map_err(refused)?;
+        if db.latest_sequence_number() < reached {
+            let what = format!("{}: writes up to {reached} are missing", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        wal::remember(path)?;
 
-        let read = |key| db.get(key).map_err(other);
+        let read = |key| db.get(key).map_err(refused);
         let vote = read(VOTE)?.map(|bytes| codec::decode_vote(&bytes)).transpose()?;
         let committed = read(COMMITTED)?.map(|bytes| codec::decode_log_id(&bytes)).transpose()?;
         let purged = read(PURGED)?.map(|bytes| codec::decode_log_id(&bytes)).transpose()?;
-        let last = match db
-            .iterator(IteratorMode::From(&entry_key(u64::MAX), Direction::Reverse))
-            .next()
-            .transpose()
-            .map_err(other)?
-        {
-            Some((key, value)) if key.first() == Some(&ENTRY) => {
-                Some(decode(&key, Bytes::from(value))?.log_id)
+        let entry = |from: u64, direction| -> Result<Option<LogId>, io::Error> {
+            let mode = IteratorMode::From(&entry_key(from), direction);
+            match db.iterator(mode).next().transpose().map_err(refused)? {
+                Some((key, value)) if key.first() == Some(&ENTRY) => {
+                    Ok(Some(decode(&key, Bytes::from(value))?.log_id))
+                }
+                _ => Ok(None),
             }
-            _ => None,
         };
+        let first = entry(0, Direction::Forward)?;
+        let last = entry(u64::MAX, Direction::Reverse)?;
+        let expected = purged.map_or(0, |id| id.index + 1);
+        if let Some(first) = first
+            && first.index != expected
+        {
+            let (path, first) = (path.display(), first.index);
+            let what = format!("{path}: the entries from {expected} to {first} are missing");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
 
-        let shared = Arc::new(Shared { queue: Mutex::new(Queue::default()), wake: Condvar::new() });
-        let disk = Self { db, shared, thread: Mutex::new(None) };
+        let closing = seal::Closing::new(path.to_path_buf());
+        let files = Arc::new(Files { db, closing });
+        let shared = Arc::new(Shared::default());
+        let disk = Self { files, path: path.to_path_buf(), shared, thread: Mutex::new(None) };
         Ok((disk, Found { vote, committed, purged, last }))
     }
 
     /// Starts the sync thread.
     pub(crate) fn start(&self, on_synced: OnSynced) -> Result<(), io::Error> {
-        let (db, shared) = (self.db.clone(), self.shared.clone());
-        let thread = std::thread::Builder::new()
-            .name("raft-log".to_owned())
-            .spawn(move || sync_loop(&db, &shared, &on_synced))?;
+        let (files, shared) = (self.files.clone(), self.shared.clone());
+        let thread = std::thread::Builder::new().name("raft-log".to_owned()).spawn(move || {
+            let whole = sync_loop(&files.db, &shared, &on_synced);
+            files.closing.set(whole);
+        })?;
         *self.thread.lock() = Some(thread);
         Ok(())
     }
@@ -165,7 +222,7 @@ impl Disk {
         let mode = IteratorMode::From(&from, Direction::Forward);
         let mut entries = Vec::new();
         let mut bytes = 0;
-        for item in self.db.iterator_opt(mode, options) {
+        for item in self.files.db.iterator_opt(mode, options) {
             let (key, value) = item.map_err(other)?;
             bytes += value.len();
             entries.push(decode(&key, Bytes::from(value))?);
@@ -174,6 +231,30 @@ impl Disk {
             }
         }
         Ok((entries, true))
+    }
+
+    /// Where the log lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How long the write that is under way has taken so far.
+    pub(crate) fn writing_for(&self) -> Duration {
+        self.shared.writing.lock().map_or(Duration::ZERO, |began| began.elapsed())
+    }
+
+    /// Makes every write wait, or lets them go on.
+    #[cfg(test)]
+    pub(crate) fn stick(&self, stuck: bool) {
+        *self.shared.stuck.is.lock() = stuck;
+        self.shared.stuck.changed.notify_all();
+    }
+
+    /// How often RocksDB failed in the background since it was opened: after the first time it writes
+    /// nothing any more.
+    pub(crate) fn background_errors(&self) -> Result<u64, io::Error> {
+        let name = rocksdb::properties::BACKGROUND_ERRORS;
+        Ok(self.files.db.property_int_value(name).map_err(other)?.unwrap_or(0))
     }
 
     /// Writes what is queued, syncs, and ends the thread.
@@ -194,6 +275,21 @@ impl Drop for Disk {
     }
 }
 
+fn options(make: bool) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(make);
+    options.set_paranoid_checks(true);
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_write_buffer_size(32 << 20);
+    options.set_max_write_buffer_number(4);
+    options.set_max_background_jobs(1);
+    options.set_recycle_log_file_num(4);
+    options.set_keep_log_file_num(4);
+    options.set_compression_type(rocksdb::DBCompressionType::None);
+    options.set_max_total_wal_size(256 << 20);
+    options
+}
+
 fn decode(key: &[u8], value: Bytes) -> Result<Entry, io::Error> {
     let index = key
         .get(1..9)
@@ -202,7 +298,8 @@ fn decode(key: &[u8], value: Bytes) -> Result<Entry, io::Error> {
     codec::decode_entry(index, &value)
 }
 
-fn sync_loop(db: &DB, shared: &Shared, on_synced: &OnSynced) {
+/// Answers, when it is told to stop, whether everything was written.
+fn sync_loop(db: &DB, shared: &Shared, on_synced: &OnSynced) -> bool {
     let mut failed: Option<String> = None;
     let mut truncations = 0;
     loop {
@@ -216,11 +313,18 @@ fn sync_loop(db: &DB, shared: &Shared, on_synced: &OnSynced) {
         let result = match &failed {
             // D3: the first failure is final.
             Some(message) => Err(message.clone()),
-            None => write_all(db, &writes, committed, stop).map(|(last, took)| {
-                let is_truncation = |write: &&Write| matches!(write, Write::TruncateFrom(_));
-                truncations += writes.iter().filter(is_truncation).count() as u64;
-                on_synced(Synced { last, truncations, took });
-            }),
+            None => {
+                *shared.writing.lock() = Some(Instant::now());
+                #[cfg(test)]
+                shared.stuck.wait();
+                let written = write_all(db, &writes, committed);
+                *shared.writing.lock() = None;
+                written.map(|(last, took)| {
+                    let is_truncation = |write: &&Write| matches!(write, Write::TruncateFrom(_));
+                    truncations += writes.iter().filter(is_truncation).count() as u64;
+                    on_synced(Synced { last, truncations, took });
+                })
+            }
         };
         if let Err(message) = &result
             && failed.is_none()
@@ -237,7 +341,7 @@ fn sync_loop(db: &DB, shared: &Shared, on_synced: &OnSynced) {
             }
         }
         if stop {
-            return;
+            return failed.is_none();
         }
     }
 }
@@ -246,10 +350,8 @@ fn write_all(
     db: &DB,
     writes: &[Write],
     committed: Option<LogId>,
-    stop: bool,
 ) -> Result<(Option<u64>, Duration), String> {
     let mut batch = WriteBatch::default();
-    let mut sync = stop;
     let mut last = None;
     for write in writes {
         match write {
@@ -258,12 +360,8 @@ fn write_all(
                     batch.put(entry_key(*index), value);
                     last = Some(*index);
                 }
-                sync = true;
             }
-            Write::Vote(vote, _) => {
-                batch.put(VOTE, codec::encode_vote(vote));
-                sync = true;
-            }
+            Write::Vote(vote, _) => batch.put(VOTE, codec::encode_vote(vote)),
             Write::TruncateFrom(index) => {
                 batch.delete_range(entry_key(*index), entry_key(u64::MAX));
                 last = None;
@@ -278,7 +376,8 @@ fn write_all(
         batch.put(COMMITTED, codec::encode_log_id(&committed));
     }
     let mut options = WriteOptions::default();
-    options.set_sync(sync);
+    // D4: also where nobody waits for it.
+    options.set_sync(true);
     let started = Instant::now();
     db.write_opt(batch, &options).map_err(rocksdb::Error::into_string)?;
     Ok((last, started.elapsed()))

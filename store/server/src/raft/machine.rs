@@ -156,7 +156,7 @@ impl Worker {
                     compacting = true;
                 }
                 Some(Job::Stop) => {
-                    if let Err(error) = self.machine.flush() {
+                    if let Err(error) = self.machine.finish() {
                         tracing::warn!(%error, "the state was not flushed; the log is replayed");
                     }
                     return;

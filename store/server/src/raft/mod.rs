@@ -12,6 +12,7 @@ mod snapshot;
 #[cfg(test)]
 mod suite_test;
 mod types;
+mod wal;
 
 use std::sync::Arc;
 

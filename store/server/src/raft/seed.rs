@@ -7,11 +7,15 @@ use super::{
     types::{LeaderId, LogId, Membership, Peer, StoredMembership},
 };
 
+/// Term and index where a restored state stands.
+pub(crate) const BEGINNING: (u64, u64) = (0, 1);
+
 /// The position and the membership, in their stored forms, of a state that begins a new cluster with
 /// these voters. Nobody ever wrote the entry at this position: it is older than any that a leader of
 /// the new cluster can write, and every member is given the same one.
 pub(crate) fn beginning(voters: &BTreeMap<u64, Vec<String>>) -> io::Result<(Vec<u8>, Vec<u8>)> {
-    let position = LogId::new(LeaderId { term: 0, node_id: 0 }, 1);
+    let (term, index) = BEGINNING;
+    let position = LogId::new(LeaderId { term, node_id: 0 }, index);
     let nodes: BTreeMap<u64, Peer> =
         voters.iter().map(|(id, urls)| (*id, Peer { urls: urls.clone() })).collect();
     let membership =

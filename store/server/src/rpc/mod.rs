@@ -50,6 +50,7 @@ pub(crate) struct Services {
     pub(crate) members: Members,
     pub(crate) leader: channel::Receiver<Option<u64>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) disk: crate::checks::disk::Health,
     pub(crate) stopping: tokio_util::sync::CancellationToken,
 }
 

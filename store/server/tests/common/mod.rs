@@ -12,7 +12,7 @@ use std::{
 use clap::Parser;
 use proto::etcdserverpb::{
     PutRequest, RangeRequest, cluster_client::ClusterClient, kv_client::KvClient,
-    lease_client::LeaseClient, watch_client::WatchClient,
+    lease_client::LeaseClient, maintenance_client::MaintenanceClient, watch_client::WatchClient,
 };
 use store_server::{Flags, Member};
 use tempfile::TempDir;
@@ -184,6 +184,10 @@ impl Cluster {
 
     pub(crate) fn lease(&self, number: usize) -> LeaseClient<Channel> {
         LeaseClient::new(self.channel(number))
+    }
+
+    pub(crate) fn maintenance(&self, number: usize) -> MaintenanceClient<Channel> {
+        MaintenanceClient::new(self.channel(number))
     }
 
     /// Where a member's peers reach it, as `ADDRESS:PORT`.
