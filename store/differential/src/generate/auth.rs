@@ -42,8 +42,9 @@ impl Generator {
             grant("u1", "r1"),
         ]);
         for _ in 0..3 {
-            let step = self.grant_permission("r1");
-            self.waiting.push_back(step);
+            let grant = self.grant_permission("r1");
+            self.waiting.extend(revocation(&grant));
+            self.waiting.push_back(grant);
         }
         let enable = call("Auth/AuthEnable", &pb::AuthEnableRequest {});
         self.waiting.push_back(enable);
@@ -114,7 +115,15 @@ impl Generator {
             33 => return authenticate(user, "wrong"),
             _ => return authenticate(user, &password(user)),
         };
-        if self.chance(75) { step.sent_by(Some("root")) } else { self.as_somebody(step) }
+        let step =
+            if self.chance(75) { step.sent_by(Some("root")) } else { self.as_somebody(step) };
+        match revocation(&step) {
+            Some(revocation) => {
+                self.waiting.push_front(step);
+                revocation
+            }
+            None => step,
+        }
     }
 
     fn add_user(&mut self, user: &str) -> Step {
@@ -138,6 +147,21 @@ impl Generator {
         let request = pb::AuthRoleGrantPermissionRequest { name: role.to_owned(), perm };
         call("Auth/RoleGrantPermission", &request)
     }
+}
+
+/// What comes before a permission, by the same user. etcd changes only the first permission of those
+/// that begin with a key, and keeps the old one beside a new one of the others: who may write goes
+/// on writing when only reading is granted. Here the new one takes the old one's place.
+fn revocation(step: &Step) -> Option<Step> {
+    let grant: pb::AuthRoleGrantPermissionRequest = step.request("Auth/RoleGrantPermission")?;
+    let perm = grant.perm?;
+    let request = pb::AuthRoleRevokePermissionRequest {
+        role: grant.name,
+        key: perm.key,
+        range_end: perm.range_end,
+    };
+    let Step::Call { user, .. } = step else { return None };
+    Some(call("Auth/RoleRevokePermission", &request).sent_by(user.as_deref()))
 }
 
 fn call(name: &str, request: &impl Message) -> Step {

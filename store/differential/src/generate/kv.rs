@@ -11,6 +11,15 @@ impl Generator {
         Step::call("KV/Range", &self.range_request())
     }
 
+    /// Several, which are sent at once: that tells as much of the state that they meet, in half the time.
+    pub(super) fn ranges(&mut self) -> Step {
+        for _ in 0..self.rng.random_range(0..10) {
+            let range = self.range();
+            self.waiting.push_back(range);
+        }
+        self.range()
+    }
+
     pub(super) fn range_request(&mut self) -> pb::RangeRequest {
         let key = self.key();
         let mut range = pb::RangeRequest {

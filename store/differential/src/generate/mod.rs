@@ -102,8 +102,8 @@ impl Generator {
             };
             return self.as_somebody(step);
         }
-        match self.rng.random_range(0..1000) {
-            0..470 => self.range(),
+        match self.rng.random_range(385..1000) {
+            385..470 => self.ranges(),
             470..620 => self.put(),
             620..680 => self.delete(),
             680..860 => self.txn(),

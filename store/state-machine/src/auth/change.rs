@@ -213,6 +213,8 @@ impl Auth {
             return Err(Refusal::InvalidAuthManagement);
         }
         let mut role = self.role(&request.name).ok_or(Refusal::RoleNotFound)?.clone();
+        // etcd looks at the first permission of the key only, and keeps the old one of another
+        // beside the new one: who may write goes on writing when only reading is granted.
         let same = role
             .key_permission
             .iter_mut()
