@@ -64,6 +64,10 @@ install() {
     say "installing $* (for $why)"
     export DEBIAN_FRONTEND=noninteractive
     # Package lists may be absent or old on a fresh machine: refresh them once when needed.
-    apt-get install -y -qq --no-install-recommends "$@" >&2 ||
-        { apt-get update -qq >&2 && apt-get install -y -qq --no-install-recommends "$@" >&2; }
+    apt-get install -y -qq --no-install-recommends "$@" >&2 && return
+    if apt-get update -qq >&2 && apt-get install -y -qq --no-install-recommends "$@" >&2; then
+        return
+    fi
+    say "that failed (see above); once the packages can be had: sudo apt-get install $*"
+    return 1
 }
