@@ -7,7 +7,9 @@ pub const LEASE_TTL_MAX: i64 = 9_000_000_000;
 pub(crate) const INDEX_CHUNK_KEYS_MAX: usize = 256;
 
 /// Transactions within one another. Every message that holds one must be readable again, and
-/// decoders stop at a hundred messages within one another; each transaction is two of them.
+/// decoders stop at a hundred messages within one another; each transaction is two of them, and
+/// what holds it in the log and between members, and what it answers, needs some as well. etcd
+/// takes 128: its decoder has no limit.
 pub const TXN_DEPTH_MAX: usize = 40;
 
 /// Operations of one branch of a transaction when the server sets no other limit, as in etcd.
