@@ -62,3 +62,32 @@ pub(crate) const HTTP_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Ports of a supervisor that was killed are free again this soon.
 pub(crate) const LEFTOVER_PORTS_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What a page of `orlop store migrate` aims at; the keys of one follow from the size of the last.
+pub(crate) const PAGE_BYTES: usize = 2 * 1024 * 1024;
+pub(crate) const PAGE_KEYS_FIRST: i64 = 200;
+pub(crate) const PAGE_KEYS_MAX: i64 = 5000;
+/// Bytes of one transaction on the target: below the 1.5 MiB that a request may have by default.
+pub(crate) const MIGRATE_TXN_BYTES: usize = 1024 * 1024;
+/// Transactions of the copy that are under way at a time.
+pub(crate) const MIGRATE_WRITES: usize = 8;
+/// Leases that are asked for or renewed at a time.
+pub(crate) const MIGRATE_LEASE_CALLS: usize = 16;
+/// How long a store may be away before the migration ends; it can be resumed.
+pub(crate) const MIGRATE_PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const MIGRATE_ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How often a copy begins anew because the source was compacted under it, or a lease was lost.
+pub(crate) const MIGRATE_PASSES_MAX: u32 = 20;
+/// How often the source's revision is asked for.
+pub(crate) const MIGRATE_LAG_POLL: Duration = Duration::from_millis(500);
+/// How often a line says how far it is, where there is no terminal.
+pub(crate) const MIGRATE_SAY_EVERY: Duration = Duration::from_secs(5);
+/// How often the source is asked for leases that no key has.
+pub(crate) const MIGRATE_LEASES_EVERY: Duration = Duration::from_secs(10);
+/// A lease is looked at after a third of what it has left, within these.
+pub(crate) const MIGRATE_LEASE_LOOK_MIN: Duration = Duration::from_millis(300);
+pub(crate) const MIGRATE_LEASE_LOOK_MAX: Duration = Duration::from_secs(30);
+/// A lease that has this much more left than it should was renewed: answers are in whole seconds.
+pub(crate) const MIGRATE_LEASE_RENEWED: Duration = Duration::from_millis(1500);
+/// Differences that are named when the contents are not equal.
+pub(crate) const MIGRATE_NAMED: usize = 5;

@@ -2,10 +2,12 @@
 
 mod backup;
 mod completion;
+mod connect;
 mod etcd;
 mod image;
 mod limits;
 mod logs;
+mod migrate;
 mod part;
 mod status;
 mod up;
@@ -64,7 +66,9 @@ enum Command {
     /// Run a store member, an equivalent of etcd, with etcd's own flags
     ///
     /// Example: `orlop store --data-dir /srv/store`, then `etcdctl put a b`.
-    Store(Box<store_server::Flags>),
+    ///
+    /// `orlop store migrate` moves the keys of a live etcd into it.
+    Store(Box<StoreFlags>),
     /// Back up a store, ours or a real etcd, and restore it
     #[command(subcommand)]
     Backup(backup::BackupCommand),
@@ -96,6 +100,16 @@ enum Command {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
+}
+
+/// A member, or a tool around one.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+struct StoreFlags {
+    #[command(flatten)]
+    flags: store_server::Flags,
+    #[command(subcommand)]
+    command: Option<migrate::StoreCommand>,
 }
 
 fn main() -> ExitCode {
@@ -133,6 +147,11 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Host(command) => part::block_on(status::host(command))?,
         Command::Image(command) => part::block_on(image::run(command))?,
         Command::Store(flags) => {
+            let StoreFlags { flags, command } = *flags;
+            if let Some(command) = command {
+                part::block_on(migrate::run(command))?;
+                return Ok(ExitCode::SUCCESS);
+            }
             let flags = flags.resolved()?;
             part::set_up_store_logs(&flags.logs()?)?;
             let config = flags.into_config()?;

@@ -1,10 +1,11 @@
 //! Which store, and as whom.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use store_client::{Config, Tls};
 
+use crate::connect::{self, Said, read};
 use crate::up::folder;
 
 /// Flags of commands that talk to a store.
@@ -24,13 +25,9 @@ pub(super) struct Connect {
     key: Option<PathBuf>,
     /// A user with the role root and its password, where the store has users
     #[arg(long, value_name = "NAME:PASSWORD", env = "ORLOP_BACKUP_USER", hide_env_values = true)]
-    pub(super) user: Option<String>,
+    user: Option<String>,
     #[command(flatten)]
     dir: crate::Dir,
-}
-
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 impl Connect {
@@ -44,18 +41,20 @@ impl Connect {
                 ca: read(&layout.store_ca().certificate)?,
                 identity: Some((read(&pair.certificate)?, read(&pair.key)?)),
             };
-            return Ok(Config::new(urls).with_tls(tls));
+            let config = Config::new(urls).with_tls(tls);
+            return Ok(match &self.user {
+                Some(text) => config.with_user(connect::user("--user", text)?),
+                None => config,
+            });
         }
-        let endpoints = self
-            .endpoints
-            .iter()
-            .map(|one| if one.contains("://") { one.clone() } else { format!("http://{one}") });
-        let config = Config::new(endpoints);
-        let Some(ca) = &self.cacert else { return Ok(config) };
-        let identity = match (&self.cert, &self.key) {
-            (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),
-            _ => None,
+        let said = Said {
+            flags: "--",
+            endpoints: &self.endpoints,
+            cacert: self.cacert.as_ref(),
+            cert: self.cert.as_ref(),
+            key: self.key.as_ref(),
+            user: self.user.as_deref(),
         };
-        Ok(config.with_tls(Tls { ca: read(ca)?, identity }))
+        said.config()
     }
 }

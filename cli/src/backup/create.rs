@@ -42,17 +42,17 @@ enum Wanted {
 
 /// A member that answers; one that does not lead if there is one, for its load is lower.
 async fn choose(flags: &Flags) -> anyhow::Result<(Operator, StatusResponse)> {
-    let client = Client::new(&flags.connect.config()?)?;
+    let config = flags.connect.config()?;
+    let client = Client::new(&config)?;
     let mut leading = None;
     let mut errors = Vec::new();
     for endpoint in client.endpoints() {
         let mut member = client.operator(endpoint)?;
-        if let Some(user) = &flags.connect.user {
-            let (name, password) = user.split_once(':').context("--user is NAME:PASSWORD")?;
-            if let Err(error) = member.authenticate(name, password).await {
-                errors.push(format!("{endpoint}: {error}"));
-                continue;
-            }
+        if let Some(user) = &config.user
+            && let Err(error) = member.authenticate(user).await
+        {
+            errors.push(format!("{endpoint}: {error}"));
+            continue;
         }
         match member.status().await {
             Ok(status) if status.leader == 0 => errors.push(format!("{endpoint}: no leader")),

@@ -13,6 +13,7 @@ use crate::error::{Error, Happened};
 use crate::limits::{
     ATTEMPTS_MAX, BACKOFF_MAX, BACKOFF_MIN, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, READ_ATTEMPT_MAX,
 };
+use crate::login::{self, Authed, Login, Token};
 
 /// A client of a store. Cheap to clone; all clones share the connections.
 #[derive(Clone)]
@@ -25,6 +26,7 @@ struct Inner {
     /// The member that answered last; kept until it fails.
     preferred: AtomicUsize,
     request_timeout: Duration,
+    login: Option<Login>,
 }
 
 struct Member {
@@ -62,6 +64,7 @@ impl Client {
                 members,
                 preferred: AtomicUsize::new(0),
                 request_timeout: config.request_timeout,
+                login: config.user.clone().map(Login::new),
             }),
         })
     }
@@ -93,26 +96,58 @@ impl Client {
         self.inner.members.iter().find(|m| m.endpoint == endpoint).map(|m| m.channel.clone())
     }
 
+    /// The channel with the user's token, if there is a user.
+    pub(crate) async fn authed(&self, channel: Channel, until: Instant) -> Result<Authed, Error> {
+        let token = match &self.inner.login {
+            Some(login) => {
+                let within = until.saturating_duration_since(Instant::now());
+                login.token(channel.clone(), within.min(READ_ATTEMPT_MAX)).await?
+            }
+            None => Token::default(),
+        };
+        Ok(Authed::new(channel, token))
+    }
+
+    /// Makes the next call log in again.
+    pub(crate) fn forget_token(&self) {
+        if let Some(login) = &self.inner.login {
+            login.forget();
+        }
+    }
+
     /// Carries out one call on the preferred member, and on others as far as `safety` allows (S2).
     pub(crate) async fn call<T, F, Fut>(&self, safety: Safety, call: F) -> Result<T, Error>
     where
-        F: Fn(Channel) -> Fut,
+        F: Fn(Authed) -> Fut,
         Fut: Future<Output = Result<tonic::Response<T>, Status>>,
     {
         let deadline = Instant::now() + self.inner.request_timeout;
         let mut backoff = BACKOFF_MIN;
         let mut last = Error::Unavailable { message: "no attempt was made".to_owned() };
+        let mut renewed = false;
         for attempt in 1..=ATTEMPTS_MAX {
             let (at, channel) = self.pick();
             let until = match safety {
                 Safety::Read => deadline.min(Instant::now() + READ_ATTEMPT_MAX),
                 Safety::Write => deadline,
             };
-            last = match tokio::time::timeout_at(until, call(channel)).await {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => Error::from_status(&status),
-                Err(_) => Error::Unknown { message: "no answer before the deadline".to_owned() },
+            last = match self.authed(channel, until).await {
+                Ok(channel) => match tokio::time::timeout_at(until, call(channel)).await {
+                    Ok(Ok(response)) => return Ok(response.into_inner()),
+                    Ok(Err(status)) => Error::from_status(&status),
+                    Err(_) => {
+                        Error::Unknown { message: "no answer before the deadline".to_owned() }
+                    }
+                },
+                // The call itself was not made.
+                Err(Error::Unknown { message }) => Error::Unavailable { message },
+                Err(error) => error,
             };
+            if !renewed && login::is_stale(&last) {
+                renewed = true;
+                self.forget_token();
+                continue;
+            }
             match &last {
                 Error::Config(_) | Error::Compacted { .. } | Error::Refused { .. } => {
                     return Err(last);

@@ -9,6 +9,8 @@ pub struct Config {
     pub endpoints: Vec<String>,
     /// Needed for `https` endpoints.
     pub tls: Option<Tls>,
+    /// Who asks, where the store has users.
+    pub user: Option<User>,
     /// Deadline of one connection attempt.
     pub connect_timeout: Duration,
     /// Deadline of one call, all attempts together. etcd itself gives up on a proposal after 7 s.
@@ -21,6 +23,7 @@ impl Config {
         Self {
             endpoints: endpoints.into_iter().map(Into::into).collect(),
             tls: None,
+            user: None,
             connect_timeout: Duration::from_secs(2),
             request_timeout: Duration::from_secs(10),
         }
@@ -31,6 +34,29 @@ impl Config {
     pub fn with_tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self
+    }
+
+    /// The same as a user; without effect where the store has authentication switched off.
+    #[must_use]
+    pub fn with_user(mut self, user: User) -> Self {
+        self.user = Some(user);
+        self
+    }
+}
+
+/// A user of the store.
+#[derive(Clone)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+    /// Its password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The password must never reach a log.
+        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

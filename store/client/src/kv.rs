@@ -8,13 +8,13 @@ use proto::etcdserverpb::{
     MemberListRequest, MemberListResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
     StatusRequest, StatusResponse, TxnRequest, TxnResponse,
 };
-use tonic::transport::Channel;
 
 use crate::channel::{Client, Safety};
 use crate::error::Error;
-use crate::limits::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
+use crate::limits::{READ_ATTEMPT_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
+use crate::login::Authed;
 
-fn kv(channel: Channel) -> KvClient<Channel> {
+fn kv(channel: Authed) -> KvClient<Authed> {
     KvClient::new(channel)
         .max_decoding_message_size(RESPONSE_BYTES_MAX)
         .max_encoding_message_size(REQUEST_BYTES_MAX)
@@ -102,8 +102,10 @@ impl Client {
         let channel = self
             .channel_of(endpoint)
             .ok_or_else(|| Error::Config(format!("{endpoint:?} is not one of the endpoints")))?;
+        let until = tokio::time::Instant::now() + READ_ATTEMPT_MAX;
+        let channel = self.authed(channel, until).await?;
         let call = async move { MaintenanceClient::new(channel).status(StatusRequest {}).await };
-        match tokio::time::timeout(crate::limits::READ_ATTEMPT_MAX, call).await {
+        match tokio::time::timeout_at(until, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(Error::from_status(&status)),
             Err(_) => Err(Error::Unavailable { message: format!("{endpoint} does not answer") }),

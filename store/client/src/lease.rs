@@ -3,12 +3,14 @@
 use proto::etcdserverpb::lease_client::LeaseClient;
 use proto::etcdserverpb::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
-    LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
+    LeaseLeasesRequest, LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest,
+    LeaseTimeToLiveResponse,
 };
 use tonic::Status;
 
 use crate::channel::{Client, Safety};
 use crate::error::Error;
+use crate::limits::RESPONSE_BYTES_MAX;
 
 impl Client {
     /// Grants a lease of `ttl_s` seconds; the store picks the id.
@@ -20,6 +22,34 @@ impl Client {
             LeaseClient::new(channel).lease_grant(LeaseGrantRequest { ttl: ttl_s, id: 0 }).await
         })
         .await
+    }
+
+    /// Grants a lease under an id of the caller's choice.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with code `FailedPrecondition` when there is one already; see
+    /// [`Error::happened`].
+    pub async fn lease_grant_as(&self, id: i64, ttl_s: i64) -> Result<LeaseGrantResponse, Error> {
+        self.call(Safety::Write, |channel| async move {
+            LeaseClient::new(channel).lease_grant(LeaseGrantRequest { ttl: ttl_s, id }).await
+        })
+        .await
+    }
+
+    /// The ids of all leases.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn leases(&self) -> Result<Vec<i64>, Error> {
+        let response = self
+            .call(Safety::Read, |channel| async move {
+                LeaseClient::new(channel)
+                    .max_decoding_message_size(RESPONSE_BYTES_MAX)
+                    .lease_leases(LeaseLeasesRequest {})
+                    .await
+            })
+            .await?;
+        Ok(response.leases.into_iter().map(|lease| lease.id).collect())
     }
 
     /// Revokes a lease and deletes its keys.

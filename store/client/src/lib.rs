@@ -16,12 +16,13 @@ mod error;
 mod kv;
 mod lease;
 mod limits;
+mod login;
 mod maintenance;
 mod request;
 mod watch;
 
 pub use channel::Client;
-pub use config::{Config, Tls};
+pub use config::{Config, Tls, User};
 pub use error::{Error, Happened};
 pub use maintenance::{CheckpointStream, Operator, SnapshotStream};
 pub use proto::{etcdserverpb as rpc, mvccpb, orlop::backup::v1 as backup};

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use proto::etcdserverpb::auth_client::AuthClient;
 use proto::etcdserverpb::cluster_client::ClusterClient;
 use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use proto::etcdserverpb::{
-    AuthenticateRequest, HashKvRequest, HashKvResponse, MemberListRequest, MemberListResponse,
-    RangeRequest, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
+    HashKvRequest, HashKvResponse, MemberListRequest, MemberListResponse, RangeRequest,
+    SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
 };
 use proto::orlop::backup::v1::backup_client::BackupClient;
 use proto::orlop::backup::v1::checkpoint_request::Part as Asked;
@@ -20,20 +19,21 @@ use proto::orlop::backup::v1::{
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Streaming};
 
 use crate::channel::Client;
+use crate::config::User;
 use crate::error::Error;
 use crate::limits::{HASH_MAX, READ_ATTEMPT_MAX, RESPONSE_BYTES_MAX, SNAPSHOT_STALL_MAX};
+use crate::login::{self, Token};
 
 /// One member, and who asks it. Nothing is tried on another member.
 #[derive(Clone, Debug)]
 pub struct Operator {
     endpoint: String,
     channel: Channel,
-    token: Option<MetadataValue<Ascii>>,
+    token: Token,
 }
 
 /// A member's data on its way.
@@ -59,7 +59,7 @@ impl Client {
     pub fn operator(&self, endpoint: &str) -> Result<Operator, Error> {
         let unknown = || Error::Config(format!("{endpoint:?} is not one of the endpoints"));
         let channel = self.channel_of(endpoint).ok_or_else(unknown)?;
-        Ok(Operator { endpoint: endpoint.to_owned(), channel, token: None })
+        Ok(Operator { endpoint: endpoint.to_owned(), channel, token: Token::default() })
     }
 }
 
@@ -85,27 +85,19 @@ impl Operator {
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        if let Some(token) = &self.token {
-            request.metadata_mut().insert("token", token.clone());
-        }
-        request
+        self.token.on(message)
     }
 
     fn maintenance(&self) -> MaintenanceClient<Channel> {
         MaintenanceClient::new(self.channel.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX)
     }
 
-    /// Logs in, where the store has users.
+    /// Logs in, where the store has users; without effect where authentication is switched off.
     ///
     /// # Errors
     /// [`Error::Refused`] for a wrong name or password.
-    pub async fn authenticate(&mut self, name: &str, password: &str) -> Result<(), Error> {
-        let request = AuthenticateRequest { name: name.to_owned(), password: password.to_owned() };
-        let mut client = AuthClient::new(self.channel.clone());
-        let response = self.answer(READ_ATTEMPT_MAX, client.authenticate(request)).await?;
-        let token = response.token.parse();
-        self.token = Some(token.map_err(|_| Error::Config("the token is no text".to_owned()))?);
+    pub async fn authenticate(&mut self, user: &User) -> Result<(), Error> {
+        self.token = login::authenticate(self.channel.clone(), user, READ_ATTEMPT_MAX).await?;
         Ok(())
     }
 

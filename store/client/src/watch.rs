@@ -6,8 +6,10 @@ use proto::etcdserverpb::watch_request::RequestUnion;
 use proto::etcdserverpb::{WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse};
 use proto::mvccpb::Event;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
+use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use crate::channel::Client;
@@ -100,10 +102,8 @@ impl Runner {
         let mut backoff = BACKOFF_MIN;
         loop {
             let (at, channel) = self.client.pick();
-            let mut client =
-                WatchClient::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
             let before = self.next_revision;
-            match self.stream(&mut client).await {
+            match self.stream(channel).await {
                 End::Dropped => return,
                 End::Final(error) => {
                     let _ = self.sender.send(Err(error)).await;
@@ -125,7 +125,14 @@ impl Runner {
         }
     }
 
-    async fn stream(&mut self, client: &mut WatchClient<tonic::transport::Channel>) -> End {
+    async fn stream(&mut self, channel: Channel) -> End {
+        // A stream is refused for an old token in many words: each gets a new one.
+        self.client.forget_token();
+        let channel = match self.client.authed(channel, Instant::now() + WATCH_CREATE_MAX).await {
+            Ok(channel) => channel,
+            Err(error) => return end(error),
+        };
+        let mut client = WatchClient::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
         let (requests, outgoing) = mpsc::channel(WATCH_REQUESTS);
         if requests.send(self.create_request()).await.is_err() {
             return End::Broken("request queue closed".to_owned());
@@ -251,7 +258,11 @@ fn cancelled(answer: &WatchResponse) -> End {
 }
 
 fn end_of(status: &Status) -> End {
-    match Error::from_status(status) {
+    end(Error::from_status(status))
+}
+
+fn end(error: Error) -> End {
+    match error {
         Error::Unavailable { message } | Error::Unknown { message } => End::Broken(message),
         error @ (Error::Config(_) | Error::Compacted { .. } | Error::Refused { .. }) => {
             End::Final(error)
