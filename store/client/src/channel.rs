@@ -13,7 +13,7 @@ use crate::error::{Error, Happened};
 use crate::limits::{
     ATTEMPTS_MAX, BACKOFF_MAX, BACKOFF_MIN, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, READ_ATTEMPT_MAX,
 };
-use crate::login::{self, Authed, Login, Token};
+use crate::login::{Authed, Login, Token};
 
 /// A client of a store. Cheap to clone; all clones share the connections.
 #[derive(Clone)]
@@ -143,7 +143,8 @@ impl Client {
                 Err(Error::Unknown { message }) => Error::Unavailable { message },
                 Err(error) => error,
             };
-            if !renewed && login::is_stale(&last) {
+            let stale = |login: &Login| login.is_stale(&last);
+            if !renewed && self.inner.login.as_ref().is_some_and(stale) {
                 renewed = true;
                 self.forget_token();
                 continue;
