@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    Flags, Given, declared,
+    Flags, Given, declared, quota,
     values::{cluster, duration, error, list, listen, urls},
 };
 use crate::{
@@ -61,8 +61,10 @@ pub(super) fn config(flags: Flags) -> Result<Config, ConfigError> {
         }
     };
     let default_dir = || PathBuf::from(format!("{}.etcd", member.name));
+    let data_dir = member.data_dir.clone().unwrap_or_else(default_dir);
+    let quota_bytes = quota::quota(member.quota_backend_bytes, &data_dir);
     Ok(Config {
-        data_dir: member.data_dir.clone().unwrap_or_else(default_dir),
+        data_dir,
         wal_dir: member.wal_dir.clone().filter(|path| !path.as_os_str().is_empty()),
         listen_client,
         listen_client_http,
@@ -80,10 +82,7 @@ pub(super) fn config(flags: Flags) -> Result<Config, ConfigError> {
         snapshot_count: member.snapshot_count.unwrap_or(100_000).max(1),
         max_request_bytes: member.max_request_bytes,
         max_txn_ops: member.max_txn_ops,
-        quota_bytes: match member.quota_backend_bytes {
-            0 => 2 << 30,
-            bytes => u64::try_from(bytes).unwrap_or(0),
-        },
+        quota_bytes,
         auto_compaction: auto_compaction(clustering)?,
         watch_progress_interval: Some(monitoring.watch_progress_notify_interval)
             .filter(|interval| *interval >= Duration::from_millis(100))

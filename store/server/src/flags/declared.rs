@@ -37,7 +37,9 @@ pub(super) struct Member {
     /// URLs to serve the clients' HTTP on; then the client URLs serve gRPC alone
     #[arg(long)]
     pub(super) listen_client_http_urls: Option<String>,
-    /// Bytes that the store may take: 0 means 2 GiB, a negative number means no limit
+    /// Bytes that the store may take before puts are refused; deletes and compaction never are. 0 means
+    /// the default, half of what its disk has for it, which is logged at the start; a negative number
+    /// means no limit
     #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
     pub(super) quota_backend_bytes: i64,
     /// Operations in one transaction

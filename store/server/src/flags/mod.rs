@@ -5,6 +5,7 @@ mod build;
 mod declared;
 mod file;
 mod logs;
+mod quota;
 mod values;
 
 use std::ffi::{OsStr, OsString};
