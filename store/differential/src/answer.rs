@@ -44,7 +44,7 @@ impl Answer {
         match DynamicMessage::decode(descriptor.clone(), bytes) {
             Ok(mut message) => {
                 origin.inward(&mut message);
-                tidy(&mut message);
+                tidy(&mut message, origin);
                 Self::Message(message)
             }
             Err(error) => Self::complaint(format!("the answer cannot be decoded: {error}")),
@@ -114,7 +114,7 @@ fn is(message: &DynamicMessage, name: &str) -> bool {
 }
 
 /// Clears what differs from server to server, and sorts what comes in no order.
-fn tidy(message: &mut DynamicMessage) {
+fn tidy(message: &mut DynamicMessage, origin: &Origin) {
     if let Some(Value::Message(header)) = message
         .has_field_by_name("header")
         .then(|| message.get_field_by_name_mut("header"))
@@ -133,8 +133,9 @@ fn tidy(message: &mut DynamicMessage) {
     }
     if is(message, "LeaseTimeToLiveResponse") {
         let mut told: pb::LeaseTimeToLiveResponse = typed(message);
-        // Seconds pass between the grant and the question; how many says nothing.
-        if told.ttl >= 0 && told.ttl <= told.granted_ttl && told.granted_ttl - told.ttl < 30 {
+        // Time passes between the grant and the question, on a busy machine minutes.
+        let passed = told.granted_ttl.saturating_sub(told.ttl);
+        if told.ttl >= 0 && (0..=origin.seconds_passed()).contains(&passed) {
             told.ttl = told.granted_ttl;
         }
         told.keys.sort();
@@ -174,5 +175,23 @@ mod tests {
             assert_eq!(Answer::parse(output, &lines).unwrap(), answer);
         }
         assert_eq!(Answer::parse(output, &[]).unwrap(), Answer::nothing());
+    }
+
+    #[test]
+    fn a_lease_has_the_time_left_that_has_not_passed() {
+        let output = &method("Lease/LeaseTimeToLive").unwrap().output;
+        let left = |ttl| {
+            let told = pb::LeaseTimeToLiveResponse {
+                ttl,
+                granted_ttl: 600,
+                ..pb::LeaseTimeToLiveResponse::default()
+            };
+            let bytes = Bytes::from(prost::Message::encode_to_vec(&told));
+            Answer::decoded(output, bytes, &Origin::new(0)).to_string()
+        };
+        assert_eq!(left(599), left(600));
+        // Nobody has waited so long, and nobody may get more than was granted.
+        assert_ne!(left(500), left(600));
+        assert_ne!(left(601), left(600));
     }
 }

@@ -5,6 +5,7 @@
 //! other, and on any server.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 
@@ -12,12 +13,19 @@ use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 pub(crate) const FIRST_ALIAS: i64 = 7_000_000_001;
 
 /// One server's.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Origin {
     /// The server's revision when the script is at revision 1, less one.
     pub(crate) offset: i64,
     /// Lease ids that the server chose, by the script's.
     aliases: BTreeMap<i64, i64>,
+    began: Instant,
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Self::new(0)
+    }
 }
 
 fn is_revision(field: &str) -> bool {
@@ -31,7 +39,12 @@ fn is_lease(message: &str, field: &str) -> bool {
 
 impl Origin {
     pub(crate) fn new(offset: i64) -> Self {
-        Self { offset, aliases: BTreeMap::new() }
+        Self { offset, aliases: BTreeMap::new(), began: Instant::now() }
+    }
+
+    /// How much of a lease's time may have passed since the script began, in seconds.
+    pub(crate) fn seconds_passed(&self) -> i64 {
+        i64::try_from(self.began.elapsed().as_secs()).expect("scripts end") + 2
     }
 
     /// Names a lease whose id the server chose.

@@ -210,17 +210,40 @@ impl Side {
         Ok(())
     }
 
-    async fn watch_all(&mut self) -> anyhow::Result<()> {
+    /// A stream with a watch of everything from `start_revision` on.
+    async fn every_event(&self, start_revision: i64) -> anyhow::Result<Stream<pb::WatchResponse>> {
         let every = Bytes::from_static(b"\0");
         let create = pb::WatchCreateRequest {
             key: every.clone(),
             range_end: every,
             prev_kv: true,
+            start_revision,
             ..pb::WatchCreateRequest::default()
         };
         let request = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
         let all = Stream::open(&self.grpc, watch_method());
         all.send(request.encode_to_vec().into()).await?;
+        Ok(all)
+    }
+
+    /// Waits until watches that begin in the past have begun; before, a compaction cancels them. etcd
+    /// looks at all of them at once, so that one more, created now, is told its event no earlier.
+    async fn begin_late_watches(&self, created: Instant) -> anyhow::Result<()> {
+        if self.now == self.compacted {
+            // There may be no event left to wait for.
+            tokio::time::sleep_until(created + limits::WATCH_LOOKED_AT).await;
+            return Ok(());
+        }
+        let all = self.every_event(self.now).await?;
+        let deadline = Instant::now() + limits::WATCH_DEADLINE;
+        let told = all.wait(deadline, |frames: &[pb::WatchResponse]| {
+            frames.iter().any(|frame| !frame.events.is_empty()).then_some(())
+        });
+        told.await.context("a watch of the last revision is told nothing")
+    }
+
+    async fn watch_all(&mut self) -> anyhow::Result<()> {
+        let all = self.every_event(0).await?;
         let deadline = Instant::now() + limits::WATCH_DEADLINE;
         let created = all.wait(deadline, |frames: &[pb::WatchResponse]| frames.first().cloned());
         let created = created.await.context("no watch of everything")?;
@@ -328,7 +351,7 @@ impl Side {
                 // Watches must have what they are owed before it can be taken away.
                 self.settle().await?;
                 if let Some(created) = self.late_watch.take() {
-                    tokio::time::sleep_until(created + limits::WATCH_LOOKED_AT).await;
+                    self.begin_late_watches(created).await?;
                 }
                 let answer = self.answer_call(step).await;
                 let asked: Option<pb::CompactionRequest> = step.request("KV/Compact");
