@@ -175,6 +175,11 @@ async fn migrate(flags: &Flags, report: &Report, ask: &watch::Sender<Asked>) -> 
     let keys = Keys::with_prefix(&flags.prefix);
     let source = Side::source(&flags.from, keys.clone())?;
     let target = Side::target(&flags.to, keys)?;
+    for side in [&source, &target] {
+        // What cannot be reached at the start is misspelt, rather than away for a while.
+        let reached = side.revision().await;
+        reached.with_context(|| format!("the {} cannot be used", side.name))?;
+    }
     let theirs = source.now().await?;
     let source_id = format!("{:x}", theirs.cluster_id);
     if read_mark(&source).await?.is_some() {
