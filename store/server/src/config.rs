@@ -51,6 +51,12 @@ pub struct Config {
     pub auto_compaction: AutoCompaction,
     /// Time between two progress notifications of an idle watch.
     pub watch_progress_interval: Duration,
+    /// Time between two comparisons of the members' data; zero: never.
+    pub corrupt_check_every: Duration,
+    /// Time after a compaction until the members' data are compared; zero: not because of it.
+    pub compact_check_after: Duration,
+    /// Compares this member's data with its peers' before it serves.
+    pub initial_corrupt_check: bool,
     /// Learners that the cluster may have at once.
     pub max_learners: usize,
     /// Refuses changes of the membership that would risk the quorum.

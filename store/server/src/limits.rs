@@ -98,6 +98,24 @@ pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// And to those of peers: streams of theirs never end by themselves.
 pub(crate) const PEER_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// The time for hashing the whole history of a member.
+pub(crate) const HASH_TIMEOUT: Duration = Duration::from_secs(600);
+/// The time that a member has to apply what the leader has applied, when their data are compared.
+pub(crate) const HASH_APPLY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Comparing data takes at most this part of the time of the members.
+pub(crate) const HASH_SHARE: u32 = 50;
+/// Comparisons that are made more often than that after a member was fenced.
+pub(crate) const HURRIED_COMPARISONS_MAX: usize = 20;
+/// Hashes that a member makes for others at once.
+pub(crate) const HASHES_IN_FLIGHT_MAX: usize = 2;
+/// How often the leader looks whether data are to be compared, and a member whether it is fenced.
+pub(crate) const FENCE_TICK: Duration = Duration::from_millis(100);
+/// Between two tries of a fenced member to replace its state.
+pub(crate) const REBUILD_RETRY_EVERY: Duration = Duration::from_secs(1);
+/// Entries that are applied again to the leader's state; a state further behind is fetched anew.
+pub(crate) const REBUILD_ENTRIES_MAX: u64 = 50_000;
+/// How often a fenced member replaces its state before it waits for an operator.
+pub(crate) const REBUILDS_MAX: usize = 3;
 /// The shortest time between two looks at the disk of the raft log.
 pub(crate) const DISK_LOOK_EVERY_MIN: Duration = Duration::from_millis(20);
 /// Looks at the disk between two questions to RocksDB whether it failed in the background.

@@ -50,7 +50,7 @@ pub struct Member {
     closing: CancellationToken,
     stop: CancellationToken,
     client_addresses: Vec<SocketAddr>,
-    _dir: DataDir,
+    dir: DataDir,
 }
 
 /// Runs a member until `shutdown` fires.
@@ -170,10 +170,12 @@ impl Member {
             dir.set_identity(&identity)?;
         }
         let view = machine.view();
+        checks::compare::at_start(&view, &network, &config, identity.member_id).await?;
         let hub = Arc::new(Hub::new(view.revision()));
         let pending = Arc::new(Pending::new(identity.member_id));
         let lessor = Lessor::default();
-        let (applied, applied_seen) = watch::channel(0);
+        // What was applied before the stop is not applied again: readers must not wait for that.
+        let (applied, applied_seen) = watch::channel(checks::compare::applied_index(&view));
         let (reign, reign_seen) = watch::channel(raft::NOBODY);
         let (compacted, compacted_seen) = watch::channel(0);
         let last_index = log.clone().get_log_state().await?.last_log_id.map_or(0, |id| id.index);
@@ -223,6 +225,7 @@ impl Member {
         };
         let gate = gate(&config, state.clone(), reader.clone(), tokens);
         let disk = checks::disk::Health::new(log.clone(), config.election);
+        let fence = checks::fence::Fence::new(&closing, &state, identity.member_id);
         let services = Services {
             config,
             raft: raft.clone(),
@@ -237,6 +240,7 @@ impl Member {
             leader: leader_seen,
             metrics,
             disk,
+            fence,
             stopping: closing.clone(),
         };
         let mut member = Self {
@@ -249,7 +253,7 @@ impl Member {
             closing,
             stop,
             client_addresses: Vec::new(),
-            _dir: dir,
+            dir,
         };
         member.spawn(ports, leader)?;
         Ok(member)
@@ -310,6 +314,9 @@ impl Member {
         };
         self.tasks.spawn(ends(upkeep::publish(services.clone(), stop.clone()).boxed()));
         self.tasks.spawn(ends(checks::disk::watch(services.clone(), stop.clone()).boxed()));
+        let fence = checks::fence::watch(services.clone(), self.log.clone(), self.dir.scratch());
+        self.tasks.spawn(ends(fence.boxed()));
+        self.tasks.spawn(ends(checks::compare::run(services.clone()).boxed()));
         self.tasks.spawn(ends(upkeep::tend(services.clone(), stop.clone()).boxed()));
         let lessor = lessor::run(
             services.lessor.clone(),

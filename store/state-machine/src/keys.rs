@@ -11,6 +11,7 @@
 //! | `meta` | `member/` id (8 bytes, big-endian) | `Member` |
 //! | `meta` | `removed/` id (8 bytes, big-endian) | empty: an id that is never used again |
 //! | `meta` | `alarm/` kind (4 bytes), member id (8 bytes), big-endian | `AlarmMember` |
+//! | `meta` | `fenced/` member id (8 bytes, big-endian) | empty: its data differ from the others' |
 //! | `meta` | `auth` | `AuthRecord` |
 //! | `meta` | `user/` name | `User` |
 //! | `meta` | `role/` name | `Role` |
@@ -24,6 +25,7 @@ pub(crate) const COMPACT: &[u8] = b"compact";
 pub(crate) const LEASE_PREFIX: &[u8] = b"lease/";
 pub(crate) const MEMBER_PREFIX: &[u8] = b"member/";
 pub(crate) const REMOVED_PREFIX: &[u8] = b"removed/";
+pub(crate) const FENCED_PREFIX: &[u8] = b"fenced/";
 pub(crate) const ALARM_PREFIX: &[u8] = b"alarm/";
 pub(crate) const AUTH: &[u8] = b"auth";
 pub(crate) const USER_PREFIX: &[u8] = b"user/";
@@ -78,6 +80,14 @@ pub(crate) fn removed(id: u64) -> Vec<u8> {
 
 pub(crate) fn removed_id(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.strip_prefix(REMOVED_PREFIX)?.try_into().ok()?))
+}
+
+pub(crate) fn fenced(id: u64) -> Vec<u8> {
+    with_id(FENCED_PREFIX, id)
+}
+
+pub(crate) fn fenced_id(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.strip_prefix(FENCED_PREFIX)?.try_into().ok()?))
 }
 
 pub(crate) fn alarm(kind: i32, member: u64) -> Vec<u8> {

@@ -317,6 +317,10 @@ impl Staged<'_> {
                 self.registry.set_cluster(set)?;
                 Reply::Done
             }
+            Op::Fence(fence) => {
+                self.registry.fence(&disk, &mut self.batch, &fence);
+                Reply::Done
+            }
             Op::Auth(change) => {
                 let change = change.change.ok_or(Refusal::UnknownCommand)?;
                 let auth_revision = self.registry.change_auth(&disk, &mut self.batch, change)?;

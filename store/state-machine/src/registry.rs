@@ -9,7 +9,7 @@ use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmType, LeaseCheckpointRequest, LeaseGrantRequest, Member,
 };
-use proto::orlop::store::v1::{ClusterSet, LeaseRecord, auth_change::Change};
+use proto::orlop::store::v1::{ClusterSet, Fence, LeaseRecord, auth_change::Change};
 use rocksdb::WriteBatch;
 
 use crate::auth::{Auth, Loader};
@@ -40,6 +40,8 @@ pub(crate) struct Registry {
     pub(crate) members: BTreeMap<u64, Member>,
     pub(crate) removed: BTreeSet<u64>,
     pub(crate) alarms: BTreeSet<(i32, u64)>,
+    /// Members whose data differ from those of a majority.
+    pub(crate) fenced: BTreeSet<u64>,
     pub(crate) cluster_id: u64,
     pub(crate) cluster_version: String,
     /// Readers have the one that was published last: a change makes a copy.
@@ -63,6 +65,9 @@ impl Registry {
             } else if key.starts_with(keys::REMOVED_PREFIX) {
                 let id = keys::removed_id(key).ok_or_else(|| Fault::damaged("removed member"))?;
                 registry.removed.insert(id);
+            } else if key.starts_with(keys::FENCED_PREFIX) {
+                let id = keys::fenced_id(key).ok_or_else(|| Fault::damaged("fenced member"))?;
+                registry.fenced.insert(id);
             } else {
                 auth.take(key, value)?;
             }
@@ -155,6 +160,16 @@ impl Registry {
                 .copied()
                 .collect(),
         };
+        if action == AlarmAction::Deactivate
+            && [AlarmType::None, AlarmType::Corrupt].contains(&request.alarm())
+        {
+            // A fence is shown as such an alarm, and an operator may know better.
+            let chosen = |id: &u64| request.member_id == 0 || *id == request.member_id;
+            let lifted: Vec<u64> = self.fenced.iter().copied().filter(chosen).collect();
+            for member_id in lifted {
+                self.fence(disk, batch, &Fence { member_id, lifted: true });
+            }
+        }
         let to_wire = |(alarm, member_id)| AlarmMember { member_id, alarm };
         for (kind, member) in &chosen {
             let key = keys::alarm(*kind, *member);
@@ -205,9 +220,23 @@ impl Registry {
             return Err(Refusal::MemberNotFound);
         }
         self.members.remove(&id);
+        self.fence(disk, batch, &Fence { member_id: id, lifted: true });
         batch.delete_cf(disk.family(META), keys::member(id));
         batch.put_cf(disk.family(META), keys::removed(id), []);
         Ok(())
+    }
+
+    /// Fences a member, or lifts its fence.
+    pub(crate) fn fence(&mut self, disk: &Disk, batch: &mut WriteBatch, fence: &Fence) {
+        let key = keys::fenced(fence.member_id);
+        if fence.lifted {
+            if self.fenced.remove(&fence.member_id) {
+                batch.delete_cf(disk.family(META), key);
+            }
+        } else if !self.removed.contains(&fence.member_id) {
+            self.fenced.insert(fence.member_id);
+            batch.put_cf(disk.family(META), key, []);
+        }
     }
 
     /// The auth revision after the change. K2: a refused change copies, and changes nothing.

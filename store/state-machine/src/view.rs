@@ -331,6 +331,20 @@ impl View {
         registry.alarms.iter().map(to_wire).collect()
     }
 
+    /// Members whose data differ from those of a majority.
+    #[must_use]
+    pub fn fenced(&self) -> Vec<u64> {
+        self.shared.registry.read().fenced.iter().copied().collect()
+    }
+
+    /// Log id of the last applied entry as [`View::applied`] has it, the revision there, and the
+    /// compacted one, all of one moment.
+    #[must_use]
+    pub fn position(&self) -> (Option<Bytes>, i64, i64) {
+        let state = self.shared.state.read();
+        (state.applied.clone(), state.revision, state.compacted)
+    }
+
     /// Cluster id and level; zero and empty before they are set.
     #[must_use]
     pub fn cluster(&self) -> (u64, String) {

@@ -1,7 +1,10 @@
 //! What a member does so that it never serves wrong data: it looks at its files when it starts and
 //! while it runs, and its data are compared with those of its peers.
 
+pub(crate) mod compare;
 pub(crate) mod disk;
+pub(crate) mod fence;
+mod rebuild;
 pub(crate) mod start;
 
 /// What to do with a member whose files are damaged.

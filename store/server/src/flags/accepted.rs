@@ -11,7 +11,7 @@ const RAFT_LINKS: &str = "peers speak over HTTP/2 with its own keep-alive";
 const GONE: &str = "etcd ignores it as well";
 
 /// Flags with values that may be left away (`--name`, `--name=value`).
-const SWITCHES: [(&str, &str); 20] = [
+const SWITCHES: [(&str, &str); 19] = [
     ("initial-election-tick-advance", "elections do not tick"),
     ("memory-mlock", "the caches are bounded instead"),
     ("socket-reuse-address", ALWAYS),
@@ -23,8 +23,7 @@ const SWITCHES: [(&str, &str); 20] = [
     ("experimental-enable-distributed-tracing", TRACING),
     ("unsafe-no-fsync", "every write is made durable all the same"),
     ("enable-v2", GONE),
-    ("experimental-initial-corrupt-check", "see --feature-gates=InitialCorruptCheck=true"),
-    ("experimental-compact-hash-check-enabled", "see --feature-gates=CompactHashCheck=true"),
+    ("experimental-compact-hash-check-enabled", "see --compact-hash-check-time"),
     ("experimental-enable-lease-checkpoint", LEASES),
     ("experimental-enable-lease-checkpoint-persist", LEASES),
     ("experimental-memory-mlock", "the caches are bounded instead"),
@@ -34,7 +33,7 @@ const SWITCHES: [(&str, &str); 20] = [
     ("force", GONE),
 ];
 
-const VALUES: [(&str, &str); 40] = [
+const VALUES: [(&str, &str); 38] = [
     ("max-wals", "the log is one database"),
     ("backend-bbolt-freelist-type", BBOLT),
     ("backend-batch-interval", BBOLT),
@@ -62,14 +61,6 @@ const VALUES: [(&str, &str); 40] = [
     ("distributed-tracing-service-name", TRACING),
     ("distributed-tracing-instance-id", TRACING),
     ("distributed-tracing-sampling-rate", TRACING),
-    (
-        "corrupt-check-time",
-        "members do not compare their data by themselves; see etcdctl endpoint hashkv",
-    ),
-    (
-        "compact-hash-check-time",
-        "members do not compare their data by themselves; see etcdctl endpoint hashkv",
-    ),
     ("compaction-batch-limit", "compaction yields to requests by itself"),
     ("compaction-sleep-interval", "compaction yields to requests by itself"),
     ("warning-apply-duration", "see the metric etcd_disk_backend_commit_duration_seconds"),
@@ -84,9 +75,7 @@ const VALUES: [(&str, &str); 40] = [
 ];
 
 /// The older spelling of some of them.
-const EXPERIMENTAL: [&str; 9] = [
-    "corrupt-check-time",
-    "compact-hash-check-time",
+const EXPERIMENTAL: [&str; 7] = [
     "compaction-batch-limit",
     "compaction-sleep-interval",
     "warning-apply-duration",

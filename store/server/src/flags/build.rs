@@ -33,7 +33,7 @@ pub(super) fn config(flags: Flags) -> Result<Config, ConfigError> {
     }
     check_times(member)?;
     check_formation(clustering)?;
-    check_gates(&member.feature_gates, &mut notes)?;
+    let initial_check = check_gates(&member.feature_gates, &mut notes)?;
     let advertise_peer_urls =
         urls("initial-advertise-peer-urls", &clustering.initial_advertise_peer_urls)?;
     let initial_cluster = initial_cluster(member, clustering, &advertise_peer_urls)?;
@@ -87,6 +87,9 @@ pub(super) fn config(flags: Flags) -> Result<Config, ConfigError> {
         watch_progress_interval: Some(monitoring.watch_progress_notify_interval)
             .filter(|interval| *interval >= Duration::from_millis(100))
             .ok_or_else(|| error("watch-progress-notify-interval", "must be at least 100ms"))?,
+        corrupt_check_every: monitoring.corrupt_check_time,
+        compact_check_after: monitoring.compact_hash_check_time,
+        initial_corrupt_check: initial_check || monitoring.experimental_initial_corrupt_check,
         max_learners: clustering.max_learners,
         strict_reconfig_check: clustering.strict_reconfig_check,
         max_concurrent_streams: member
@@ -158,7 +161,8 @@ fn check_formation(clustering: &declared::Clustering) -> Result<(), ConfigError>
     Ok(())
 }
 
-fn check_gates(text: &str, notes: &mut Vec<String>) -> Result<(), ConfigError> {
+/// Answers whether the data are to be compared at the start, the one gate that means something here.
+fn check_gates(text: &str, notes: &mut Vec<String>) -> Result<bool, ConfigError> {
     const FLAG: &str = "feature-gates";
     let mut on = Vec::new();
     for gate in list(text) {
@@ -183,10 +187,12 @@ fn check_gates(text: &str, notes: &mut Vec<String>) -> Result<(), ConfigError> {
                        LeaseCheckpoint";
         return Err(error(FLAG, problem));
     }
+    let initial_check = on.iter().any(|name| name == "InitialCorruptCheck");
+    on.retain(|name| name != "InitialCorruptCheck");
     if !on.is_empty() {
         notes.push(format!("--{FLAG}: {} change nothing here", on.join(", ")));
     }
-    Ok(())
+    Ok(initial_check)
 }
 
 fn initial_cluster(

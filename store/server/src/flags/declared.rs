@@ -228,6 +228,15 @@ pub(super) struct Monitoring {
     /// Time between progress notifications of an idle watch
     #[arg(long, default_value = "10m", value_parser = go_duration)]
     pub(super) watch_progress_notify_interval: Duration,
+    /// Time between two comparisons of the members' data (0: never)
+    #[arg(long, default_value = "10m", value_parser = go_duration)]
+    pub(super) corrupt_check_time: Duration,
+    /// Time after a compaction until the members' data are compared (0: not because of it)
+    #[arg(long, default_value = "1m", value_parser = go_duration)]
+    pub(super) compact_hash_check_time: Duration,
+    /// Compares this member's data with its peers' before it serves
+    #[arg(long)]
+    pub(super) experimental_initial_corrupt_check: bool,
     /// A YAML file with all settings: then no other flag and no environment variable counts
     #[arg(long)]
     pub(super) config_file: Option<PathBuf>,

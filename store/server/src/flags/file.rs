@@ -22,7 +22,9 @@ pub(super) struct File {
 }
 
 /// Durations are whole nanoseconds in a file; a flag wants a unit.
-const DURATIONS: [&str; 5] = [
+const DURATIONS: [&str; 7] = [
+    "corrupt-check-time",
+    "compact-hash-check-time",
     "grpc-keepalive-interval",
     "grpc-keepalive-timeout",
     "warning-unary-request-duration",

@@ -94,14 +94,14 @@ fn what_has_no_effect_is_said() {
     let config = parse(&[
         "--max-wals=5",
         "--experimental-watch-progress-notify-interval=7s",
-        "--experimental-corrupt-check-time=1h",
+        "--experimental-warning-apply-duration=1h",
         "--enable-pprof",
         "--logger=zap",
     ])
     .unwrap();
     assert_eq!(config.watch_progress_interval, Duration::from_secs(7));
     let notes = config.notes.join("\n");
-    for name in ["--max-wals ", "--corrupt-check-time ", "--enable-pprof "] {
+    for name in ["--max-wals ", "--warning-apply-duration ", "--enable-pprof "] {
         assert!(notes.contains(name), "{name}: {notes}");
     }
 }

@@ -23,7 +23,9 @@ const LOG_ROTATION: &str =
     r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#;
 
 /// Flags of which etcd had an experimental spelling before.
-const WERE_EXPERIMENTAL: [&str; 4] = [
+const WERE_EXPERIMENTAL: [&str; 6] = [
+    "corrupt-check-time",
+    "compact-hash-check-time",
     "warning-unary-request-duration",
     "watch-progress-notify-interval",
     "max-learners",

@@ -55,6 +55,9 @@ fn text(error: Error) -> String {
 
 /// Why the member is not healthy.
 async fn problem(services: &Services, query: Option<&str>) -> Option<String> {
+    if services.fence.check().is_err() && values(query, "exclude").all(|name| name != "CORRUPT") {
+        return Some("ALARM CORRUPT".to_owned());
+    }
     for alarm in services.state.view().alarms() {
         let name = AlarmType::try_from(alarm.alarm).unwrap_or_default().as_str_name();
         if values(query, "exclude").all(|excluded| excluded != name) {
@@ -97,6 +100,7 @@ async fn check(services: &Services, name: &str) -> Result<(), String> {
             let corrupt = i32::from(AlarmType::Corrupt);
             let alarms = services.state.view().alarms();
             let raised = alarms.iter().any(|alarm| alarm.alarm == corrupt);
+            let raised = raised || services.fence.check().is_err();
             if raised { Err("alarm activated: CORRUPT".to_owned()) } else { Ok(()) }
         }
         "log_disk" => services.disk.problem().map_or(Ok(()), Err),

@@ -49,6 +49,11 @@ pub(crate) struct Metrics {
     pub(crate) compact_revision: Gauge<i64, AtomicI64>,
     pub(crate) auth_revision: Gauge<u64, AtomicU64>,
     pub(crate) is_learner: Gauge<i64, AtomicI64>,
+    /// Comparisons of the members' data that were made here, and those that found a difference.
+    pub(crate) compared: Counter,
+    pub(crate) differences: Counter,
+    /// 1 while this member serves nothing because its data differ.
+    pub(crate) fenced: Gauge<i64, AtomicI64>,
     /// 1 while a write of the raft log does not end.
     pub(crate) disk_stuck: Gauge<i64, AtomicI64>,
     /// How often this member gave up leadership because its disk was stuck.
@@ -88,6 +93,9 @@ impl Metrics {
             compact_revision: Gauge::default(),
             auth_revision: Gauge::default(),
             is_learner: Gauge::default(),
+            compared: Counter::default(),
+            differences: Counter::default(),
+            fenced: Gauge::default(),
             disk_stuck: Gauge::default(),
             leaderships_given_up: Counter::default(),
             health_success: Gauge::default(),
@@ -139,6 +147,13 @@ impl Metrics {
         let auth = "The current revision of users and roles";
         r.register("etcd_debugging_auth_revision", auth, self.auth_revision.clone());
         r.register("etcd_server_is_learner", "1 if this member learns", self.is_learner.clone());
+        let name = |name: &str| format!("orlop_store_{name}");
+        let compared = "Comparisons of the members' data made by this member";
+        r.register(name("data_comparisons"), compared, self.compared.clone());
+        let differences = "Members whose data were found to differ by this member";
+        r.register(name("data_differences"), differences, self.differences.clone());
+        let fenced = "1 while this member serves nothing because its data differ";
+        r.register(name("fenced"), fenced, self.fenced.clone());
         let stuck = "1 while a write of the raft log does not end";
         r.register("orlop_store_disk_stuck", stuck, self.disk_stuck.clone());
         let given_up = "Leaderships given up because the disk was stuck";

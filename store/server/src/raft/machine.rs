@@ -27,6 +27,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     codec,
+    log::Log,
     snapshot::Checkpoint,
     types::{LeaderId, LogId, NOBODY, SnapshotMeta, StoredMembership, TypeConfig},
 };
@@ -49,6 +50,7 @@ enum Job {
     Position(Done<(Option<LogId>, StoredMembership)>),
     Checkpoint(Done<Option<Snapshot>>),
     Install(SnapshotMeta, Arc<Checkpoint>, Done<()>),
+    Rebuild(u64, Checkpoint, Log, Done<()>),
     Stop,
 }
 
@@ -153,6 +155,10 @@ impl Worker {
                 Some(Job::Checkpoint(done)) => drop(done.send(self.checkpoint())),
                 Some(Job::Install(meta, from, done)) => {
                     drop(done.send(self.install(&meta, &from)));
+                    compacting = true;
+                }
+                Some(Job::Rebuild(index, from, log, done)) => {
+                    drop(done.send(self.rebuild(index, &from, &log, &mut compacting)));
                     compacting = true;
                 }
                 Some(Job::Stop) => {
@@ -298,6 +304,91 @@ impl Worker {
         self.listeners.metrics.snapshots_installed.inc();
         tracing::info!(index = applied.map_or(0, |id| id.index), "installed a snapshot");
         Ok(())
+    }
+}
+
+impl Worker {
+    fn rebuild(
+        &mut self,
+        index: u64,
+        from: &Checkpoint,
+        log: &Log,
+        compacting: &mut bool,
+    ) -> io::Result<()> {
+        let bad = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+        let (found, _) = store_state_machine::inspect(from.path()).map_err(fault)?;
+        let found = found.map(|bytes| codec::decode_log_id(&bytes)).transpose()?;
+        if found.map(|id| id.index) != Some(index) {
+            return Err(bad(format!("the state at {found:?} is labelled {index}")));
+        }
+        let applied = self.position()?.0.map_or(0, |id| id.index);
+        if applied < index {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        // All that is needed is looked at before anything is changed.
+        let (_, purged) = log.begins();
+        let long = applied - index > limits::REBUILD_ENTRIES_MAX;
+        if long || purged.is_some_and(|id| id.index > index) {
+            return Err(bad(format!("entry {index} is too far behind entry {applied}")));
+        }
+
+        self.machine.replace_from(from.path()).map_err(fault)?;
+        self.listeners.tokens.replaced();
+        self.recent = None;
+        self.listeners.hub.reset(self.machine.view().revision());
+        let replayed = self.replay(index + 1, applied + 1, log, compacting);
+        if let Err(error) = replayed.and_then(|()| self.machine.flush().map_err(fault)) {
+            crate::fatal("applying the log to the leader's state", &error);
+        }
+        self.listeners.hub.reset(self.machine.view().revision());
+        Ok(())
+    }
+
+    /// Applies entries of the own log again.
+    fn replay(
+        &mut self,
+        mut next: u64,
+        end: u64,
+        log: &Log,
+        compacting: &mut bool,
+    ) -> io::Result<()> {
+        while next < end {
+            let entries = log.read(next, end, limits::LOG_TAIL_BYTES_MAX)?;
+            match entries.first() {
+                Some(first) if first.log_id.index == next => {}
+                _ => return Err(io::Error::other(format!("entry {next} is gone from the log"))),
+            }
+            next += entries.len() as u64;
+            self.apply(entries.into_iter().map(|entry| (entry, None)).collect(), compacting)?;
+        }
+        Ok(())
+    }
+}
+
+/// Replaces the state under openraft, which does not notice.
+pub(crate) struct Rebuilder {
+    jobs: mpsc::SyncSender<Job>,
+}
+
+impl Rebuilder {
+    /// Replaces the state by the leader's as of entry `index`, and applies what the own log has after
+    /// that: the state is then at the entry at which it was before, and on disk.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the entry was not applied here yet; else why nothing was replaced. What fails
+    /// later ends the process: the next start goes on from where the new state is.
+    pub(crate) async fn rebuild(&self, index: u64, from: Checkpoint, log: Log) -> io::Result<()> {
+        let (done, answer) = oneshot::channel();
+        let closed = || io::Error::other("the apply thread has stopped");
+        self.jobs.try_send(Job::Rebuild(index, from, log, done)).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+}
+
+impl Machine {
+    /// For one replacement of the state.
+    pub(crate) fn rebuilder(&self) -> Rebuilder {
+        Rebuilder { jobs: self.jobs.clone() }
     }
 }
 

@@ -21,7 +21,7 @@ use openraft::{Config, SnapshotPolicy};
 pub(crate) use log::Log;
 pub(crate) use machine::Machine;
 pub(crate) use network::{Network, PeerClient};
-pub(crate) use snapshot::Checkpoint;
+pub(crate) use snapshot::{Checkpoint, Receiver};
 pub(crate) use types::{Callback, LeaderId, NOBODY, Payload, Peer, TypeConfig};
 
 /// openraft's handle, for this store.

@@ -366,7 +366,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
     }
 }
 
-fn send_snapshot(
+pub(super) fn send_snapshot(
     vote: &Vote,
     snapshot: &Snapshot,
     cluster_id: u64,

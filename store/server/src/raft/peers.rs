@@ -12,8 +12,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     convert,
+    network::send_snapshot,
     snapshot::Receiver,
-    types::{SnapshotMeta, TypeConfig},
+    types::{SnapshotMeta, TypeConfig, Vote},
 };
 use crate::rpc::Services;
 
@@ -245,6 +246,40 @@ impl Service for Peers {
             ),
         };
         Ok(Response::new(peer::LeaseTimeToLiveResponse { result: Some(result) }))
+    }
+
+    async fn hash_kv(
+        &self,
+        request: Request<peer::HashKvRequest>,
+    ) -> Result<Response<peer::HashKvResponse>, Status> {
+        let message = request.into_inner();
+        self.check_cluster(message.cluster_id)?;
+        Ok(Response::new(crate::checks::compare::answer(&self.services, &message).await?))
+    }
+
+    type FetchStateStream = BoxStream<'static, Result<peer::InstallSnapshotRequest, Status>>;
+
+    async fn fetch_state(
+        &self,
+        request: Request<peer::FetchStateRequest>,
+    ) -> Result<Response<Self::FetchStateStream>, Status> {
+        self.check_cluster(request.get_ref().cluster_id)?;
+        self.services.fence.check()?;
+        if self.not_leader().is_some() {
+            return Err(crate::error::Error::NotLeader.into());
+        }
+        let snapshot = self.services.raft.get_snapshot().await.map_err(broken)?;
+        let snapshot = snapshot.ok_or_else(|| Status::unavailable("there is no state yet"))?;
+        let cluster_id = self.services.headers.cluster_id();
+        let (send, parts) = tokio::sync::mpsc::channel(4);
+        tokio::task::spawn_blocking(move || {
+            // The receiver has the list of the files, and sees if their end is missing.
+            if let Err(error) = send_snapshot(&Vote::new(0, 0), &snapshot, cluster_id, &send) {
+                tracing::warn!(%error, "the state was not sent to its end");
+            }
+        });
+        let parts = tokio_stream::wrappers::ReceiverStream::new(parts);
+        Ok(Response::new(parts.map(Ok).boxed()))
     }
 
     async fn change_membership(

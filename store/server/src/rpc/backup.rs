@@ -164,6 +164,7 @@ impl Backup for Services {
         request: Request<Streaming<CheckpointRequest>>,
     ) -> Result<Response<Self::CheckpointStream>, Status> {
         let asked = self.only_root(request).await?;
+        self.fence.check()?;
         let permit = IN_FLIGHT.try_acquire().map_err(|_| Error::TooManyRequests)?;
         let (answers, receiver) = mpsc::channel(limits::SNAPSHOT_QUEUE_CHUNKS);
         let services = self.clone();

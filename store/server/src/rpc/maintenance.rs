@@ -3,7 +3,7 @@
 use openraft::async_runtime::WatchReceiver as _;
 use proto::{
     etcdserverpb::{
-        AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
+        AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
         DowngradeInfo, DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse,
         HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest,
         SnapshotResponse, StatusRequest, StatusResponse, alarm_request::AlarmAction,
@@ -33,13 +33,27 @@ impl Services {
         Ok(message)
     }
 
+    /// Raised alarms; a fenced member is shown as one that is corrupt.
+    fn alarms(&self) -> Vec<AlarmMember> {
+        let view = self.state.view();
+        let alarm = i32::from(AlarmType::Corrupt);
+        let mut alarms = view.alarms();
+        for member_id in view.fenced() {
+            let fenced = AlarmMember { member_id, alarm };
+            if !alarms.contains(&fenced) {
+                alarms.push(fenced);
+            }
+        }
+        alarms
+    }
+
     /// What is wrong with the cluster, as Status reports it.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.leader.borrow().is_none() {
             problems.push("etcdserver: no leader".to_owned());
         }
-        for alarm in self.state.view().alarms() {
+        for alarm in self.alarms() {
             let kind = AlarmType::try_from(alarm.alarm).unwrap_or_default();
             let name = kind.as_str_name();
             problems.push(format!("memberID:{} alarm:{name} ", alarm.member_id));
@@ -84,17 +98,22 @@ impl Maintenance for Services {
         &self,
         request: Request<AlarmRequest>,
     ) -> Result<Response<AlarmResponse>, Status> {
-        self.check_leader(&request)?;
+        // A fenced member still shows its alarms.
+        if request.get_ref().action != i32::from(AlarmAction::Get) {
+            self.check_leader(&request)?;
+        } else if self.members.is_learner() {
+            return Err(Error::NotSupportedForLearner.into());
+        }
         let (sender, request) = auth::split(request);
         let pass = self.gate.pass(&sender).await?;
         pass.user()?;
         if request.action == i32::from(AlarmAction::Get) {
             let view = self.state.view();
-            let wanted = |alarm: &proto::etcdserverpb::AlarmMember| {
+            let wanted = |alarm: &AlarmMember| {
                 (request.member_id == 0 || request.member_id == alarm.member_id)
                     && (request.alarm == 0 || request.alarm == alarm.alarm)
             };
-            let alarms = view.alarms().into_iter().filter(wanted).collect();
+            let alarms = self.alarms().into_iter().filter(wanted).collect();
             let header = Some(self.headers.at(view.revision()));
             return Ok(Response::new(AlarmResponse { header, alarms }));
         }
@@ -153,6 +172,7 @@ impl Maintenance for Services {
         request: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
         self.only_root(request).await?;
+        self.fence.check()?;
         Ok(Response::new(self.stream_snapshot()?))
     }
 

@@ -51,6 +51,7 @@ pub(crate) struct Services {
     pub(crate) leader: channel::Receiver<Option<u64>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) disk: crate::checks::disk::Health,
+    pub(crate) fence: crate::checks::fence::Fence,
     pub(crate) stopping: tokio_util::sync::CancellationToken,
 }
 
@@ -60,7 +61,7 @@ fn needs_leader<T>(request: &Request<T>) -> bool {
 }
 
 impl Services {
-    /// Fails on a learner, and if the client demands a leader and there is none.
+    /// Fails on a fenced member, on a learner, and if the client demands a leader and there is none.
     fn check_leader<T>(&self, request: &Request<T>) -> Result<(), Status> {
         if self.members.is_learner() {
             return Err(Error::NotSupportedForLearner.into());
@@ -69,6 +70,7 @@ impl Services {
     }
 
     fn check_has_leader<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        self.fence.check()?;
         if needs_leader(request) && self.leader.borrow().is_none() {
             return Err(Error::NoLeader.into());
         }
@@ -84,7 +86,7 @@ impl Services {
             progress_every: self.config.watch_progress_interval,
             election: self.config.election,
             fragment_bytes: self.config.max_request_bytes + crate::limits::REQUEST_ENVELOPE_BYTES,
-            stopping: self.stopping.clone(),
+            stopping: self.fence.serving(),
         }
     }
 }

@@ -29,7 +29,36 @@ pub(crate) struct Cluster {
     client_urls: Vec<String>,
     peer_urls: Vec<String>,
     dir: TempDir,
-    extra: Vec<String>,
+    /// Flags of every member that is started from now on.
+    pub(crate) extra: Vec<String>,
+}
+
+/// Writes what a member says to the standard error of its process.
+pub(crate) struct Said;
+
+impl tracing::Subscriber for Said {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = String::new();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            line.push_str(&format!("{field}={value:?} "));
+        });
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// A configuration from a command line.
+pub(crate) fn config(line: impl Iterator<Item = String>) -> store_server::Config {
+    Line::parse_from(line).flags.into_config().unwrap()
 }
 
 fn free_url() -> String {

@@ -138,9 +138,11 @@ impl Auth {
                 Some(_) | None => self.require_root(caller),
             },
             // Only members propose these, when the client was found to be root.
-            Op::LeaseCheckpoint(_) | Op::MemberSet(_) | Op::MemberRemove(_) | Op::ClusterSet(_) => {
-                Ok(())
-            }
+            Op::LeaseCheckpoint(_)
+            | Op::MemberSet(_)
+            | Op::MemberRemove(_)
+            | Op::ClusterSet(_)
+            | Op::Fence(_) => Ok(()),
         }
     }
 
