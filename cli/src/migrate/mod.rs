@@ -39,7 +39,8 @@ pub(crate) enum StoreCommand {
     ///
     /// Reads all keys of the source at one revision, then follows it by a watch and applies revision
     /// after revision, while clients go on with the source. Leases keep their ids and TTLs, and are
-    /// renewed on the target whenever they are on the source.
+    /// renewed on the target whenever they are on the source; each begins there with its whole TTL, so
+    /// one that nobody renews ends up to that much later than it would have.
     ///
     /// To hand over, stop all writers to the source, then press Ctrl-C (SIGINT), once: it waits until
     /// nothing is written any more and the target is level, compares all keys, values and leases of
