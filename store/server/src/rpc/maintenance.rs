@@ -77,13 +77,16 @@ impl Maintenance for Services {
             .map_err(|error| Status::internal(error.to_string()))?
             .unwrap_or_else(|fault| crate::fatal("reading sizes", &fault));
         let metrics = self.raft.metrics().borrow_watched().clone();
+        // A copy: what is borrowed within the answer stays so until its end, and to borrow it again
+        // there waits for ever when a new leader is about to be written down between the two.
+        let leader = *self.leader.borrow();
         Ok(Response::new(StatusResponse {
             header: Some(self.headers.at(view.revision())),
             version: crate::VERSION.to_owned(),
             db_size: signed(sizes.total),
             db_size_in_use: signed(sizes.in_use),
             db_size_quota: signed(self.config.quota_bytes),
-            leader: self.leader.borrow().unwrap_or(0),
+            leader: leader.unwrap_or(0),
             raft_index: metrics.local_committed.map_or(0, |id| id.index),
             raft_term: self.headers.term(),
             raft_applied_index: metrics.last_applied.map_or(0, |id| id.index),
