@@ -22,6 +22,8 @@ const BLOCK: usize = 32 << 10;
 const HEADER: usize = 7;
 /// And, since files are used again, the number of the file that the record belongs to.
 const NUMBERED_HEADER: usize = 11;
+/// The sequence number of a batch's first record, and how many there are.
+const BATCH_HEADER: usize = 12;
 /// Names the number of a file that must be there, or a later one.
 const NEWEST: &str = "NEWEST";
 
@@ -110,6 +112,8 @@ struct Scan {
 enum Tail {
     /// Nothing.
     Clean,
+    /// Bytes that mean nothing: a write that was never synced, or what the file held before.
+    Leftover,
     /// The beginning of a write that was never synced.
     Torn,
     /// What was synced, and can no longer be read.
@@ -118,7 +122,8 @@ enum Tail {
 
 fn scan(file: &[u8], number: u32) -> Scan {
     let (mut at, mut end, mut next_sequence) = (0, 0, 0);
-    let mut begun: Option<(usize, usize)> = None;
+    // The first bytes of the record that was begun: they may lie in more than one part of it.
+    let mut begun: Option<Vec<u8>> = None;
     let stopped = loop {
         // Too little for a header is filled with zeros; which header, the record before says.
         let left = BLOCK - at % BLOCK;
@@ -129,9 +134,11 @@ fn scan(file: &[u8], number: u32) -> Scan {
             Ok(found) => found,
             Err(nothing) => break nothing,
         };
-        match (found.kind, begun) {
-            (Some(FULL | FIRST), None) => begun = Some(found.payload),
-            (Some(MIDDLE | LAST), Some(_)) | (None, None) => {}
+        let payload = &file[found.payload.0..found.payload.1];
+        match (found.kind, &mut begun) {
+            (Some(FULL | FIRST), None) => begun = Some(head(payload, 0)),
+            (Some(MIDDLE | LAST), Some(begun)) => begun.extend(head(payload, begun.len())),
+            (None, None) => {}
             // A part is missing, though both its neighbours can be read.
             (Some(_), _) | (None, Some(_)) => {
                 return Scan { next_sequence, end, tail: Tail::Damaged };
@@ -139,14 +146,13 @@ fn scan(file: &[u8], number: u32) -> Scan {
         }
         at = found.payload.1;
         if matches!(found.kind, Some(FULL | LAST))
-            && let Some((from, to)) = begun.take()
+            && let Some(head) = begun.take()
         {
-            if to - from < 12 {
+            if head.len() < BATCH_HEADER {
                 return Scan { next_sequence, end, tail: Tail::Damaged };
             }
-            let sequence = file[from..from + 8].try_into().expect("the slice is eight bytes long");
-            let count = u64::from(read_u32(&file[from + 8..from + 12]));
-            next_sequence = u64::from_le_bytes(sequence) + count;
+            let sequence = head[..8].try_into().expect("the slice is eight bytes long");
+            next_sequence = u64::from_le_bytes(sequence) + u64::from(read_u32(&head[8..]));
         }
         if begun.is_none() {
             end = at;
@@ -158,10 +164,17 @@ fn scan(file: &[u8], number: u32) -> Scan {
         Tail::Damaged
     } else if stopped == Nothing::End && begun.is_none() {
         Tail::Clean
+    } else if begun.is_none() {
+        Tail::Leftover
     } else {
         Tail::Torn
     };
     Scan { next_sequence, end, tail }
+}
+
+/// What is still missing of a batch's header, of which `have` bytes are known.
+fn head(payload: &[u8], have: usize) -> Vec<u8> {
+    payload[..payload.len().min(BATCH_HEADER - have)].to_vec()
 }
 
 /// Whether the few bytes before the end of a block are filling.
@@ -285,14 +298,15 @@ pub(super) fn prepare(dir: &Path) -> io::Result<u64> {
         match tail {
             Tail::Clean => {}
             // W2: earlier files were complete before the next one was begun.
-            Tail::Torn if number == newest => {
+            Tail::Leftover if number != newest => {}
+            Tail::Leftover | Tail::Torn if number == newest => {
                 let file = File::options().write(true).open(&path);
                 let cut = file.and_then(|file| file.set_len(end as u64).and(file.sync_all()));
                 cut.map_err(|error| failed(&path, &error))?;
                 let path = path.display();
                 tracing::warn!(%path, end, "cut off what the last write left unfinished");
             }
-            Tail::Torn | Tail::Damaged => {
+            Tail::Leftover | Tail::Torn | Tail::Damaged => {
                 let why = format!("is damaged at byte {end}: what follows was acknowledged");
                 return Err(damaged(&path, &why));
             }
@@ -300,6 +314,12 @@ pub(super) fn prepare(dir: &Path) -> io::Result<u64> {
         reached = reached.max(next_sequence.saturating_sub(1));
     }
     Ok(reached)
+}
+
+/// Makes every later start refuse: RocksDB could not replay all, and has forgotten the rest by now.
+pub(super) fn condemn(dir: &Path) -> io::Result<()> {
+    fs::write(dir.join(NEWEST), "lost")?;
+    File::open(dir.join(NEWEST))?.sync_all()
 }
 
 /// Remembers the newest file that is there now, durably.
