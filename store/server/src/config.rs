@@ -77,6 +77,8 @@ pub struct Config {
     pub extensive_metrics: bool,
     /// A call that takes longer is logged.
     pub slow_request: Duration,
+    /// How often the log is told the time left of a lease.
+    pub lease_checkpoint_every: Duration,
     /// What the user should know about what was asked for; logged at the start.
     pub notes: Vec<String>,
     /// The tokens that users get for their passwords.

@@ -38,6 +38,8 @@ pub(crate) const LEASE_TTL_MAX: i64 = 9_000_000_000;
 pub(crate) const LEASE_REVOKES_IN_FLIGHT_MAX: usize = 16;
 /// Leases revoked in one second by the leader's timers.
 pub(crate) const LEASE_REVOKES_PER_SECOND_MAX: usize = 1000;
+/// Leases in one checkpoint: etcd's.
+pub(crate) const LEASE_CHECKPOINTS_MAX: usize = 1000;
 /// How often the leader looks for leases that ran out.
 pub(crate) const LEASE_TICK: Duration = Duration::from_millis(200);
 
@@ -82,6 +84,8 @@ pub(crate) const SNAPSHOT_SHARED_FOR: Duration = Duration::from_secs(10);
 pub(crate) const REMOVED: &str = "the member has been permanently removed from the cluster";
 /// How long a member that joins looks for somebody who knows it.
 pub(crate) const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// What raft's metrics may be behind raft itself.
+pub(crate) const METRICS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a change of the membership may take.
 pub(crate) const RECONFIGURE_TIMEOUT: Duration = Duration::from_secs(7);
 /// A member counts as there if it answered the leader within this time.

@@ -67,6 +67,18 @@ impl Members {
         membership.nodes().map(to_member).collect()
     }
 
+    /// Waits until the list knows what raft knows already: its metrics may be a moment behind.
+    pub(crate) async fn settle(&self) {
+        let newest =
+            self.raft.with_raft_state(|raft| *raft.membership_state.effective().log_id()).await;
+        let Ok(newest) = newest else { return };
+        let wait = self.raft.wait(Some(limits::METRICS_TIMEOUT));
+        let known = wait.metrics(|now| *now.membership_config.log_id() >= newest, "the membership");
+        if known.await.is_err() {
+            tracing::warn!("raft's metrics are late: the list of members may be old");
+        }
+    }
+
     /// Whether raft counts this member as a voter.
     pub(crate) fn votes(&self) -> bool {
         let own = *self.raft.node_id();
@@ -119,6 +131,7 @@ impl Members {
             }
             Change::MoveLeader(request) => self.move_leader(request.target_id).await?,
         }
+        self.settle().await;
         Ok(ChangedMembership { added, members: self.list() })
     }
 

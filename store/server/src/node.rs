@@ -173,7 +173,7 @@ impl Member {
         checks::compare::at_start(&view, &network, &config, identity.member_id).await?;
         let hub = Arc::new(Hub::new(view.revision()));
         let pending = Arc::new(Pending::new(identity.member_id));
-        let lessor = Lessor::default();
+        let lessor = Lessor::new(config.lease_checkpoint_every);
         // What was applied before the stop is not applied again: readers must not wait for that.
         let (applied, applied_seen) = watch::channel(checks::compare::applied_index(&view));
         let (reign, reign_seen) = watch::channel(raft::NOBODY);

@@ -26,6 +26,7 @@ use tokio::{
 };
 
 use crate::{
+    auth,
     error::Error,
     limits,
     pending::Pending,
@@ -107,6 +108,19 @@ impl Proposer {
             Ok(Err(_)) => Err(Error::Stopped),
             Err(_) if inner.leader.borrow().is_none() => Err(Error::TimeoutLeaderFailed),
             Err(_) => Err(Error::Timeout),
+        }
+    }
+
+    /// Proposes what matters only while this member leads: it is in the log at this place or never.
+    /// Returns when it has its place among this member's proposals; nobody is told the outcome.
+    pub(crate) async fn propose_here(&self, op: Op) {
+        let inner = &self.inner;
+        let leader = inner.leader().filter(|leader| leader.node_id == *inner.raft.node_id());
+        let Some(leader) = leader else { return };
+        let commands = vec![Command { id: 0, caller: auth::member(), op: Some(op) }];
+        let payload = Payload(Bytes::from(Batch { commands }.encode_to_vec()));
+        if let Err(fatal) = inner.raft.write(payload).with_leader(leader).await {
+            tracing::warn!(error = %fatal, "a proposal was not taken");
         }
     }
 

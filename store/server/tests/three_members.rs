@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use common::{Cluster, eventually, get, put};
 use proto::etcdserverpb::{
-    LeaseGrantRequest, PutRequest, WatchCreateRequest, WatchRequest, watch_request::RequestUnion,
+    LeaseGrantRequest, LeaseKeepAliveRequest, LeaseTimeToLiveRequest, MoveLeaderRequest,
+    PutRequest, WatchCreateRequest, WatchRequest, watch_request::RequestUnion,
 };
 use tonic::Code;
 
@@ -183,5 +184,40 @@ async fn a_lease_ends_and_takes_its_keys_along() {
         async move { get(&mut kv, "leased", false).await.is_none().then_some(()) }
     })
     .await;
+    cluster.stop().await;
+}
+
+/// A lease once had its whole time again with every new leader: where leaders change often, a long
+/// one never ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_leader_goes_on_with_the_time_left_of_a_lease() {
+    let extra = [QUICK[0], QUICK[1], "--lease-checkpoint-interval=1s"];
+    let mut cluster = Cluster::start(3, &extra).await;
+    let leader = cluster.leader().await;
+    let grant = LeaseGrantRequest { ttl: 60, id: 7 };
+    cluster.lease(leader).lease_grant(grant).await.unwrap();
+    let left = async |through: usize| {
+        let request = LeaseTimeToLiveRequest { id: 7, keys: false };
+        cluster.lease(through).lease_time_to_live(request).await.unwrap().into_inner().ttl
+    };
+    eventually("some of the time to go by", || async { (left(leader).await <= 55).then_some(()) })
+        .await;
+
+    let heir = cluster.members[(leader + 1) % 3].as_ref().unwrap().id();
+    let request = MoveLeaderRequest { target_id: heir };
+    cluster.maintenance(leader).move_leader(request).await.unwrap();
+    let now = left((leader + 2) % 3).await;
+    assert!((40..58).contains(&now), "{now} s left after the leader changed");
+
+    // Renewed, it has its whole time, under the next leader as well.
+    let renew = || LeaseKeepAliveRequest { id: 7 };
+    let requests = tokio_stream::once(renew());
+    let mut answers = cluster.lease(leader).lease_keep_alive(requests).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap().unwrap().ttl, 60);
+    let back = cluster.members[leader].as_ref().unwrap().id();
+    let request = MoveLeaderRequest { target_id: back };
+    cluster.maintenance((leader + 1) % 3).move_leader(request).await.unwrap();
+    let now = left(leader).await;
+    assert!(now >= 58, "{now} s left after a renewal");
     cluster.stop().await;
 }

@@ -102,6 +102,7 @@ pub(super) fn config(flags: Flags) -> Result<Config, ConfigError> {
         host_whitelist: list(&security.host_whitelist),
         extensive_metrics: extensive(&monitoring.metrics)?,
         slow_request: monitoring.warning_unary_request_duration,
+        lease_checkpoint_every: monitoring.lease_checkpoint_interval.max(Duration::from_secs(1)),
         auth_token: auth_token(security)?,
         bcrypt_cost: security.bcrypt_cost,
         notes,

@@ -225,6 +225,10 @@ pub(super) struct Monitoring {
     /// A call that takes longer is logged
     #[arg(long, default_value = "300ms", value_parser = go_duration)]
     pub(super) warning_unary_request_duration: Duration,
+    /// How often the log is told the time left of leases that last longer: a new leader goes on from
+    /// there
+    #[arg(long, default_value = "5m", value_parser = go_duration)]
+    pub(super) lease_checkpoint_interval: Duration,
     /// Time between progress notifications of an idle watch
     #[arg(long, default_value = "10m", value_parser = go_duration)]
     pub(super) watch_progress_notify_interval: Duration,

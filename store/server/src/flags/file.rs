@@ -22,9 +22,10 @@ pub(super) struct File {
 }
 
 /// Durations are whole nanoseconds in a file; a flag wants a unit.
-const DURATIONS: [&str; 7] = [
+const DURATIONS: [&str; 8] = [
     "corrupt-check-time",
     "compact-hash-check-time",
+    "lease-checkpoint-interval",
     "grpc-keepalive-interval",
     "grpc-keepalive-timeout",
     "warning-unary-request-duration",

@@ -2,65 +2,50 @@
 //!
 //! | Rule | What always holds |
 //! |------|-------------------|
-//! | L2 | A lease is never revoked early: a new leader gives every lease its full time again. |
+//! | L2 | A lease is never revoked early: a new leader gives it the time left at its last checkpoint, all of it if there is none, and the time in which nobody could be reached. |
 //! | L3 | A member that does not surely lead revokes nothing. |
+//! | L4 | Nobody is told of a renewal while the log holds a checkpoint of that lease, or may come to. |
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+mod timers;
+
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use proto::{etcdserverpb::LeaseRevokeRequest, orlop::store::v1::command::Op};
+use proto::{
+    etcdserverpb::{LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest},
+    orlop::store::v1::command::Op,
+};
 use store_state_machine::Refusal;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{RwLock, Semaphore, watch},
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
+use self::timers::{Renewal, Timers};
 use crate::{auth, error::Error, limits, propose::Proposer, read::Reader, state::State};
-
-#[derive(Default)]
-struct Timers {
-    leading: bool,
-    leases: HashMap<i64, (Instant, Duration)>,
-    by_deadline: BTreeSet<(Instant, i64)>,
-}
-
-impl Timers {
-    fn set(&mut self, id: i64, deadline: Instant, ttl: Duration) {
-        if let Some((old, _)) = self.leases.insert(id, (deadline, ttl)) {
-            self.by_deadline.remove(&(old, id));
-        }
-        self.by_deadline.insert((deadline, id));
-    }
-
-    fn remove(&mut self, id: i64) {
-        if let Some((deadline, _)) = self.leases.remove(&id) {
-            self.by_deadline.remove(&(deadline, id));
-        }
-    }
-}
 
 /// The timers of this member's leases; they run only while it leads.
 #[derive(Clone, Default)]
 pub(crate) struct Lessor {
     timers: Arc<Mutex<Timers>>,
-}
-
-fn seconds(ttl: i64) -> Duration {
-    Duration::from_secs(u64::try_from(ttl).unwrap_or(0).min(limits::LEASE_TTL_MAX.unsigned_abs()))
+    /// L4: held for writing while leases are marked as told and the checkpoint is put in raft's
+    /// queue. Whoever sees the mark proposes what takes it back, and comes after it in the log.
+    telling: Arc<RwLock<()>>,
+    every: Duration,
 }
 
 impl Lessor {
+    /// Timers that do not run yet. While they do, the log is told the time left `every` so often.
+    pub(crate) fn new(every: Duration) -> Self {
+        Self { every, ..Self::default() }
+    }
+
     /// A lease was granted, as applied.
     pub(crate) fn granted(&self, id: i64, ttl: i64) {
         let mut timers = self.timers.lock();
         if timers.leading {
-            let ttl = seconds(ttl);
-            timers.set(id, Instant::now() + ttl, ttl);
+            timers.grant(id, ttl, Instant::now());
         }
     }
 
@@ -70,69 +55,68 @@ impl Lessor {
     }
 
     /// Starts a lease anew; its TTL in seconds, zero if there is none, nothing if not leading.
-    pub(crate) fn renew(&self, id: i64) -> Option<i64> {
-        let mut timers = self.timers.lock();
-        if !timers.leading {
-            return None;
-        }
-        let now = Instant::now();
-        match timers.leases.get(&id).copied() {
-            // One that has run out waits for its revocation.
-            Some((deadline, ttl)) if deadline > now => {
-                timers.set(id, now + ttl, ttl);
-                Some(i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX))
+    ///
+    /// # Errors
+    /// If its time left was told, and that cannot be taken back.
+    pub(crate) async fn renew(&self, id: i64, proposer: &Proposer) -> Result<Option<i64>, Error> {
+        let renewal = {
+            let _not_telling = self.telling.read().await;
+            let mut timers = self.timers.lock();
+            if !timers.leading {
+                return Ok(None);
             }
-            _ => Some(0),
-        }
+            timers.renew(id, Instant::now())
+        };
+        let serial = match renewal {
+            Renewal::Gone => return Ok(Some(0)),
+            Renewal::Renewed(ttl) => return Ok(Some(ttl)),
+            Renewal::Told(serial) => serial,
+        };
+        let checkpoints = vec![LeaseCheckpoint { id, remaining_ttl: 0 }];
+        let op = Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints });
+        proposer.propose(auth::member(), op).await?;
+        let mut timers = self.timers.lock();
+        Ok(timers.leading.then(|| timers.forgotten(id, serial, Instant::now())))
     }
 
     /// Seconds left; -1 if there is no such lease, nothing if not leading.
     pub(crate) fn remaining(&self, id: i64) -> Option<i64> {
         let timers = self.timers.lock();
-        if !timers.leading {
-            return None;
-        }
-        Some(timers.leases.get(&id).map_or(-1, |(deadline, _)| {
-            let left = deadline.saturating_duration_since(Instant::now());
-            i64::try_from(left.as_secs()).unwrap_or(i64::MAX)
-        }))
+        timers.leading.then(|| timers.remaining(id, Instant::now()))
     }
 
     /// As etcd lists them: the one that ends first comes first, as far as this member knows the times.
     pub(crate) fn sort(&self, leases: &mut [i64]) {
         let timers = self.timers.lock();
-        leases.sort_by_key(|id| timers.leases.get(id).map(|(deadline, _)| *deadline));
+        leases.sort_by_key(|id| timers.deadline(*id));
     }
 
-    /// L2: every lease starts anew, plus the time in which nobody could be reached.
+    /// L2
     fn lead(&self, state: &State, election: Duration) {
         // Grants that are applied from here on set their own timers.
-        *self.timers.lock() = Timers { leading: true, ..Timers::default() };
+        *self.timers.lock() = Timers::new(self.every, true);
         let leases = state.view().leases();
         let mut timers = self.timers.lock();
         let now = Instant::now();
         for lease in leases {
-            let ttl = seconds(lease.ttl);
-            if !timers.leases.contains_key(&lease.id) {
-                timers.set(lease.id, now + ttl + election, ttl);
-            }
+            timers.inherit(lease.id, (lease.ttl, lease.remaining_ttl), election, now);
         }
     }
 
     fn stop_leading(&self) {
-        *self.timers.lock() = Timers::default();
+        *self.timers.lock() = Timers::new(self.every, false);
     }
 
-    fn expired(&self, limit: usize) -> Vec<i64> {
-        let timers = self.timers.lock();
-        let now = Instant::now();
-        timers
-            .by_deadline
-            .iter()
-            .take_while(|(at, _)| *at <= now)
-            .take(limit)
-            .map(|(_, id)| *id)
-            .collect()
+    /// Has the log remember how much time is left, so that the next leader does not start from the
+    /// beginning: otherwise a lease of a day never ends where leaders change twice a day.
+    async fn tell(&self, proposer: &Proposer) {
+        let _telling = self.telling.write().await;
+        let limit = limits::LEASE_CHECKPOINTS_MAX;
+        let checkpoints = self.timers.lock().tell(limit, Instant::now());
+        if checkpoints.is_empty() {
+            return;
+        }
+        proposer.propose_here(Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints })).await;
     }
 }
 
@@ -172,7 +156,8 @@ pub(crate) async fn run(
         if !leading {
             continue;
         }
-        let expired = lessor.expired(per_tick);
+        lessor.tell(&proposer).await;
+        let expired = lessor.timers.lock().expired(per_tick, Instant::now());
         // L3: the quorum confirms this leader first.
         if expired.is_empty() || reader.linearizable().await.is_err() {
             continue;

@@ -224,7 +224,8 @@ impl Service for Peers {
     ) -> Result<Response<peer::LeaseRenewResponse>, Status> {
         let message = request.into_inner();
         self.check_cluster(message.cluster_id)?;
-        let result = match self.services.lessor.renew(message.lease_id) {
+        let services = &self.services;
+        let result = match services.lessor.renew(message.lease_id, &services.proposer).await? {
             Some(ttl) => lease_renew_response::Result::Ttl(ttl),
             None => lease_renew_response::Result::NotLeader(self.not_leader().unwrap_or_default()),
         };

@@ -106,6 +106,7 @@ impl Cluster for Services {
         self.check_leader(&request)?;
         if request.get_ref().linearizable {
             self.reader.linearizable().await?;
+            self.members.settle().await;
         }
         let (sender, _) = auth::split(request);
         self.gate.pass(&sender).await?.user()?;

@@ -39,7 +39,7 @@ impl Services {
         let deadline = Instant::now() + self.config.request_timeout();
         while Instant::now() < deadline {
             if *self.leader.borrow() == Some(self.headers.member_id()) {
-                if let Some(ttl) = self.lessor.renew(id) {
+                if let Some(ttl) = self.lessor.renew(id, &self.proposer).await? {
                     return Ok(ttl);
                 }
             } else if let Some(mut client) = self.leader_client() {
