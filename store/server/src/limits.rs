@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Recent log entries kept in memory for followers and the apply thread.
 pub(crate) const LOG_TAIL_BYTES_MAX: usize = 64 << 20;
+/// Bytes of the raft log after which a new file is begun.
+pub(crate) const LOG_FILE_BYTES: usize = 32 << 20;
 /// Bytes of one append to a follower.
 pub(crate) const APPEND_BYTES_MAX: usize = 2 << 20;
 /// Bytes of one message between members: an append plus one oversized entry.

@@ -102,7 +102,16 @@ impl Log {
         path: &Path,
         on_sync: impl Fn(Duration) + Send + 'static,
     ) -> Result<Self, io::Error> {
-        let (disk, Found { vote, committed, purged, last }) = Disk::open(path)?;
+        Self::open_sized(path, limits::LOG_FILE_BYTES, on_sync)
+    }
+
+    /// As `open`, with files of another size.
+    pub(super) fn open_sized(
+        path: &Path,
+        file_bytes: usize,
+        on_sync: impl Fn(Duration) + Send + 'static,
+    ) -> Result<Self, io::Error> {
+        let (disk, Found { vote, committed, purged, last }) = Disk::open(path, file_bytes)?;
         let tail = Tail {
             vote,
             committed,

@@ -127,11 +127,11 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Opens or creates the log under `path`.
+    /// Opens or creates the log under `path`; a new file is begun after so many bytes.
     ///
     /// # Errors
     /// `InvalidData`, with the name of the file, if something that was durable is not readable.
-    pub(crate) fn open(path: &Path) -> Result<(Self, Found), io::Error> {
+    pub(crate) fn open(path: &Path, buffer_bytes: usize) -> Result<(Self, Found), io::Error> {
         let make = !path.join("CURRENT").exists();
         let mut reached = 0;
         if !make {
@@ -146,8 +146,9 @@ impl Disk {
             let kind = if damage { io::ErrorKind::InvalidData } else { io::ErrorKind::Other };
             io::Error::new(kind, format!("{}: {error}", path.display()))
         };
-        let db = DB::open(&options(make), path).map_err(refused)?;
+        let db = DB::open(&options(make, buffer_bytes), path).map_err(refused)?;
         if db.latest_sequence_number() < reached {
+            wal::condemn(path)?;
             let what = format!("{}: writes up to {reached} are missing", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
@@ -275,12 +276,12 @@ impl Drop for Disk {
     }
 }
 
-fn options(make: bool) -> Options {
+fn options(make: bool, buffer_bytes: usize) -> Options {
     let mut options = Options::default();
     options.create_if_missing(make);
     options.set_paranoid_checks(true);
     options.set_track_and_verify_wals_in_manifest(true);
-    options.set_write_buffer_size(32 << 20);
+    options.set_write_buffer_size(buffer_bytes);
     options.set_max_write_buffer_number(4);
     options.set_max_background_jobs(1);
     options.set_recycle_log_file_num(4);
