@@ -86,7 +86,8 @@ fn kubeadms_flags_are_taken_whole() {
     assert_eq!(config.listen_metrics[0].address.port(), 2381);
     assert_eq!(config.watch_progress_interval, Duration::from_secs(5));
     assert_eq!(config.peer_tls.versions, (TlsVersion::V1_2, TlsVersion::V1_3));
-    assert_eq!(config.notes, ["--feature-gates: InitialCorruptCheck change nothing here"]);
+    assert!(config.initial_corrupt_check);
+    assert_eq!(config.notes, Vec::<String>::new());
 }
 
 #[test]
