@@ -36,6 +36,8 @@ struct Tail {
     committed: Option<LogId>,
     purged: Option<LogId>,
     last: Option<LogId>,
+    /// The index of the first entry that was written to an empty log.
+    begins: u64,
     /// Consecutive entries, the newest of the log.
     entries: VecDeque<Entry>,
     bytes: usize,
@@ -179,7 +181,7 @@ impl Log {
             // still hold what was deleted: deletions are queued like every other write.
             let (start, end, mut newest, first) = {
                 let tail = self.tail.read();
-                let start = start.max(tail.purged.map_or(0, |id| id.index + 1));
+                let start = start.max(tail.purged.map_or(tail.begins, |id| id.index + 1));
                 let end = end.min(tail.last.map_or(0, |id| id.index + 1));
                 (start, end, tail.slice(start, end, bytes_max), tail.first())
             };
@@ -302,6 +304,9 @@ impl RaftLogStorage<TypeConfig> for Log {
             // G1: readable before it is durable.
             let mut tail = self.tail.write();
             for entry in added {
+                if tail.last.is_none() {
+                    tail.begins = entry.log_id.index;
+                }
                 tail.last = Some(entry.log_id);
                 tail.bytes += size(&entry);
                 tail.entries.push_back(entry);
