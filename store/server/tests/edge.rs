@@ -67,6 +67,12 @@ async fn health_and_metrics_are_told_where_they_are_asked() {
     cluster.leader().await;
     common::put(&mut cluster.kv(0), "a", "1").await;
     cluster.kv(0).range(RangeRequest::default()).await.unwrap_err();
+    // A member serves before its cluster has agreed on a version.
+    common::eventually("version of the cluster", || async {
+        let version = http::get(&http_only, "/version").body;
+        (!version.contains("not_decided")).then_some(())
+    })
+    .await;
     let grpc = cluster.endpoints().trim_start_matches("http://").to_owned();
     let talk = move || {
         let ask = |path: &str| http::get(&http_only, path);
