@@ -130,7 +130,8 @@ fn tidy(text: &str, url: &str) -> String {
 
 fn tidy_word(word: &str) -> String {
     let digits = word.bytes().filter(u8::is_ascii_digit).count();
-    let hex = word.len() >= 12 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) && digits > 3;
+    // An id is any 64 bits: one in a few hundred has no more than three decimal digits.
+    let hex = word.len() >= 12 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) && digits > 0;
     let time = ["s", "ms", "µs"]
         .iter()
         .any(|unit| word.strip_suffix(unit).is_some_and(|number| number.parse::<f64>().is_ok()));
@@ -426,4 +427,13 @@ async fn mirrors() {
         mirror(&mut ours, &mut etcd);
     });
     all.await.unwrap();
+}
+
+#[test]
+fn any_id_is_put_aside_and_words_are_not() {
+    assert_eq!(tidy_word("8e9e05c52164694d"), "ID");
+    // An etcd took this for its own id once: three decimal digits.
+    assert_eq!(tidy_word("4ddee40fbdddcbef"), "ID");
+    assert_eq!(tidy_word("deadbeefcafe"), "deadbeefcafe");
+    assert_eq!(tidy_word("unstarted"), "unstarted");
 }

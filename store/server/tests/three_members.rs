@@ -109,10 +109,20 @@ async fn a_member_that_missed_the_log_gets_a_snapshot() {
     let leader = cluster.leader().await;
     let lagging = (leader + 1) % 3;
     cluster.stop_member(lagging).await;
-    // Five times the count is kept; these are many more entries, so the log is gone.
+    // Five times the count is kept; these are many more entries, so the log will be gone.
     let mut kv = cluster.kv(leader);
     for number in 0..400 {
         put(&mut kv, &format!("key {number:03}"), &"x".repeat(100)).await;
+    }
+    // Whoever leads next must not have it either.
+    for number in [leader, (leader + 2) % 3] {
+        eventually("the log to be deleted", || async {
+            let metrics = cluster.http(number, "/metrics");
+            let mut lines = metrics.lines().filter_map(|line| line.split_once(' '));
+            let (_, index) = lines.find(|(name, _)| *name == "orlop_store_log_purged_index")?;
+            (index.parse::<u64>().unwrap() >= 100).then_some(())
+        })
+        .await;
     }
     cluster.start_member(lagging).await;
     let mut late = cluster.kv(lagging);

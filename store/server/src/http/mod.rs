@@ -133,8 +133,9 @@ async fn metrics(State(services): State<Services>) -> Response {
     metrics.is_learner.set(i64::from(services.members.is_learner()));
     metrics.quota.set(services.config.quota_bytes);
     metrics.proposals_pending.set(services.proposer.waiting() as u64);
-    let committed = services.raft.metrics().borrow_watched().local_committed;
-    metrics.proposals_committed.set(committed.map_or(0, |id| id.index));
+    let raft = services.raft.metrics().borrow_watched().clone();
+    metrics.proposals_committed.set(raft.local_committed.map_or(0, |id| id.index));
+    metrics.log_purged.set(raft.purged.map_or(0, |id| id.index));
     let view = services.state.view();
     metrics.keys.set(view.key_counts().0 as u64);
     metrics.revision.set(view.revision());

@@ -49,6 +49,8 @@ pub(crate) struct Metrics {
     pub(crate) compact_revision: Gauge<i64, AtomicI64>,
     pub(crate) auth_revision: Gauge<u64, AtomicU64>,
     pub(crate) is_learner: Gauge<i64, AtomicI64>,
+    /// Index of the last log entry that was deleted here, after a snapshot.
+    pub(crate) log_purged: Gauge<u64, AtomicU64>,
     /// Comparisons of the members' data that were made here, and those that found a difference.
     pub(crate) compared: Counter,
     pub(crate) differences: Counter,
@@ -93,6 +95,7 @@ impl Metrics {
             compact_revision: Gauge::default(),
             auth_revision: Gauge::default(),
             is_learner: Gauge::default(),
+            log_purged: Gauge::default(),
             compared: Counter::default(),
             differences: Counter::default(),
             fenced: Gauge::default(),
@@ -148,6 +151,8 @@ impl Metrics {
         r.register("etcd_debugging_auth_revision", auth, self.auth_revision.clone());
         r.register("etcd_server_is_learner", "1 if this member learns", self.is_learner.clone());
         let name = |name: &str| format!("orlop_store_{name}");
+        let purged = "Index of the last log entry that is only in the state any more";
+        r.register(name("log_purged_index"), purged, self.log_purged.clone());
         let compared = "Comparisons of the members' data made by this member";
         r.register(name("data_comparisons"), compared, self.compared.clone());
         let differences = "Members whose data were found to differ by this member";
