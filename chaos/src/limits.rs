@@ -67,3 +67,18 @@ pub const BENCH_BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
 /// Longest time one operation of the load generator may take before it is counted as an error.
 pub const BENCH_OPERATION_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Pause between two looks of the load generator at a condition that is awaited and timed.
+pub const BENCH_POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Longest time one of a load generator's probes may take while a leader is replaced: the next one
+/// through the new leader must not wait for an answer of the old one.
+pub const BENCH_PROBE_DEADLINE: Duration = Duration::from_millis(100);
+
+/// Longest time that compacting or defragmenting one member may take before the load generator
+/// gives it up.
+pub const BENCH_MAINTENANCE_DEADLINE: Duration = Duration::from_secs(300);
+
+/// Probes of the load generator that may be under way at the same time: a member that stalls for
+/// longer than these last ends the measurement.
+pub const BENCH_PROBES_MAX: usize = 20_000;

@@ -1,196 +1,112 @@
-//! Clients that share a count of turns, and one histogram each.
+//! Loads endpoints with one kind of operation on keys.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-use anyhow::ensure;
-use hdrhistogram::Histogram;
-use tokio::task::JoinSet;
+use anyhow::{Context as _, ensure};
+use bytes::Bytes;
 
 use super::LoadFlags;
-use super::measure;
-use super::operation::{Kind, Maker};
+use super::measure::Meter;
+use super::operation::{Kind, Maker, RANGE, Shape, whole};
+use super::pace::{Client, Turns, drive};
 use super::report::Summary;
-use super::wire::Connection;
-use crate::limits;
+use super::tally::Done;
+use super::wire::{Connection, frame, scan};
 
-/// Distinct error texts that are kept; all errors are counted.
-const ERROR_TEXTS_MAX: usize = 8;
+/// Keys that one transaction writes when keys are written only to be there.
+pub(super) const FILL_PUTS: u64 = 64;
 
-/// What one client or all of them measured.
-struct Tally {
-    latency_us: Histogram<u64>,
-    errors: BTreeMap<String, u64>,
-    failed: u64,
-    response_bytes: u64,
+/// One client of a connection that others use, too.
+struct Caller {
+    kind: Kind,
+    connection: Connection,
+    maker: Maker,
 }
 
-impl Tally {
-    fn new() -> anyhow::Result<Self> {
-        let latency_us = Histogram::new_with_bounds(1, limits::BENCH_LATENCY_US_MAX, 3)?;
-        Ok(Self { latency_us, errors: BTreeMap::new(), failed: 0, response_bytes: 0 })
-    }
-
-    fn record(&mut self, elapsed: Duration, result: anyhow::Result<usize>) {
-        match result {
-            Ok(bytes) => {
-                let us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-                self.latency_us.saturating_record(us.max(1));
-                self.response_bytes += bytes as u64;
-            }
-            Err(error) => {
-                self.failed += 1;
-                let text = error.to_string();
-                if self.errors.contains_key(&text) || self.errors.len() < ERROR_TEXTS_MAX {
-                    *self.errors.entry(text).or_default() += 1;
-                }
-            }
-        }
-    }
-
-    fn add(&mut self, other: Self) -> anyhow::Result<()> {
-        self.latency_us.add(&other.latency_us)?;
-        self.failed += other.failed;
-        self.response_bytes += other.response_bytes;
-        for (text, count) in other.errors {
-            *self.errors.entry(text).or_default() += count;
-        }
-        Ok(())
+impl Client for Caller {
+    async fn turn(&mut self, turn: u64) -> anyhow::Result<Done> {
+        let request = self.maker.request(turn);
+        let answer = self.connection.call(self.kind.path(), request).await?;
+        self.maker.judge(&answer)?;
+        Ok(Done { kind: 0, bytes: answer.len(), lost: false })
     }
 }
 
-/// The turns that the clients share.
-#[derive(Debug)]
-struct Turns {
-    next: AtomicU64,
-    total: u64,
-    start: Instant,
-    end: Option<Instant>,
-    interval: Option<Duration>,
+/// Writes the keys that will be read, unless they are there, and reads.
+pub(super) async fn read(
+    kind: Kind,
+    flags: &LoadFlags,
+    is_filled: bool,
+) -> anyhow::Result<Summary> {
+    let mut connections = Connection::open_all(&flags.server).await?;
+    if !is_filled {
+        fill(flags, &connections).await.context("the keys to read cannot be written")?;
+    }
+    let count = count_keys(&mut connections[0], &flags.prefix).await?;
+    // A single key is right whatever lies beside it.
+    let single = matches!(kind, Kind::Range { shape: Shape::Key, .. });
+    ensure!(
+        count == flags.key_space || (single && count > flags.key_space),
+        "{count} keys begin with {:?}, not {}: use another --prefix, or leave --no-fill away",
+        flags.prefix,
+        flags.key_space
+    );
+    measure(kind, flags, &connections).await
 }
 
-impl Turns {
-    fn new(total: u64, seconds: Option<u64>, rate: Option<u64>) -> Self {
-        let start = Instant::now();
-        Self {
-            next: AtomicU64::new(0),
-            total,
-            start,
-            end: seconds.map(|seconds| start + Duration::from_secs(seconds)),
-            interval: rate.map(|rate| Duration::from_secs(1).div_f64(rate.max(1) as f64)),
-        }
-    }
-
-    /// The next turn and when it is due; `None` when it is over.
-    fn take(&self) -> Option<(u64, Instant)> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let now = Instant::now();
-        let due = self.interval.map_or(now, |interval| self.start + interval.mul_f64(turn as f64));
-        let over = turn >= self.total || self.end.is_some_and(|end| now.max(due) >= end);
-        (!over).then_some((turn, due))
-    }
-}
-
-/// Loads the endpoints as the flags say: fills the keys that will be read, warms up, measures.
-pub async fn generate(kind: Kind, flags: &LoadFlags) -> anyhow::Result<Summary> {
-    ensure!(flags.clients > 0 && flags.conns > 0, "at least one client and one connection");
-    ensure!(!flags.endpoints.is_empty(), "at least one endpoint");
+/// Loads the endpoints as the flags say: warms up, measures.
+pub(super) async fn generate(kind: Kind, flags: &LoadFlags) -> anyhow::Result<Summary> {
     if let Kind::Txn { puts } = kind {
         ensure!(puts > 0 && puts as u64 <= flags.key_space, "a transaction needs 1 to all keys");
     }
-    let mut connections = Vec::new();
-    for number in 0..flags.conns {
-        let endpoint = &flags.endpoints[number % flags.endpoints.len()];
-        connections.push(Connection::open(endpoint, flags).await?);
-    }
-    if matches!(kind, Kind::Range { .. }) {
-        let fill = LoadFlags { sequential_keys: true, ..flags.clone() };
-        let turns = Turns::new(flags.key_space, None, None);
-        let filled = drive(Kind::Put, &fill, &connections, turns).await?;
-        ensure!(filled.failed == 0, "the keys to read cannot be written: {:?}", filled.errors);
-    }
-    if flags.warm_up > 0 {
-        drive(kind, flags, &connections, Turns::new(flags.warm_up, None, None)).await?;
-    }
-    let own = [std::process::id()];
-    let (servers_before, own_before) =
-        (measure::cpu_us_of(&flags.pids)?, measure::cpu_us_of(&own)?);
-    let start = Instant::now();
-    let turns = Turns::new(flags.total, flags.duration, flags.rate);
-    let tally = drive(kind, flags, &connections, turns).await?;
-    let elapsed = start.elapsed();
-    let server_cpu_us = measure::cpu_us_of(&flags.pids)? - servers_before;
-    let generator_cpu_us = measure::cpu_us_of(&own)? - own_before;
-    let memory = flags.pids.iter().map(|pid| measure::memory(*pid)).collect::<Result<_, _>>()?;
-    Ok(Summary {
-        name: kind.name(),
-        clients: flags.clients,
-        connections: flags.conns,
-        key_bytes: flags.key_size,
-        value_bytes: flags.val_size,
-        rate: flags.rate,
-        seconds: elapsed.as_secs_f64(),
-        operations: tally.latency_us.len(),
-        failed: tally.failed,
-        errors: tally.errors,
-        response_bytes: tally.response_bytes,
-        latency_us: super::report::Latency::of(&tally.latency_us),
-        server_cpu_us: (!flags.pids.is_empty()).then_some(server_cpu_us),
-        generator_cpu_us,
-        memory,
-    })
+    let connections = Connection::open_all(&flags.server).await?;
+    measure(kind, flags, &connections).await
 }
 
-async fn drive(
+async fn measure(
     kind: Kind,
     flags: &LoadFlags,
     connections: &[Connection],
-    turns: Turns,
-) -> anyhow::Result<Tally> {
-    let turns = Arc::new(turns);
-    let mut tasks = JoinSet::new();
-    for client in 0..flags.clients {
-        let connection = connections[client % connections.len()].clone();
-        let maker = Maker::new(kind, flags, client);
-        tasks.spawn(work(kind, connection, maker, Arc::clone(&turns), Tally::new()?));
+) -> anyhow::Result<Summary> {
+    let pace = &flags.pace;
+    ensure!(pace.clients > 0, "at least one client");
+    let clients = || callers(kind, flags, connections);
+    if pace.warm_up > 0 {
+        // Few clients that read much at once would warm up for minutes.
+        let turns = Turns::new(pace.warm_up, pace.duration, None);
+        drive(clients(), turns, 1).await?;
     }
-    let mut all = Tally::new()?;
-    while let Some(tally) = tasks.join_next().await {
-        all.add(tally?)?;
-    }
-    Ok(all)
+    let meter = Meter::start(&flags.server.pids)?;
+    let turns = Turns::new(pace.total, pace.duration, pace.rate);
+    let tally = drive(clients(), turns, 1).await?;
+    let what = format!(
+        "{} clients on {} connections, key {} B, value {} B",
+        pace.clients, flags.server.conns, flags.key_size, flags.val_size
+    );
+    Summary::new(kind.name(), what, pace.rate, &tally, meter)
 }
 
-async fn work(
-    kind: Kind,
-    mut connection: Connection,
-    mut maker: Maker,
-    turns: Arc<Turns>,
-    mut tally: Tally,
-) -> Tally {
-    let mut back_off = limits::BENCH_BACK_OFF_FIRST;
-    while let Some((turn, due)) = turns.take() {
-        let request = maker.request(turn);
-        if turns.interval.is_some() {
-            tokio::time::sleep_until(due.into()).await;
-        }
-        // In an open loop latency counts from when the operation was due: an operation that had
-        // to wait for a slow one before it is slow, too.
-        let start = if turns.interval.is_some() { due } else { Instant::now() };
-        let result = connection.call(kind.path(), request).await;
-        let failed = result.is_err();
-        tally.record(start.elapsed(), result);
-        if failed {
-            // A dead connection fails at once: without a pause its clients would spin, and take
-            // the turns of those that get answers.
-            let left = turns.end.map(|end| end.saturating_duration_since(Instant::now()));
-            tokio::time::sleep(left.map_or(back_off, |left| left.min(back_off))).await;
-            back_off = (back_off * 2).min(limits::BENCH_BACK_OFF_MAX);
-        } else {
-            back_off = limits::BENCH_BACK_OFF_FIRST;
-        }
-    }
-    tally
+fn callers(kind: Kind, flags: &LoadFlags, connections: &[Connection]) -> Vec<Caller> {
+    (0..flags.pace.clients)
+        .map(|client| Caller {
+            kind,
+            connection: connections[client % connections.len()].clone(),
+            maker: Maker::new(kind, flags, client),
+        })
+        .collect()
+}
+
+/// Writes all keys of the flags, and exactly those.
+async fn fill(flags: &LoadFlags, connections: &[Connection]) -> anyhow::Result<()> {
+    ensure!(flags.key_space > 0, "at least one key");
+    let puts = FILL_PUTS.min(flags.key_space);
+    let kind = Kind::Txn { puts: usize::try_from(puts)? };
+    // The last transaction goes round, and writes some of the first keys again.
+    let turns = Turns::count(flags.key_space.div_ceil(puts));
+    let tally = drive(callers(kind, flags, connections), turns, 1).await?;
+    tally.all_succeeded("transactions")
+}
+
+async fn count_keys(connection: &mut Connection, prefix: &str) -> anyhow::Result<u64> {
+    let request = proto::etcdserverpb::RangeRequest { count_only: true, ..whole(prefix) };
+    let answer: Bytes = connection.call(RANGE, frame(&request)).await?;
+    scan::number(&answer, 4)
 }

@@ -1,0 +1,140 @@
+//! Row B8: what a client notices while old revisions are forgotten and files are made smaller.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use proto::etcdserverpb as pb;
+
+use super::flags::PARTS;
+use super::goal::Goal::AtMost;
+use super::sample::{Comparison, Sample, ms};
+use super::stores::{Side, Stores};
+use super::{BIG_KEY_BYTES, BIG_PREFIX, VersusFlags, loading, progress};
+use crate::bench::ServerFlags;
+use crate::bench::measure::Meter;
+use crate::bench::operation::key;
+use crate::bench::probe::{Probe, Probed};
+use crate::bench::report::Latency;
+use crate::bench::wire::{Connection, frame, scan};
+use crate::limits;
+
+const COMPACT: &str = "/etcdserverpb.KV/Compact";
+const DELETE: &str = "/etcdserverpb.KV/DeleteRange";
+const DEFRAGMENT: &str = "/etcdserverpb.Maintenance/Defragment";
+
+/// A probe is due so often.
+const EVERY: Duration = Duration::from_millis(2);
+
+/// Shortest time that is probed: what takes no time at all has no percentiles.
+const PROBED_MIN: Duration = Duration::from_secs(3);
+
+/// Keys that one request deletes.
+const DELETED_AT_ONCE: u64 = 1_000;
+
+const IDLE_P99: &str = "idle p99 ms";
+const COMPACTION_P99: &str = "compaction p99 ms";
+const COMPACTION_RATIO: &str = "compaction p99 / idle p99";
+const COMPACTION_PAUSE: &str = "compaction longest ms";
+const DEFRAGMENT_PAUSE: &str = "defragment longest ms";
+
+/// Writes many revisions, deletes a fifth of the keys, compacts and defragments, under probes.
+pub(super) async fn run(flags: &VersusFlags, stores: &mut Stores) -> anyhow::Result<Comparison> {
+    let title = format!(
+        "a put every 2 ms through all members, idle; while {} old revisions are compacted; while \
+         each member is defragmented",
+        flags.keys * 3 / PARTS
+    );
+    let goals = vec![
+        (COMPACTION_RATIO, AtMost(1.3)),
+        (COMPACTION_PAUSE, AtMost(50.0)),
+        (DEFRAGMENT_PAUSE, AtMost(50.0)),
+    ];
+    let mut comparison = Comparison::new("B8", title, goals);
+    for side in Side::BOTH {
+        let sample = measure(flags, stores, side).await.with_context(|| side.name())?;
+        comparison.push(side, sample);
+    }
+    Ok(comparison)
+}
+
+async fn measure(flags: &VersusFlags, stores: &mut Stores, side: Side) -> anyhow::Result<Sample> {
+    let say = |what: &str| progress(&format!("B8: {what} {}", side.name()));
+    say("old revisions of");
+    // Two fifths of the keys get a second value, and a fifth is deleted: the rest must stay.
+    loading::write(stores, side, 0, flags.keys / PARTS * 2).await?;
+    let cluster = stores.of(side);
+    let server = ServerFlags::plain(cluster.urls(), cluster.size(), cluster.pids());
+    let mut connections = Connection::open_all(&server).await?;
+    let revision = delete(&mut connections[0], flags.keys / PARTS * 4, flags.keys).await?;
+
+    let meter = Meter::start(&server.pids)?;
+    let mut sample = Sample::default();
+    say("idle probes of");
+    let probe = Probe::start(connections.clone(), EVERY);
+    tokio::time::sleep(PROBED_MIN).await;
+    let idle = note(&mut sample, "idle", probe.finish().await?);
+
+    say("compaction of");
+    let request = frame(&pb::CompactionRequest { revision, physical: true });
+    let probe = Probe::start(connections.clone(), EVERY);
+    let start = Instant::now();
+    connections[0].call_within(limits::BENCH_MAINTENANCE_DEADLINE, COMPACT, request).await?;
+    let compacted = start.elapsed();
+    // What goes on behind an early answer is probed, too.
+    tokio::time::sleep(PROBED_MIN.saturating_sub(compacted)).await;
+    let compaction = note(&mut sample, "compaction", probe.finish().await?);
+
+    say("defragmentation of");
+    let probe = Probe::start(connections.clone(), EVERY);
+    let start = Instant::now();
+    for connection in &mut connections {
+        let request = frame(&pb::DefragmentRequest {});
+        connection.call_within(limits::BENCH_MAINTENANCE_DEADLINE, DEFRAGMENT, request).await?;
+    }
+    let defragmented = start.elapsed();
+    tokio::time::sleep(PROBED_MIN.saturating_sub(defragmented)).await;
+    let defragment = note(&mut sample, "defragment", probe.finish().await?);
+
+    sample.figures = vec![
+        (IDLE_P99, ms(idle.p99)),
+        (COMPACTION_P99, ms(compaction.p99)),
+        (COMPACTION_RATIO, ms(compaction.p99) / ms(idle.p99)),
+        (COMPACTION_PAUSE, ms(compaction.max)),
+        ("compaction s", compacted.as_secs_f64()),
+        ("defragment p99 ms", ms(defragment.p99)),
+        (DEFRAGMENT_PAUSE, ms(defragment.max)),
+        ("defragment s, all members", defragmented.as_secs_f64()),
+    ];
+    let latencies = [("idle", idle), ("compaction", compaction), ("defragment", defragment)];
+    let latencies: std::collections::BTreeMap<_, _> = latencies.into_iter().collect();
+    sample.raw = serde_json::to_value(latencies)?;
+    sample.threads = meter.stop()?.server_cpu_us_by_thread;
+    Ok(sample)
+}
+
+/// Keeps what failed, and returns the latencies.
+fn note(sample: &mut Sample, phase: &str, probed: Probed) -> Latency {
+    sample.failed += probed.failed;
+    for (error, count) in probed.errors {
+        *sample.errors.entry(format!("{phase}: {error}")).or_default() += count;
+    }
+    Latency::of(&probed.latency_us)
+}
+
+/// Deletes the keys with these numbers; returns the last revision.
+async fn delete(connection: &mut Connection, first: u64, end: u64) -> anyhow::Result<i64> {
+    let mut revision = 0;
+    for from in (first..end).step_by(usize::try_from(DELETED_AT_ONCE)?) {
+        let to = end.min(from + DELETED_AT_ONCE);
+        let request = pb::DeleteRangeRequest {
+            key: key(BIG_PREFIX, from, BIG_KEY_BYTES),
+            range_end: key(BIG_PREFIX, to, BIG_KEY_BYTES),
+            ..pb::DeleteRangeRequest::default()
+        };
+        let answer = connection.call(DELETE, frame(&request)).await?;
+        let deleted = scan::number(&answer, 2)?;
+        anyhow::ensure!(deleted == to - from, "{deleted} of {} keys were deleted", to - from);
+        revision = scan::revision(&answer)?;
+    }
+    Ok(revision)
+}
