@@ -104,6 +104,15 @@ pub fn read_segment(path: &Path) -> Result<Vec<Step>, Error> {
         return Err(bad("it is too large for a segment"));
     }
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    decode_segment(&path.display().to_string(), &bytes)
+}
+
+/// Decodes the bytes of a segment; `name` is for the error.
+///
+/// # Errors
+/// What is damaged.
+pub fn decode_segment(name: &str, bytes: &[u8]) -> Result<Vec<Step>, Error> {
+    let bad = |problem: &str| Error::Repository(format!("{name}: {problem}"));
     let body = bytes.len().checked_sub(DIGEST_BYTES).ok_or_else(|| bad("it is too short"))?;
     let (body, expected) = bytes.split_at(body);
     let found = Sha256::digest(body);
@@ -144,7 +153,9 @@ impl Segment {
         Self { after, last, name }
     }
 
-    pub(crate) fn from_name(name: String) -> Option<Self> {
+    /// The segment that an object with this name is; none when it is no segment.
+    #[must_use]
+    pub fn from_name(name: String) -> Option<Self> {
         let (after, last) = name.rsplit('/').next()?.split_once('-')?;
         Some(Self { after: after.parse().ok()?, last: last.parse().ok()?, name })
     }

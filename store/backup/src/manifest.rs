@@ -158,7 +158,7 @@ impl Manifest {
     /// Bytes of all files together.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
     }
 
     fn digest(&self) -> String {
@@ -167,12 +167,17 @@ impl Manifest {
         hex(&Sha256::digest(text))
     }
 
-    pub(crate) fn to_json(&self) -> Vec<u8> {
+    /// The text that is kept.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(self).expect("a manifest has a JSON form")
     }
 
-    /// Reads a manifest and checks that it is as it was written.
-    pub(crate) fn from_json(name: &str, text: &[u8]) -> Result<Self, Error> {
+    /// Reads a manifest and checks that it is as it was written; `name` is for the error.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn from_json(name: &str, text: &[u8]) -> Result<Self, Error> {
         let bad = |problem: String| Error::Repository(format!("{name}: {problem}"));
         let manifest: Self =
             serde_json::from_slice(text).map_err(|error| bad(error.to_string()))?;
@@ -182,6 +187,11 @@ impl Manifest {
         let found = manifest.digest();
         if manifest.sha256 != found {
             return Err(bad(format!("it was changed: sha-256 {found}, not {}", manifest.sha256)));
+        }
+        // It is the name of the object.
+        let digest = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        if let Some(file) = manifest.files.iter().find(|file| !digest(&file.sha256)) {
+            return Err(bad(format!("{:?} is not the sha-256 of {:?}", file.sha256, file.name)));
         }
         Ok(manifest)
     }

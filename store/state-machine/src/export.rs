@@ -147,7 +147,7 @@ const READAHEAD_BYTES: usize = 2 << 20;
 
 /// Finds the key-value inside a record, which is stored as etcd stores it, without decoding it: a
 /// backup copies all of them.
-fn split(record: &[u8]) -> Result<(bool, &[u8]), Fault> {
+pub(crate) fn split(record: &[u8]) -> Result<(bool, &[u8]), Fault> {
     const KV: u64 = 1;
     const DELETED: u64 = 5;
     let torn = || Fault::damaged("record is torn");

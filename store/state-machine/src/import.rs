@@ -13,11 +13,13 @@ use proto::mvccpb::KeyValue;
 use proto::orlop::store::v1::{AuthRecord, LeaseRecord, Record, StateRecord};
 use rocksdb::WriteBatch;
 
+use crate::auth::check_record;
 use crate::codec;
 use crate::disk::{self, Disk, LIVE, META, Options, REV};
 use crate::error::Fault;
 use crate::index::{Index, Meta};
 use crate::keys::{self, Revision};
+use crate::limits;
 use crate::machine::{self, State};
 
 /// What a restored state is told about the cluster that it becomes part of.
@@ -101,6 +103,12 @@ impl Importer {
             let text = format!("revision {}.{} comes out of order", at.main, at.sub);
             return Err(Fault::damaged(text));
         }
+        let possible = deleted || (1..=limits::REVISION_MAX).contains(&kv.version);
+        if at.main < 1 || at.main > limits::REVISION_MAX || kv.key.is_empty() || !possible {
+            let (Revision { main, sub }, version) = (at, kv.version);
+            let what = format!("revision {main}.{sub}: key {:?} of version {version}", kv.key);
+            return Err(Fault::damaged(what));
+        }
         self.last = at;
         let kv = if deleted { KeyValue { key: kv.key, ..KeyValue::default() } } else { kv };
         let kv = KeyValue { mod_revision: at.main, ..kv };
@@ -145,6 +153,7 @@ impl Importer {
             self.batch.put_cf(meta, keys::role(text(&role.name)?), codec::encode(role));
         }
         if let Some(auth) = &imported.auth {
+            check_record(auth)?;
             self.batch.put_cf(meta, keys::AUTH, codec::encode(auth));
         }
         let record = StateRecord {
@@ -195,13 +204,12 @@ fn give_identity(disk: &Disk, seed: &Seed) -> Result<Restored, Fault> {
     let stored = disk.get(META, keys::STATE)?;
     let stored = stored.ok_or_else(|| Fault::damaged("the state was never written to"))?;
     let mut record: StateRecord = codec::decode(&stored)?;
-    if record.format != codec::FORMAT {
-        return Err(Fault::damaged(format!("state of format {}", record.format)));
-    }
+    machine::check_state(&record)?;
     let bump = seed.bump_revision;
     let bumped = record.revision.checked_add(bump).filter(|_| bump >= 0);
-    record.revision =
-        bumped.ok_or_else(|| Fault::damaged(format!("revision cannot be raised by {bump}")))?;
+    record.revision = bumped
+        .filter(|revision| *revision <= limits::REVISION_MAX)
+        .ok_or_else(|| Fault::damaged(format!("revision cannot be raised by {bump}")))?;
     if bump > 0 {
         record.compact_revision = record.revision;
     }

@@ -18,6 +18,7 @@ mod auth;
 mod check;
 mod codec;
 mod compact;
+pub mod decoders;
 mod disk;
 mod error;
 mod event;

@@ -1,5 +1,9 @@
 //! Every bound of the state machine, with its reason.
 
+/// The highest revision, version and auth revision that is taken from a disk or a backup: half of what
+/// there is, so that counting on from it never overflows.
+pub(crate) const REVISION_MAX: i64 = i64::MAX / 2;
+
 /// Longest time to live of a lease in seconds, as in etcd.
 pub const LEASE_TTL_MAX: i64 = 9_000_000_000;
 

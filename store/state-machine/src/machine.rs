@@ -15,6 +15,7 @@ use crate::error::{Fault, ReadError, Refusal};
 use crate::event::RevisionEvents;
 use crate::index::{Index, Meta};
 use crate::keys::{self, Revision};
+use crate::limits;
 use crate::range::header;
 use crate::registry::Registry;
 use crate::reply::Reply;
@@ -69,6 +70,21 @@ pub struct StateMachine {
 /// A new store is at revision 1, as etcd's is.
 const FIRST_REVISION: i64 = 1;
 
+/// A position that this version can go on from.
+pub(crate) fn check_state(record: &StateRecord) -> Result<(), Fault> {
+    if record.format != codec::FORMAT {
+        return Err(Fault::damaged(format!("state of format {}", record.format)));
+    }
+    let (revision, compacted) = (record.revision, record.compact_revision);
+    if !(FIRST_REVISION..=limits::REVISION_MAX).contains(&revision)
+        || !(0..=revision).contains(&compacted)
+    {
+        let what = format!("state at revision {revision}, compacted up to {compacted}");
+        return Err(Fault::damaged(what));
+    }
+    Ok(())
+}
+
 pub(crate) fn load(disk: Disk) -> Result<(State, Registry), Fault> {
     let record: StateRecord = match disk.get(META, keys::STATE)? {
         Some(stored) => codec::decode(&stored)?,
@@ -78,17 +94,27 @@ pub(crate) fn load(disk: Disk) -> Result<(State, Registry), Fault> {
             ..StateRecord::default()
         },
     };
-    if record.format != codec::FORMAT {
-        return Err(Fault::damaged(format!("state of format {}", record.format)));
-    }
+    check_state(&record)?;
     let mut registry = Registry::load(&disk)?;
     registry.cluster_id = record.cluster_id;
     registry.cluster_version = record.cluster_version;
 
+    let revision = record.revision;
     let mut index = Index::default();
     disk.scan(LIVE, &[], None, |key, stored| {
         let record: Record = codec::decode(stored)?;
+        let deleted = record.deleted;
         let kv = record.kv.ok_or_else(|| Fault::damaged("record without a key"))?;
+        let possible = kv.key == key
+            && (1..=revision).contains(&kv.mod_revision)
+            && (0..=limits::REVISION_MAX).contains(&kv.version)
+            && (kv.version == 0) == deleted;
+        if !possible {
+            return Err(Fault::damaged(format!(
+                "record of key {:?}",
+                key.escape_ascii().to_string()
+            )));
+        }
         registry.attach(key, 0, kv.lease);
         let meta = Meta {
             modified: Revision { main: kv.mod_revision, sub: record.sub },

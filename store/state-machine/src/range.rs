@@ -46,6 +46,10 @@ pub(crate) fn as_of(
             return Ok(None);
         }
         let previous = Revision { main: record.previous_main, sub: record.previous_sub };
+        // Else a damaged one could lead round for ever.
+        if previous >= (Revision { main: kv.mod_revision, sub: record.sub }) {
+            return Err(Fault::damaged("a record replaces one that came after it"));
+        }
         // A record that is gone was a deletion below the compacted revision (K5).
         match lookup(previous)? {
             Some(older) => record = older,

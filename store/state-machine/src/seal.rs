@@ -133,7 +133,7 @@ pub fn break_open(dir: &Path) -> Result<(), Fault> {
 }
 
 /// The names, sizes and checksums of an intact seal.
-fn listed(bytes: &[u8]) -> Option<Vec<(String, u64, u32)>> {
+pub(crate) fn listed(bytes: &[u8]) -> Option<Vec<(String, u64, u32)>> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (body, end) = text.strip_suffix('\n')?.rsplit_once("\nend ")?;
     if u32::from_str_radix(end, 16).ok()? != crc32c::crc32c(body.as_bytes()) {

@@ -21,7 +21,7 @@ use proto::orlop::store::v1::AuthRecord;
 
 use self::ranges::Ranges;
 use crate::error::Fault;
-use crate::{codec, keys};
+use crate::{codec, keys, limits};
 
 pub use self::check::Access;
 
@@ -134,6 +134,7 @@ impl Loader {
     pub(crate) fn take(&mut self, key: &[u8], stored: &[u8]) -> Result<(), Fault> {
         if key == keys::AUTH {
             let record: AuthRecord = codec::decode(stored)?;
+            check_record(&record)?;
             self.auth.enabled = record.enabled;
             self.auth.revision = record.revision;
         } else if key.starts_with(keys::USER_PREFIX) {
@@ -152,6 +153,14 @@ impl Loader {
         }
         Ok(self.auth)
     }
+}
+
+/// A count of changes that this version can go on from.
+pub(crate) fn check_record(record: &AuthRecord) -> Result<(), Fault> {
+    if record.revision > limits::REVISION_MAX.unsigned_abs() {
+        return Err(Fault::damaged(format!("auth revision {}", record.revision)));
+    }
+    Ok(())
 }
 
 fn name(bytes: &[u8]) -> Result<Arc<str>, Fault> {
