@@ -17,9 +17,10 @@ async fn bench(cluster: &Cluster, words: &str) -> Result<Value, String> {
     let (url, pid) = (cluster.url(0), cluster.pids()[0].to_string());
     let line = ["bench", "store"].into_iter().chain(words.split_whitespace());
     let line = line.chain(["--endpoints", &url, "--pids", &pid, "--conns", "2", "--json"]);
-    let Target::Store(workload) = Command::try_parse_from(line).unwrap().target;
+    let Target::Store(workload) =
+        Command::try_parse_from(line).expect("the words are flags").target;
     let text = dispatch(*workload).await.map_err(|error| format!("{error:#}"))?;
-    Ok(serde_json::from_str(&text).unwrap())
+    Ok(serde_json::from_str(&text).expect("the report is JSON"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

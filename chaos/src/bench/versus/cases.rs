@@ -81,6 +81,10 @@ impl Job {
     }
 }
 
+fn of_clients(clients: usize) -> String {
+    format!("{clients} {}", if clients == 1 { "client" } else { "clients" })
+}
+
 fn connections(clients: usize) -> usize {
     clients.clamp(1, CONNECTIONS_MAX)
 }
@@ -126,7 +130,7 @@ pub(super) fn puts(flags: &VersusFlags, goal: Goal, disk: &str) -> Vec<Case> {
     let third = TimesAtMost(1.0 / 3.0);
     let case = |clients: &usize| Case {
         row: Row::B1,
-        title: format!("put 256 B, {clients} clients, {disk}"),
+        title: format!("put 256 B, {}, {disk}", of_clients(*clients)),
         goals: vec![(OPERATIONS, goal), (P99, TimesAtMost(0.5)), (CPU, third)],
         notes: Vec::new(),
         through: Through::All,
@@ -198,7 +202,7 @@ fn follower_reads(flags: &VersusFlags) -> Vec<Case> {
     let kind = Kind::Range { serializable: false, shape: Shape::Key };
     let case = |clients: usize| Case {
         row: Row::B5,
-        title: format!("linearizable reads through one follower, {clients} clients"),
+        title: format!("linearizable reads through one follower, {}", of_clients(clients)),
         goals: vec![(OPERATIONS, TimesAtLeast(3.0)), (P50, TimesAtMost(0.5))],
         notes: Vec::new(),
         through: Through::Follower,

@@ -166,11 +166,23 @@ fn details(out: &mut String, comparison: &Comparison) -> std::fmt::Result {
         }
     }
     let mut paragraph = |text: String| writeln!(out, "\n{text}");
-    for name in names.iter().filter(|_| rounds > 0) {
-        if comparison.goals.iter().any(|(goal, _)| goal == name) {
+    let judged = comparison.goals.iter().filter(|(name, _)| names.contains(name));
+    let ratios: Vec<String> = judged
+        .map(|(name, _)| {
             let (etcd, orlop) = comparison.figures(name);
-            paragraph(format!("orlop / etcd: {name} {}", ratio(&orlop, &etcd)))?;
-        }
+            format!("{name} {}", ratio(&orlop, &etcd))
+        })
+        .collect();
+    paragraph(format!("orlop / etcd: {}", ratios.join("; ")))?;
+    if let (Some(etcd), Some(orlop)) = (comparison.etcd.last(), comparison.orlop.last())
+        && !orlop.kinds.is_empty()
+    {
+        let kinds = etcd.kinds.iter().zip(&orlop.kinds);
+        let kinds = kinds.map(|((name, etcd), (_, orlop))| {
+            format!("{name} {} / {}", short(*etcd), short(*orlop))
+        });
+        let kinds = kinds.collect::<Vec<_>>().join(", ");
+        paragraph(format!("p99 ms by kind in the last round, etcd / orlop: {kinds}"))?;
     }
     for note in &comparison.notes {
         paragraph(note.clone())?;

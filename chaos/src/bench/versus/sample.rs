@@ -32,6 +32,8 @@ pub(super) struct Sample {
     pub failed: u64,
     /// Their reasons.
     pub errors: BTreeMap<String, u64>,
+    /// The slowest hundredth of each kind of operation, in ms, when there are several.
+    pub kinds: Vec<(String, f64)>,
     /// CPU time of the servers' threads.
     pub threads: BTreeMap<String, u64>,
     /// Everything that was measured.
@@ -65,6 +67,11 @@ impl Sample {
             figures,
             failed: summary.failed,
             errors: summary.errors.clone(),
+            kinds: summary
+                .kinds
+                .iter()
+                .map(|kind| (kind.name.clone(), ms(kind.latency_us.p99)))
+                .collect(),
             threads: summary.usage.server_cpu_us_by_thread.clone(),
             raw: serde_json::to_value(summary)?,
         })
@@ -88,6 +95,7 @@ impl Sample {
             ],
             failed: summary.failed + summary.missing,
             errors,
+            kinds: Vec::new(),
             threads: summary.usage.server_cpu_us_by_thread.clone(),
             raw: serde_json::to_value(summary)?,
         })
