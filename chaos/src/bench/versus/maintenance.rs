@@ -80,8 +80,9 @@ async fn measure(flags: &VersusFlags, stores: &mut Stores, side: Side) -> anyhow
     let request = frame(&pb::CompactionRequest { revision, physical: true });
     let probe = Probe::start(connections.clone(), EVERY);
     let start = Instant::now();
-    connections[0].call_within(limits::BENCH_MAINTENANCE_DEADLINE, COMPACT, request).await?;
+    let answer = connections[0].call_within(deadline(flags.keys), COMPACT, request).await;
     let compacted = start.elapsed();
+    fail(&mut sample, "compaction", answer.map(drop));
     // What goes on behind an early answer is probed, too.
     tokio::time::sleep(PROBED_MIN.saturating_sub(compacted)).await;
     let compaction = note(&mut sample, "compaction", probe.finish().await?);
@@ -91,7 +92,8 @@ async fn measure(flags: &VersusFlags, stores: &mut Stores, side: Side) -> anyhow
     let start = Instant::now();
     for connection in &mut connections {
         let request = frame(&pb::DefragmentRequest {});
-        connection.call_within(limits::BENCH_MAINTENANCE_DEADLINE, DEFRAGMENT, request).await?;
+        let answer = connection.call_within(deadline(flags.keys), DEFRAGMENT, request).await;
+        fail(&mut sample, "defragment", answer.map(drop));
     }
     let defragmented = start.elapsed();
     tokio::time::sleep(PROBED_MIN.saturating_sub(defragmented)).await;
@@ -112,6 +114,19 @@ async fn measure(flags: &VersusFlags, stores: &mut Stores, side: Side) -> anyhow
     sample.raw = serde_json::to_value(latencies)?;
     sample.threads = meter.stop()?.server_cpu_us_by_thread;
     Ok(sample)
+}
+
+/// How long one request may take: a minute, and more for more keys.
+fn deadline(keys: u64) -> Duration {
+    limits::BENCH_MAINTENANCE_DEADLINE + Duration::from_micros(keys * 25)
+}
+
+/// Keeps why a request failed. What the probes noticed all the while is measured nevertheless.
+fn fail(sample: &mut Sample, phase: &str, result: anyhow::Result<()>) {
+    if let Err(error) = result {
+        sample.failed += 1;
+        *sample.errors.entry(format!("{phase} itself: {error:#}")).or_default() += 1;
+    }
 }
 
 /// Keeps what failed, and returns the latencies.
