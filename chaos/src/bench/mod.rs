@@ -4,8 +4,8 @@
 //! reports, stays small beside the server's. Every answer is judged: what is fast and wrong is an
 //! error.
 //!
-//! [`pace`] lets clients take turns, [`tally`] counts, [`measure`] reads /proc; [`load`], [`watch`],
-//! [`lease`] and [`mixed`] are workloads; [`versus`] runs them on two stores in turns.
+//! `pace` lets clients take turns, `tally` counts, `measure` reads /proc; `load`, `watch`, `lease` and
+//! `mixed` are workloads; `versus` runs them on two stores in turns.
 
 mod flags;
 mod lease;
