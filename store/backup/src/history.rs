@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::etcd::{Place, Record, State};
+use crate::limits::REVISION_MAX;
 use crate::snapshot::Snapshot;
 
 /// What a snapshot holds.
@@ -48,6 +49,12 @@ struct Newest {
 /// The first page, pair or record that cannot be.
 pub fn examine(snapshot: &Snapshot) -> Result<(State, Summary), Error> {
     let state = snapshot.state()?;
+    let changes = i64::try_from(state.auth.revision).unwrap_or(i64::MAX);
+    if state.compacted.max(changes) > REVISION_MAX {
+        let (compacted, auth) = (state.compacted, state.auth.revision);
+        let problem = format!("compacted up to {compacted}, auth revision {auth}: too high");
+        return Err(Error::Bucket { bucket: "meta".to_owned(), problem });
+    }
     let mut history = History { compacted: state.compacted, ..History::default() };
     snapshot.records::<Error>(&mut |record| history.add(record))?;
 
@@ -101,6 +108,12 @@ impl History {
         };
         let kv = KeyValue::decode(Bytes::copy_from_slice(record.kv))
             .map_err(|error| bad(error.to_string()))?;
+        if record.place <= self.last || main < 1 {
+            return Err(bad("it comes out of order".to_owned()));
+        }
+        if main > REVISION_MAX || kv.version > REVISION_MAX || u32::try_from(sub).is_err() {
+            return Err(bad(format!("it, or its version {}, is too high", kv.version)));
+        }
         self.last = record.place;
         self.records += 1;
         if kv.key.is_empty() {

@@ -3,6 +3,8 @@
 /// Bytes of one page with its overflow: a value is at most a request of some MiB, and a torn length
 /// must not ask for all memory.
 pub(crate) const PAGE_BYTES_MAX: u64 = 256 << 20;
+/// The highest revision or version of a key that a store goes on from: half of what there is.
+pub(crate) const REVISION_MAX: i64 = i64::MAX / 2;
 /// Levels of a tree: four already hold more pages than any disk.
 pub(crate) const DEPTH_MAX: usize = 32;
 /// Bytes handed on at once while a snapshot is written.

@@ -278,6 +278,9 @@ impl View {
             }
             // A transaction can put a key and then delete it.
             let older = Revision { main: record.previous_main, sub: record.previous_sub };
+            if older >= previous {
+                return Err(Fault::damaged("a record replaces one that came after it"));
+            }
             place = (older.main != 0).then_some(older);
         }
         Ok(event.previous_kv.get_or_init(|| found).clone())

@@ -4,7 +4,6 @@
 mod support;
 
 use bytes::Bytes;
-use prost::Message as _;
 use proto::etcdserverpb::RangeRequest;
 use proto::mvccpb::KeyValue;
 use proto::orlop::store::v1::{AuthRecord, Record, StateRecord};
@@ -69,6 +68,10 @@ fn a_record_that_replaces_itself_is_damage() {
     let before = RangeRequest { revision: 2, ..everything() };
     let read = machine.view().range(&before);
     assert!(matches!(read, Err(ReadError::Failed(Fault::Damaged(_)))), "{read:?}");
+    // A watch that asks for what was before goes the same way.
+    let events = machine.view().events(1, 5, 10).unwrap();
+    let before = machine.view().previous_kv(&events[0].events[0]);
+    assert!(matches!(before, Err(Fault::Damaged(_))), "{before:?}");
 }
 
 #[test]

@@ -88,6 +88,12 @@ fn text(value: &[u8]) -> Result<String, String> {
     String::from_utf8(value.to_vec()).map_err(|error| error.to_string())
 }
 
+/// Users and roles lie under their names, which are text.
+fn named(key: &[u8], name: &[u8]) -> Result<(), String> {
+    let name = text(name)?;
+    if key == name.as_bytes() { Ok(()) } else { Err(format!("it is the key of {name:?}")) }
+}
+
 fn revision(value: &[u8]) -> Result<i64, String> {
     Place::from_key(value).map(|place| place.main).ok_or_else(|| "no revision".to_owned())
 }
@@ -98,8 +104,16 @@ fn take(state: &mut State, bucket: &str, key: &[u8], value: &[u8]) -> Result<(),
         ALARM => state.alarms.push(message::<AlarmMember>(key)?),
         AUTH if key == AUTH_ENABLED.as_bytes() => state.auth.enabled = value == [1],
         AUTH if key == AUTH_REVISION.as_bytes() => state.auth.revision = number(value)?,
-        AUTH_ROLES => state.auth.roles.push(message::<Role>(value)?),
-        AUTH_USERS => state.auth.users.push(message::<User>(value)?),
+        AUTH_ROLES => {
+            let role: Role = message(value)?;
+            named(key, &role.name)?;
+            state.auth.roles.push(role);
+        }
+        AUTH_USERS => {
+            let user: User = message(value)?;
+            named(key, &user.name)?;
+            state.auth.users.push(user);
+        }
         CLUSTER if key == CLUSTER_VERSION.as_bytes() => state.cluster_version = text(value)?,
         LEASE => {
             let lease: LeaseRecord = message(value)?;
