@@ -191,6 +191,11 @@ impl Layout {
         self.dir.join(&host.name)
     }
 
+    /// Where its member of the store keeps everything.
+    pub(crate) fn store_data(&self, host: &Host) -> PathBuf {
+        self.home(host).join("store")
+    }
+
     pub(crate) fn pair(&self, host: &Host, stem: &str) -> Pair {
         Pair::at(&self.home(host).join("pki"), stem)
     }

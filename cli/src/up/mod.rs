@@ -201,15 +201,19 @@ impl Cluster<'_> {
         let began = Instant::now();
         let layout = self.layout();
         let program = std::env::current_exe().context("cannot find this binary")?;
+        let hosts = layout.hosts();
+        let stores: Vec<_> = hosts.iter().map(|host| layout.store_data(host)).collect();
+        let quota_bytes = store_server::shared_quota(&stores)
+            .context("cannot see the room that the store's members have")?;
         let writer = parts::Writer {
             layout,
             program: &program,
             token: &self.folder.token,
             runtime: self.runtime,
+            quota_bytes,
             store_identity: Identity::load(&layout.store_ca().certificate, &layout.store_admin())?,
             api_identity: Identity::load(&layout.ca().certificate, &layout.admin())?,
         };
-        let hosts = layout.hosts();
 
         let step = self.screen.step("store", "waiting for the members");
         for host in &hosts {

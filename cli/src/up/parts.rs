@@ -21,6 +21,8 @@ pub(crate) struct Writer<'a> {
     /// Tells this cluster's members from any other's.
     pub(crate) token: &'a str,
     pub(crate) runtime: Runtime,
+    /// Bytes that each member of the store may take of the disk that they share.
+    pub(crate) quota_bytes: u64,
     /// Health checks of the store, and of everything else.
     pub(crate) store_identity: Identity,
     pub(crate) api_identity: Identity,
@@ -81,7 +83,7 @@ impl Writer<'_> {
         let mut flags = Flags::of("store");
         flags
             .set("name", &host.name)
-            .set("data-dir", layout.home(host).join("store"))
+            .set("data-dir", layout.store_data(host))
             .set("listen-client-urls", &client)
             .set("advertise-client-urls", &client)
             .set("listen-peer-urls", &peer)
@@ -89,6 +91,7 @@ impl Writer<'_> {
             .set("initial-cluster", members.join(","))
             .set("initial-cluster-state", "new")
             .set("initial-cluster-token", self.token)
+            .set("quota-backend-bytes", self.quota_bytes.to_string())
             .set("log-format", "console")
             // Members of one machine hear each other at once: a lost leader is noticed quickly.
             .set("heartbeat-interval", "100")

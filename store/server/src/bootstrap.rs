@@ -145,12 +145,7 @@ impl DataDir {
             }
             Err(source) => return Err(Error::Io { path, source }),
         };
-        let identity: Identity = serde_json::from_slice(&text)
-            .map_err(|error| unusable(format!("member.json: {error}")))?;
-        if identity.format != FORMAT {
-            return Err(unusable(format!("its format {} is unknown", identity.format)));
-        }
-        Ok(Some(identity))
+        Identity::read(&text).map(Some).map_err(unusable)
     }
 
     /// Writes the identity, durably. The last step of making a data directory.
@@ -186,6 +181,17 @@ impl Identity {
     #[must_use]
     pub(crate) fn new(cluster_id: u64, member_id: u64) -> Self {
         Self { format: FORMAT, cluster_id, member_id }
+    }
+
+    /// # Errors
+    /// What is wrong with the text.
+    pub(crate) fn read(text: &[u8]) -> Result<Self, String> {
+        let identity: Self =
+            serde_json::from_slice(text).map_err(|error| format!("member.json: {error}"))?;
+        if identity.format != FORMAT {
+            return Err(format!("its format {} is unknown", identity.format));
+        }
+        Ok(identity)
     }
 }
 

@@ -34,8 +34,10 @@ pub(crate) enum Error {
     MemberBadUrls,
     /// Another member has the peer URL.
     PeerUrlExists,
-    /// There is a learner already.
+    /// There are as many learners as there may be.
     TooManyLearners,
+    /// Too few members would have started for a quorum after the change.
+    MemberNotEnoughStarted,
     /// The change would risk the quorum.
     Unhealthy,
     /// Leadership cannot go there.
@@ -151,6 +153,10 @@ impl From<Error> for Status {
             Error::PeerUrlExists => (FailedPrecondition, "etcdserver: Peer URLs already exists"),
             Error::TooManyLearners => {
                 (FailedPrecondition, "etcdserver: too many learner members in cluster")
+            }
+            // This one, too, comes with the code Unknown.
+            Error::MemberNotEnoughStarted => {
+                (Unknown, "etcdserver: re-configuration failed due to not enough started members")
             }
             Error::Unhealthy => (Unavailable, "etcdserver: unhealthy cluster"),
             Error::BadTransferee => (FailedPrecondition, "etcdserver: bad leader transferee"),

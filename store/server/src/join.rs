@@ -21,7 +21,6 @@ pub(crate) struct Joiner {
 /// If none answers in time, or the cluster that answers is not the one of the flags. The words
 /// begin as etcd's do.
 pub(crate) async fn identify(config: &Config, network: &Network) -> anyhow::Result<Joiner> {
-    let own = sorted(&config.advertise_peer_urls);
     let others: Vec<&String> = config
         .initial_cluster
         .iter()
@@ -33,11 +32,7 @@ pub(crate) async fn identify(config: &Config, network: &Network) -> anyhow::Resu
         let mut problem: anyhow::Error =
             Never("--initial-cluster names no other member".to_owned()).into();
         for url in &others {
-            match ask(network, url).await.and_then(|answer| {
-                let found = find(&answer.members, &own, config)?;
-                let identity = Identity::new(answer.cluster_id, found.id);
-                Ok(Joiner { identity, learner: found.is_learner })
-            }) {
+            match ask(network, url).await.and_then(|answer| joiner(&answer, config)) {
                 Ok(joiner) => return Ok(joiner),
                 Err(error) => problem = error,
             }
@@ -50,6 +45,13 @@ pub(crate) async fn identify(config: &Config, network: &Network) -> anyhow::Resu
         }
         sleep(Duration::from_millis(200)).await;
     }
+}
+
+/// Who this member is, as the answer of another one says.
+pub(crate) fn joiner(answer: &peer::IdentifyResponse, config: &Config) -> anyhow::Result<Joiner> {
+    let found = find(&answer.members, &sorted(&config.advertise_peer_urls), config)?;
+    let identity = Identity::new(answer.cluster_id, found.id);
+    Ok(Joiner { identity, learner: found.is_learner })
 }
 
 async fn ask(network: &Network, url: &str) -> anyhow::Result<peer::IdentifyResponse> {
@@ -158,7 +160,8 @@ mod tests {
     #[tokio::test]
     async fn who_names_nobody_to_ask_is_told_at_once() {
         let flags = config("b=http://b:1");
-        let network = Network::new(0, None, flags.election);
+        let network =
+            Network::new(0, None, flags.election, crate::metrics::peers::Peers::default());
         let told = timeout(limits::JOIN_TIMEOUT / 2, identify(&flags, &network)).await;
         let error = format!("{:#}", told.expect("nothing to wait for").unwrap_err());
         assert!(error.ends_with("--initial-cluster names no other member"), "{error}");

@@ -8,6 +8,8 @@ mod auth;
 mod bootstrap;
 mod checks;
 mod config;
+mod cork;
+pub mod decoders;
 mod error;
 mod flags;
 mod gateway;
@@ -27,6 +29,7 @@ mod restore;
 mod rpc;
 mod serve;
 mod state;
+mod strict;
 mod tls;
 mod upkeep;
 mod watch;
@@ -35,7 +38,7 @@ pub use auth::{JwtOptions, TokenKind};
 pub use config::{
     AutoCompaction, Config, ConfigError, InitialState, ListenUrl, TlsFiles, TlsVersion,
 };
-pub use flags::{Flags, LogFormat, LogOutput, LogRotation, Logs};
+pub use flags::{Flags, LogFormat, LogOutput, LogRotation, Logs, shared_quota};
 pub use node::{Member, run};
 pub use restore::{
     Contents, NewCluster, Origin, Plan, RestoreError, check_free, read_folder, restore,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// A batch that takes longer to apply is counted as slow: etcd's.
+pub(crate) const SLOW_APPLY: Duration = Duration::from_millis(100);
 /// Recent log entries kept in memory for followers and the apply thread.
 pub(crate) const LOG_TAIL_BYTES_MAX: usize = 64 << 20;
 /// Bytes of the raft log after which a new file is begun.
@@ -90,11 +92,17 @@ pub(crate) const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const METRICS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a change of the membership may take.
 pub(crate) const RECONFIGURE_TIMEOUT: Duration = Duration::from_secs(7);
+/// How often a new leader looks whether it has heard of everybody.
+pub(crate) const HEARD_EVERY: Duration = Duration::from_millis(10);
 /// A member counts as there if it answered the leader within this time.
 pub(crate) const ACTIVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Between two tries to replicate to a peer that cannot be reached.
 pub(crate) const PEER_RETRY_EVERY: Duration = Duration::from_millis(100);
+/// How often every peer is asked whether it is there: etcd's.
+pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(4);
+/// The time for the answer.
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connecting to a peer.
 pub(crate) const PEER_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time that a stopping member takes to hand over leadership.
@@ -127,10 +135,13 @@ pub(crate) const DISK_LOOK_EVERY_MIN: Duration = Duration::from_millis(20);
 /// Looks at the disk between two questions to RocksDB whether it failed in the background.
 pub(crate) const DISK_LOOKS_BETWEEN_ERROR_CHECKS: u64 = 8;
 
-/// How often one step of a compaction is carried out while there is something to do.
-pub(crate) const COMPACTION_STEP_EVERY: Duration = Duration::from_millis(10);
-/// Revisions looked at in one step of a compaction.
-pub(crate) const COMPACTION_STEP_REVISIONS: usize = 1000;
+/// How many times as long as a step of a compaction took the apply thread does other things: while
+/// there is something to apply, and while there is nothing.
+pub(crate) const COMPACTION_RESTS: (u32, u32) = (3, 1);
+/// The longest of these pauses.
+pub(crate) const COMPACTION_REST_MAX: Duration = Duration::from_millis(10);
+/// Revisions looked at in one step of a compaction: about a millisecond, which a write may wait.
+pub(crate) const COMPACTION_STEP_REVISIONS: usize = 500;
 
 /// Tokens of users that a member remembers.
 pub(crate) const SIMPLE_TOKENS_MAX: usize = 100_000;
@@ -140,3 +151,10 @@ pub(crate) const PASSWORDS_REMEMBERED_MAX: usize = 10_000;
 pub(crate) const PASSWORD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a password is checked anew because users or roles changed meanwhile.
 pub(crate) const AUTHENTICATE_TRIES_MAX: usize = 8;
+
+/// Bytes of answers that one connection puts together before it writes them.
+pub(crate) const CORK_BYTES_MAX: usize = 64 << 10;
+/// The largest piece of an answer that is copied to join others.
+pub(crate) const CORK_PIECE_BYTES_MAX: usize = 4 << 10;
+/// What a connection keeps of that buffer while it says nothing.
+pub(crate) const CORK_IDLE_BYTES: usize = 4 << 10;

@@ -16,17 +16,29 @@ use proto::{
 };
 use tokio::{
     sync::Mutex,
-    time::{Duration, timeout},
+    time::{Duration, Instant, sleep, timeout},
 };
 
 use crate::{
-    auth, bootstrap,
+    Config, auth, bootstrap,
     error::Error,
     limits,
+    metrics::Metrics,
     propose::Proposer,
     raft::{Network, Node, Peer, PeerClient},
     state::State,
+    strict::{self, Step, Voter},
 };
+
+impl Rules {
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            strict: config.strict_reconfig_check,
+            learners_max: config.max_learners,
+            patience: config.election,
+        }
+    }
+}
 
 /// Reads and changes the membership.
 #[derive(Clone)]
@@ -41,6 +53,19 @@ pub(crate) struct Members {
     /// What the others said when this member joined. It counts until the log that is copied to it
     /// has been applied up to its own addition; before that, the state does not know this member.
     pub(crate) joins_as_learner: bool,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) rules: Rules,
+}
+
+/// What changes are refused.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// Those that would risk the quorum.
+    pub(crate) strict: bool,
+    /// More learners than this.
+    pub(crate) learners_max: usize,
+    /// The time in which a new leader hears of everybody who is there.
+    pub(crate) patience: Duration,
 }
 
 impl Members {
@@ -118,21 +143,31 @@ impl Members {
                 self.proposer.propose(auth::member(), Op::MemberSet(member)).await?;
             }
             Change::Promote(request) => {
-                let member = self.find(request.id)?;
-                if !member.is_learner {
-                    return Err(Error::MemberNotLearner);
-                }
-                if !self.caught_up(request.id) {
-                    return Err(Error::LearnerNotReady);
-                }
-                self.reconfigure(ChangeMembers::AddVoterIds([request.id].into())).await?;
-                let member = Member { is_learner: false, ..member };
-                self.proposer.propose(auth::member(), Op::MemberSet(member)).await?;
+                let promoted = self.promote(request.id).await;
+                let outcome = promoted.as_ref().map(drop);
+                let why = |error: &Error| tonic::Status::from(*error).message().to_owned();
+                self.metrics.raft.promoted(outcome.map_err(why));
+                promoted?;
             }
             Change::MoveLeader(request) => self.move_leader(request.target_id).await?,
         }
         self.settle().await;
         Ok(ChangedMembership { added, members: self.list() })
+    }
+
+    async fn promote(&self, id: u64) -> Result<(), Error> {
+        let member = self.find(id)?;
+        if !member.is_learner {
+            return Err(Error::MemberNotLearner);
+        }
+        if !self.caught_up(id) {
+            return Err(Error::LearnerNotReady);
+        }
+        self.check(Step::Promote).await?;
+        self.reconfigure(ChangeMembers::AddVoterIds([id].into())).await?;
+        let member = Member { is_learner: false, ..member };
+        self.proposer.propose(auth::member(), Op::MemberSet(member)).await?;
+        Ok(())
     }
 
     fn find(&self, id: u64) -> Result<Member, Error> {
@@ -141,11 +176,13 @@ impl Members {
 
     async fn add(&self, urls: Vec<String>, is_learner: bool) -> Result<Member, Error> {
         check_urls(&urls)?;
+        self.check(if is_learner { Step::AddLearner } else { Step::AddVoter }).await?;
         let members = self.list();
         if members.iter().any(|member| member.peer_urls.iter().any(|url| urls.contains(url))) {
             return Err(Error::PeerUrlExists);
         }
-        if is_learner && members.iter().any(|member| member.is_learner) {
+        let learners = members.iter().filter(|member| member.is_learner).count();
+        if is_learner && learners >= self.rules.learners_max {
             return Err(Error::TooManyLearners);
         }
         let now = std::time::SystemTime::now()
@@ -167,10 +204,12 @@ impl Members {
     }
 
     async fn remove(&self, id: u64) -> Result<(), Error> {
-        self.find(id)?;
-        if !self.quorum_without(id) {
-            return Err(Error::Unhealthy);
+        // As etcd: whether there is such a member is asked last.
+        let member = self.find(id);
+        if !member.as_ref().is_ok_and(|member| member.is_learner) {
+            self.check(Step::Remove(id)).await?;
         }
+        member?;
         self.proposer
             .propose(auth::member(), Op::MemberRemove(store::MemberRemove { member_id: id }))
             .await?;
@@ -202,20 +241,36 @@ impl Members {
             .max_by_key(matched)
     }
 
-    /// As etcd's strict check: whether the voters that answer are a quorum of those that stay.
-    fn quorum_without(&self, id: u64) -> bool {
+    /// As etcd's strict check, if it is on.
+    async fn check(&self, step: Step) -> Result<(), Error> {
+        if !self.rules.strict {
+            return Ok(());
+        }
+        // A leader that was just elected has heard nobody yet.
+        let deadline = Instant::now() + self.rules.patience;
+        let mut voters = self.voters();
+        while voters.iter().any(|(_, heard)| !heard) && Instant::now() < deadline {
+            sleep(limits::HEARD_EVERY).await;
+            voters = self.voters();
+        }
+        let voters: Vec<Voter> = voters.into_iter().map(|(voter, _)| voter).collect();
+        strict::check(&voters, step)
+    }
+
+    /// All voters in the eyes of clients, and whether this leader has ever heard of them.
+    fn voters(&self) -> Vec<(Voter, bool)> {
         let metrics = self.raft.metrics().borrow_watched().clone();
-        let heard = metrics.heartbeat.as_ref();
-        let is_there = |voter: &u64| {
-            *voter == metrics.id
-                || heard
-                    .and_then(|heard| heard.get(voter).copied().flatten())
-                    .is_some_and(|at| at.elapsed() <= limits::ACTIVE_WITHIN)
+        let heard = |id: &u64| metrics.heartbeat.as_ref()?.get(id).copied().flatten();
+        let voter = |member: Member| {
+            let (own, at) = (member.id == metrics.id, heard(&member.id));
+            let there = own || at.is_some_and(|at| at.elapsed() <= limits::ACTIVE_WITHIN);
+            // One that answers has started, and will say its name in a moment.
+            let started = there || !member.name.is_empty();
+            let voter = Voter { id: member.id, started, there };
+            // One that never ran will not be heard of either.
+            (voter, own || at.is_some() || !voter.started)
         };
-        let membership = metrics.membership_config.membership();
-        let staying: Vec<u64> = membership.voter_ids().filter(|voter| *voter != id).collect();
-        let there = staying.iter().filter(|voter| is_there(voter)).count();
-        there > staying.len() / 2
+        self.list().into_iter().filter(|member| !member.is_learner).map(voter).collect()
     }
 
     async fn reconfigure(&self, change: ChangeMembers<u64, Peer>) -> Result<(), Error> {
@@ -301,7 +356,8 @@ impl Members {
     }
 }
 
-fn check_urls(urls: &[String]) -> Result<(), Error> {
+/// URLs under which peers can be reached.
+pub(crate) fn check_urls(urls: &[String]) -> Result<(), Error> {
     let good = |url: &String| {
         url.parse::<http::Uri>().is_ok_and(|uri| {
             matches!(uri.scheme_str(), Some("http" | "https")) && uri.port().is_some()

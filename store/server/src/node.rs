@@ -10,9 +10,10 @@ use openraft::{
     storage::RaftLogStorage as _,
 };
 use proto::orlop::peer::v1::peer_server::PeerServer;
-use store_state_machine::StateMachine;
+use store_state_machine::{StateMachine, View};
 use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::service::interceptor::InterceptedService;
 
 use crate::{
     Config, InitialState,
@@ -24,8 +25,8 @@ use crate::{
     join,
     lessor::{self, Lessor},
     limits,
-    members::Members,
-    metrics::Metrics,
+    members::{Members, Rules},
+    metrics::{Metrics, peers::Peers},
     pending::Pending,
     propose::Proposer,
     raft::{self, Log, Machine, Network, Node, Peer},
@@ -94,7 +95,8 @@ async fn identify(
         tracing::warn!(members, "an even number of members stands no more failures");
     }
     if config.initial_state == InitialState::Existing {
-        let network = Network::new(0, Some(tls.clone()), config.election);
+        let (tls, nobody) = (Some(tls.clone()), Peers::default());
+        let network = Network::new(0, tls, config.election, nobody);
         let join::Joiner { identity, learner } = join::identify(config, &network).await?;
         return Ok(Own { identity, fresh: true, joins_as_learner: learner });
     }
@@ -160,8 +162,8 @@ impl Member {
         let peer_tls = tls::client(&config.peer_tls).context("peer certificates")?.into();
         let Own { identity, fresh, joins_as_learner } = identify(&config, &dir, &peer_tls).await?;
         let ports = bind(&config).await?;
-        let network = Network::new(identity.cluster_id, Some(peer_tls), config.election);
         let metrics = Arc::new(Metrics::new());
+        let network = network(&identity, &config, peer_tls, &metrics.peers);
 
         clear(dir.scratch()).await;
         let log_path = log_path(&config, &dir, fresh)?;
@@ -171,9 +173,10 @@ impl Member {
         }
         let view = machine.view();
         checks::compare::at_start(&view, &network, &config, identity.member_id).await?;
+        know(&metrics.peers, &view, &config, identity.member_id);
         let hub = Arc::new(Hub::new(view.revision()));
         let pending = Arc::new(Pending::new(identity.member_id));
-        let lessor = Lessor::new(config.lease_checkpoint_every);
+        let lessor = Lessor::new(config.lease_checkpoint_every, &metrics.store);
         // What was applied before the stop is not applied again: readers must not wait for that.
         let (applied, applied_seen) = watch::channel(checks::compare::applied_index(&view));
         let (reign, reign_seen) = watch::channel(raft::NOBODY);
@@ -203,16 +206,8 @@ impl Member {
         }
 
         let headers = Headers::new(identity.cluster_id, identity.member_id);
-        let waits = config.request_timeout();
-        let proposer = Proposer::start(
-            raft.clone(),
-            network.clone(),
-            pending,
-            (leader_seen.clone(), reign_seen),
-            (waits, config.max_request_bytes),
-        );
-        let reader =
-            Reader::start(raft.clone(), network.clone(), leader_seen.clone(), applied_seen, waits);
+        let seen = Seen { leader: leader_seen.clone(), reign: reign_seen, applied: applied_seen };
+        let (proposer, reader) = doors((&raft, &network), pending, seen, &config, &metrics);
         let (closing, stop) = (CancellationToken::new(), CancellationToken::new());
         let members = Members {
             raft: raft.clone(),
@@ -222,6 +217,8 @@ impl Member {
             token: config.initial_token.clone(),
             changing: Arc::default(),
             joins_as_learner,
+            metrics: metrics.clone(),
+            rules: Rules::of(&config),
         };
         let gate = gate(&config, state.clone(), reader.clone(), tokens);
         let disk = checks::disk::Health::new(log.clone(), config.election);
@@ -266,9 +263,11 @@ impl Member {
             services: services.clone(),
             scratch: config.data_dir.join("snapshots"),
         };
+        let seen = services.metrics.peers.clone();
         let peers = PeerServer::new(peers)
             .max_decoding_message_size(limits::PEER_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX);
+        let peers = InterceptedService::new(peers, move |call| Ok(raft::peers::name(call, &seen)));
         let peers = tonic::service::Routes::new(peers).into_axum_router();
         for (listener, secure, _) in ports.peer {
             let tls = secure.then(|| tls::Server::new(&config.peer_tls, &[b"h2"])).transpose()?;
@@ -316,6 +315,7 @@ impl Member {
         self.tasks.spawn(ends(checks::disk::watch(services.clone(), stop.clone()).boxed()));
         let fence = checks::fence::watch(services.clone(), self.log.clone(), self.dir.scratch());
         self.tasks.spawn(ends(fence.boxed()));
+        self.tasks.spawn(ends(upkeep::probe(services.clone()).boxed()));
         self.tasks.spawn(ends(checks::compare::run(services.clone()).boxed()));
         self.tasks.spawn(ends(upkeep::tend(services.clone(), stop.clone()).boxed()));
         let lessor = lessor::run(
@@ -410,6 +410,50 @@ impl Member {
     }
 }
 
+fn network(
+    identity: &Identity,
+    config: &Config,
+    tls: Arc<rustls::ClientConfig>,
+    metrics: &Peers,
+) -> Network {
+    metrics.set_own(identity.member_id, config.heartbeat);
+    Network::new(identity.cluster_id, Some(tls), config.election, metrics.clone())
+}
+
+/// What the doors are told.
+struct Seen {
+    leader: watch::Receiver<Option<u64>>,
+    reign: watch::Receiver<raft::LeaderId>,
+    applied: watch::Receiver<u64>,
+}
+
+/// The doors for writes and for reads.
+fn doors(
+    (raft, network): (&Node, &Network),
+    pending: Arc<Pending>,
+    seen: Seen,
+    config: &Config,
+    metrics: &Metrics,
+) -> (Proposer, Reader) {
+    let waits = config.request_timeout();
+    let proposer = Proposer::start(
+        raft.clone(),
+        network.clone(),
+        pending,
+        (seen.leader.clone(), seen.reign),
+        (waits, config.max_request_bytes),
+        metrics.raft.proposals_failed.clone(),
+    );
+    let reader = Reader::start(
+        raft.clone(),
+        network.clone(),
+        (seen.leader, seen.applied),
+        waits,
+        metrics.raft.reads.clone(),
+    );
+    (proposer, reader)
+}
+
 fn gate(config: &Config, state: State, reader: Reader, tokens: Arc<Tokens>) -> Gate {
     Gate {
         state,
@@ -423,6 +467,16 @@ fn gate(config: &Config, state: State, reader: Reader, tokens: Arc<Tokens>) -> G
 /// Removes what is left of snapshots that were under way; there may be nothing, or much.
 async fn clear(scratch: PathBuf) {
     let _cleared = tokio::task::spawn_blocking(|| std::fs::remove_dir_all(scratch)).await;
+}
+
+/// What comes from another member is counted as its from the first byte.
+fn know(peers: &Peers, view: &View, config: &Config, own: u64) {
+    let listed = view.members().into_iter().map(|member| member.id);
+    let initial = bootstrap::initial_members(config).into_iter().map(|(id, ..)| id);
+    let initial = initial.filter(|_| config.initial_state == InitialState::New);
+    for id in listed.chain(initial).filter(|id| *id != own) {
+        peers.of(id);
+    }
 }
 
 /// Where the raft log lies. A member that lost sight of its log would forget how it voted, so it

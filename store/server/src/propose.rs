@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::ClientWriteError;
+use prometheus_client::metrics::counter::Counter;
 use prost::Message;
 use proto::orlop::{
     peer::v1::{self as peer, forward_response},
@@ -51,6 +52,8 @@ struct Inner {
     leader: watch::Receiver<Option<u64>>,
     /// Whose entries this member has applied last.
     reign: watch::Receiver<LeaderId>,
+    /// Counts commands whose outcome was not known in time.
+    failed: Counter,
 }
 
 impl Inner {
@@ -69,6 +72,7 @@ impl Proposer {
         pending: Arc<Pending>,
         (leader, reign): (watch::Receiver<Option<u64>>, watch::Receiver<LeaderId>),
         (timeout, max_request_bytes): (Duration, usize),
+        failed: Counter,
     ) -> Self {
         let (queue, commands) = mpsc::channel(limits::PROPOSALS_IN_FLIGHT_MAX);
         let pipeline = Arc::new(Semaphore::new(limits::BATCHES_IN_FLIGHT_MAX));
@@ -82,6 +86,7 @@ impl Proposer {
             max_request_bytes,
             leader,
             reign,
+            failed,
         });
         tokio::spawn(pack(Arc::downgrade(&inner), commands));
         Self { inner }
@@ -103,12 +108,14 @@ impl Proposer {
             mpsc::error::TrySendError::Full(_) => Error::TooManyRequests,
             mpsc::error::TrySendError::Closed(_) => Error::Stopped,
         })?;
-        match timeout_at(deadline, &mut waiter.receive).await {
-            Ok(Ok(answer)) => answer,
+        let unknown = match timeout_at(deadline, &mut waiter.receive).await {
+            Ok(Ok(answer)) => return answer,
             Ok(Err(_)) => Err(Error::Stopped),
             Err(_) if inner.leader.borrow().is_none() => Err(Error::TimeoutLeaderFailed),
             Err(_) => Err(Error::Timeout),
-        }
+        };
+        inner.failed.inc();
+        unknown
     }
 
     /// Proposes what matters only while this member leads: it is in the log at this place or never.

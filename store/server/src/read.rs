@@ -16,8 +16,12 @@ use tokio::{
 use crate::{
     error::Error,
     limits,
+    metrics::Reads,
     raft::{Network, Node},
 };
+
+/// The time that the leader has to tell the read index, before it is asked again: etcd's.
+const ROUND: Duration = Duration::from_millis(500);
 
 /// The door for linearizable reads. Concurrent readers share one question to the leader.
 #[derive(Clone)]
@@ -32,18 +36,19 @@ struct Inner {
     leader: watch::Receiver<Option<u64>>,
     applied: watch::Receiver<u64>,
     timeout: Duration,
+    metrics: Reads,
 }
 
 impl Reader {
     pub(crate) fn start(
         raft: Node,
         network: Network,
-        leader: watch::Receiver<Option<u64>>,
-        applied: watch::Receiver<u64>,
+        (leader, applied): (watch::Receiver<Option<u64>>, watch::Receiver<u64>),
         timeout: Duration,
+        metrics: Reads,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(limits::READS_WAITING_MAX);
-        let inner = Arc::new(Inner { raft, network, leader, applied, timeout });
+        let inner = Arc::new(Inner { raft, network, leader, applied, timeout, metrics });
         tokio::spawn(ask_for_all(Arc::downgrade(&inner), waiting));
         Self { queue, inner }
     }
@@ -54,6 +59,7 @@ impl Reader {
         let (send, index) = oneshot::channel();
         self.queue.try_send(send).map_err(|_| Error::TooManyRequests)?;
         let late = || {
+            self.inner.metrics.slow.inc();
             if self.inner.leader.borrow().is_none() {
                 Error::TimeoutLeaderFailed
             } else {
@@ -113,13 +119,19 @@ async fn ask_for_all(
     while waiting.recv_many(&mut readers, limits::READS_WAITING_MAX).await > 0 {
         loop {
             let Some(inner) = inner.upgrade() else { return };
-            if let Some(index) = ask(&inner).await {
+            let began = Instant::now();
+            let answer = ask(&inner).await;
+            if began.elapsed() >= ROUND {
+                inner.metrics.slow.inc();
+            }
+            if let Some(index) = answer {
                 for reader in readers.drain(..) {
                     // A reader that gave up has dropped its end.
                     let _: Result<(), u64> = reader.send(index);
                 }
                 break;
             }
+            inner.metrics.failed.inc();
             readers.retain(|reader| !reader.is_closed());
             if readers.is_empty() {
                 break;
@@ -134,7 +146,7 @@ async fn ask_for_all(
 /// One question for the read index, wherever the leader is.
 async fn ask(inner: &Inner) -> Option<u64> {
     let leader = (*inner.leader.borrow())?;
-    let round = Duration::from_millis(500).min(inner.timeout);
+    let round = ROUND.min(inner.timeout);
     if leader == *inner.raft.node_id() {
         return timeout(round, local(inner)).await.ok()?.ok().map(|id| id.index);
     }

@@ -1,14 +1,6 @@
 //! Listeners: HTTP/1 and HTTP/2 on one port, with or without TLS.
 
-use std::{
-    convert::Infallible,
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Extension, Router};
 use hyper_util::{
@@ -17,7 +9,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
     time::timeout,
@@ -25,7 +17,13 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Layer as _;
 
-use crate::{Config, auth::CommonName, limits, metrics::Metrics, tls};
+use crate::{
+    Config,
+    auth::CommonName,
+    cork, limits,
+    metrics::{Metered, Metrics, Traffic, peers::Caller},
+    tls,
+};
 
 /// One listening socket and what it serves.
 pub(crate) struct Port {
@@ -44,8 +42,8 @@ pub(crate) struct Settings {
     keepalive: Option<(Duration, Duration)>,
     /// The time that open requests have to end once the port is to close.
     drain: Duration,
-    /// Counts bytes.
-    metrics: Option<Arc<Metrics>>,
+    /// Counts the bytes of clients; those of a peer are counted once it has said who it is.
+    clients: Option<Arc<Metrics>>,
 }
 
 impl Settings {
@@ -55,7 +53,7 @@ impl Settings {
             streams: limits::STREAMS_PER_CONNECTION_MAX,
             keepalive: None,
             drain: limits::PEER_DRAIN_TIMEOUT,
-            metrics: None,
+            clients: None,
         }
     }
 
@@ -64,7 +62,7 @@ impl Settings {
             streams: config.max_concurrent_streams,
             keepalive: config.client_keepalive,
             drain: limits::DRAIN_TIMEOUT,
-            metrics: Some(metrics.clone()),
+            clients: Some(metrics.clone()),
         }
     }
 }
@@ -160,6 +158,7 @@ async fn connection(
     }
 }
 
+/// Serves a connection, and counts its bytes: a client's, or those of a peer that will say its name.
 async fn serve<I, S>(stream: I, service: S, settings: Settings, stop: CancellationToken)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -170,7 +169,27 @@ where
     S: tower::Service<http::Request<hyper::body::Incoming>, Response = axum::response::Response>,
     S::Future: Send + 'static,
 {
-    let io = TokioIo::new(Metered { stream, metrics: settings.metrics });
+    if let Some(metrics) = settings.clients.clone() {
+        let stream = Metered::new(stream, Some(Traffic::Client(metrics)));
+        return speak(stream, service, settings, stop).await;
+    }
+    let caller = Arc::new(Caller::default());
+    let stream = Metered::new(stream, Some(Traffic::Caller(caller.clone())));
+    speak(stream, Extension(caller).layer(service), settings, stop).await;
+}
+
+async fn speak<I, S>(stream: I, service: S, settings: Settings, stop: CancellationToken)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: tower::Service<http::Request<hyper::body::Incoming>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S: tower::Service<http::Request<hyper::body::Incoming>, Response = axum::response::Response>,
+    S::Future: Send + 'static,
+{
+    let (stream, hand) = cork::cork(stream);
+    let io = TokioIo::new(stream);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits::HEADER_TIMEOUT);
     let (every, answer) = settings.keepalive.unzip();
@@ -186,76 +205,13 @@ where
     let connection = builder.serve_connection_with_upgrades(io, TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
-        result = connection.as_mut() => result,
+        result = hand.drive(connection.as_mut()) => result,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            hand.drive(connection).await
         }
     };
     if let Err(error) = result {
         tracing::debug!(%error, "a connection ended");
-    }
-}
-
-/// A connection whose bytes are counted.
-struct Metered<S> {
-    stream: S,
-    metrics: Option<Arc<Metrics>>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if let Some(metrics) = &self.metrics {
-            metrics.received.inc_by((buffer.filled().len() - before) as u64);
-        }
-        polled
-    }
-}
-
-impl<S> Metered<S> {
-    fn wrote(&self, polled: &Poll<io::Result<usize>>) {
-        if let (Some(metrics), Poll::Ready(Ok(bytes))) = (&self.metrics, polled) {
-            metrics.sent.inc_by(*bytes as u64);
-        }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.wrote(&polled);
-        polled
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.wrote(&polled);
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

@@ -3,21 +3,26 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use futures::future::join_all;
 use openraft::{ServerState, async_runtime::WatchReceiver as _};
 use proto::{
     etcdserverpb::{
         AlarmRequest, AlarmType, CompactionRequest, Member, alarm_request::AlarmAction,
     },
-    orlop::store::v1::{ClusterSet, command::Op},
+    orlop::{
+        peer::v1::IdentifyRequest,
+        store::v1::{ClusterSet, command::Op},
+    },
 };
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AutoCompaction, VERSION, auth, header::Headers, metrics::Metrics, raft::Node, rpc::Services,
+    AutoCompaction, VERSION, auth, header::Headers, limits, metrics::Metrics, raft::Node,
+    rpc::Services,
 };
 
 /// Follows raft's metrics: the leader, the term, and whether raft still runs. openraft's core ends
@@ -46,13 +51,36 @@ pub(crate) async fn follow(
         };
         let changed = leader.send_if_modified(|old| std::mem::replace(old, known) != known);
         if changed && let Some(id) = known {
-            metrics.leader_changes.inc();
+            metrics.raft.leader_changes.inc();
             tracing::info!(member = id, term = now.current_term, "the leader is known");
         }
         tokio::select! {
             () = stop.cancelled() => return,
             changed = changes.changed() => if changed.is_err() { return },
         }
+    }
+}
+
+/// Asks every peer, now and then, whether it is there, and how long it takes to say so.
+pub(crate) async fn probe(services: Services) {
+    let own = services.headers.member_id();
+    let mut tick = interval(limits::PROBE_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let others = services.members.list().into_iter().filter(|member| member.id != own);
+        let probes = others.map(|member| {
+            let client = services.members.client(member.id);
+            let counts = services.metrics.peers.of(member.id);
+            async move {
+                let Some(mut client) = client else { return };
+                let began = Instant::now();
+                let asked = timeout(limits::PROBE_TIMEOUT, client.identify(IdentifyRequest {}));
+                let answered = matches!(asked.await, Ok(Ok(_))).then(|| began.elapsed());
+                counts.probed(answered);
+            }
+        });
+        join_all(probes).await;
     }
 }
 

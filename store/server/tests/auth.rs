@@ -343,7 +343,7 @@ async fn users_and_roles_come_with_a_snapshot() {
     cluster.stop_member(lagging).await;
     enable(&cluster).await;
     let root = Session::root(&cluster, leader).await;
-    // Five times the count is kept; these are more entries, so the log is gone.
+    // Five times the count is kept; these are more entries, so the log will be gone.
     for number in 0..160 {
         eventually("a put", || {
             let mut kv = root.kv.clone();
@@ -351,6 +351,10 @@ async fn users_and_roles_come_with_a_snapshot() {
             async move { kv.put(put).await.ok() }
         })
         .await;
+    }
+    // Whoever leads next must not have it either.
+    for number in [leader, (leader + 2) % 3] {
+        cluster.log_gone(number, 40).await;
     }
     cluster.start_member(lagging).await;
     let local = RangeRequest { serializable: true, ..range("a", "") };

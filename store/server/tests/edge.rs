@@ -22,7 +22,7 @@ fn free() -> String {
 }
 
 /// Names that dashboards and alerts for etcd are built on, and that this member must have too.
-const METRICS: [&str; 26] = [
+const METRICS: [&str; 32] = [
     "etcd_server_has_leader 1",
     "etcd_server_is_leader 1",
     "etcd_server_is_learner 0",
@@ -38,6 +38,12 @@ const METRICS: [&str; 26] = [
     "etcd_server_client_requests_total{type=\"unary\",client_api_version=\"unknown\"} ",
     "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"0.001\"} ",
     "etcd_disk_backend_commit_duration_seconds_count ",
+    "etcd_server_feature_enabled{name=\"InitialCorruptCheck\",stage=\"ALPHA\"} 0",
+    "etcd_server_apply_duration_seconds_count{version=\"v3\",op=\"Put\",success=\"true\"} 1",
+    "etcd_disk_wal_write_bytes_total ",
+    "etcd_mvcc_put_total 1",
+    "etcd_debugging_mvcc_total_put_size_in_bytes 2",
+    "promhttp_metric_handler_requests_in_flight 1",
     "etcd_mvcc_db_total_size_in_bytes ",
     "etcd_mvcc_db_total_size_in_use_in_bytes ",
     "etcd_debugging_mvcc_keys_total 1",

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod common;
+mod real_etcd;
 
 use std::sync::{
     Arc,
@@ -12,9 +13,9 @@ use std::time::Duration;
 use common::{Cluster, eventually, get, put};
 use proto::etcdserverpb::{
     Member, MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest,
-    PutRequest,
+    PutRequest, cluster_client::ClusterClient,
 };
-use tonic::Code;
+use tonic::{Code, transport::Channel};
 
 const QUICK: [&str; 2] = ["--heartbeat-interval=50", "--election-timeout=300"];
 
@@ -230,4 +231,91 @@ async fn nobody_joins_who_was_not_added() {
     let text = format!("{refused:#}");
     assert!(text.contains("no member of the cluster has the peer URLs"), "{text}");
     cluster.stop().await;
+}
+
+type Refusal = Option<(Code, String)>;
+
+/// One change after the other, each on a member alone with what was added before; its refusals.
+async fn changes(mut cluster: ClusterClient<Channel>) -> Vec<Refusal> {
+    let told = |status: tonic::Status| (status.code(), status.message().to_owned());
+    let mut answers = Vec::new();
+    let mut learner = 0;
+    // Nobody listens there, and nobody is meant to: a port that no process may have.
+    for (host, is_learner) in [(1, true), (2, true), (1, false), (3, false), (4, false), (5, true)]
+    {
+        // Ids are made of the URLs and the second: the same URLs again may be the same id, which is
+        // refused in other words.
+        let hosts = if answers.len() == 3 { vec![host, 9] } else { vec![host] };
+        let peer_urls =
+            hosts.iter().map(|host| format!("http://127.0.0.{}:1", host + 200)).collect();
+        // etcd drops a change for which the one before is still on its way, and never answers. A read
+        // through the log comes after it; while there is a quorum, that is before the second voter.
+        if answers.len() < 5 {
+            cluster.member_list(MemberListRequest { linearizable: true }).await.unwrap();
+        }
+        let added = cluster.member_add(MemberAddRequest { peer_urls, is_learner }).await;
+        match added {
+            Ok(added) => {
+                if let Some(member) = added.into_inner().member.filter(|member| member.is_learner) {
+                    learner = member.id;
+                }
+                answers.push(None);
+            }
+            Err(status) => answers.push(Some(told(status))),
+        }
+        if answers.len() == 2 {
+            let promoted = cluster.member_promote(MemberPromoteRequest { id: learner }).await;
+            answers.push(promoted.err().map(told));
+        }
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_risk_the_quorum_are_refused_in_etcds_words_unless_that_is_turned_off() {
+    let mut ours = Cluster::start(1, &QUICK).await;
+    ours.leader().await;
+    eventually("the member's own name", || async {
+        list(&ours, 0).await.iter().all(|member| !member.name.is_empty()).then_some(())
+    })
+    .await;
+    let refused = |code, message: &str| Some((code, format!("etcdserver: {message}")));
+    let few = "re-configuration failed due to not enough started members";
+    let answers = changes(ours.cluster(0)).await;
+    let expected = [
+        None,
+        refused(Code::FailedPrecondition, "too many learner members in cluster"),
+        refused(
+            Code::FailedPrecondition,
+            "can only promote a learner member which is in sync with leader",
+        ),
+        refused(Code::FailedPrecondition, "Peer URLs already exists"),
+        None,
+        refused(Code::Unknown, few),
+        refused(Code::Unavailable, "unhealthy cluster"),
+    ];
+    assert_eq!(answers, expected);
+    ours.stop().await;
+
+    if let Some(program) = testbed::program("etcd") {
+        let etcd = real_etcd::Etcd::start(&program, &[]);
+        let channel = tonic::transport::Endpoint::from_shared(etcd.client_url.clone()).unwrap();
+        let client = eventually("etcd and its name", || async {
+            let mut client = ClusterClient::new(channel.connect().await.ok()?);
+            let request = MemberListRequest { linearizable: true };
+            let members = client.member_list(request).await.ok()?.into_inner().members;
+            members.iter().all(|member| !member.name.is_empty()).then_some(client)
+        })
+        .await;
+        assert_eq!(changes(client).await, expected, "etcd says something else");
+    }
+
+    let lax = [QUICK[0], QUICK[1], "--strict-reconfig-check=false", "--max-learners=2"];
+    let mut ours = Cluster::start(1, &lax).await;
+    ours.leader().await;
+    let answers = changes(ours.cluster(0)).await;
+    let learners = refused(Code::FailedPrecondition, "too many learner members in cluster");
+    assert_eq!(answers[1], None, "two learners may be added");
+    assert_eq!(answers[5..], [None, learners], "nothing is asked of those who never started");
+    ours.stop().await;
 }

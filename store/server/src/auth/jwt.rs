@@ -152,6 +152,12 @@ impl Jwt {
     }
 }
 
+/// Whether the file of a key holds a private one, and a public one.
+pub(crate) fn read_keys(method: &str, pem: &[u8]) -> (bool, bool) {
+    let Ok(algorithm) = Algorithm::from_str(method) else { return (false, false) };
+    (key_pair(algorithm, pem).is_ok(), public_key(algorithm, pem).is_ok())
+}
+
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

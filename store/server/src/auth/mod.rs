@@ -19,9 +19,13 @@ use tonic::{Extensions, Request, Status, metadata::MetadataMap};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 pub use self::options::{JwtOptions, TokenKind};
-use self::{jwt::Jwt, simple::SimpleTokens};
-pub(crate) use self::{password::Passwords, simple::prefix};
-use crate::{error::Error, read::Reader, state::State};
+use self::simple::SimpleTokens;
+pub(crate) use self::{
+    jwt::{Jwt, read_keys},
+    password::Passwords,
+    simple::{made_at, prefix},
+};
+use crate::{error::Error, read::Reader, state::State, watch::Permit};
 
 /// The member itself: everything is permitted to it.
 #[expect(clippy::unnecessary_wraps, reason = "a caller is always optional")]
@@ -39,6 +43,10 @@ impl CommonName {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
         let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
         (!name.is_empty()).then(|| Self(name.into()))
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.0
     }
 }
 
@@ -69,6 +77,17 @@ impl Sender {
         let by_gateway = self.metadata.contains_key("grpcgateway-accept");
         self.extensions.get::<CommonName>().filter(|_| !by_gateway)
     }
+}
+
+/// The token of a sender with this header.
+pub(crate) fn token_of(header: &'static str, value: &[u8]) -> Result<Option<String>, String> {
+    let value = http::HeaderValue::from_bytes(value).map_err(|error| error.to_string())?;
+    let mut headers = http::HeaderMap::new();
+    headers.insert(header, value);
+    let metadata = MetadataMap::from_headers(headers);
+    let sender = Sender { metadata, extensions: Extensions::default() };
+    let token = sender.token().map_err(|error| Status::from(error).message().to_owned())?;
+    Ok(token.map(str::to_owned))
 }
 
 /// The tokens that this member gives out and knows.
@@ -205,7 +224,7 @@ impl Gate {
     /// Another member may have made a simple token a moment ago: then this one catches up first.
     async fn wait_for(&self, token: &str) -> Result<(), Error> {
         if matches!(&*self.tokens, Tokens::Simple(..)) {
-            let made_at = simple::made_at(token).ok_or(Error::InvalidAuthToken)?;
+            let made_at = made_at(token).ok_or(Error::InvalidAuthToken)?;
             if made_at > self.reader.applied() {
                 self.reader.linearizable().await.map_err(|_| Error::InvalidAuthToken)?;
             }
@@ -306,16 +325,14 @@ impl Pass {
     }
 }
 
-/// Judges each watch of a stream when it is made.
+/// Judges each watch of a stream when it is made, as the one who opened the stream.
 pub(crate) struct Watchman {
     pub(crate) gate: Gate,
     pub(crate) sender: Sender,
 }
 
-impl Watchman {
-    /// # Errors
-    /// The reason to cancel the watch, in the form that etcd's clients read.
-    pub(crate) async fn permit(&self, key: &[u8], range_end: &[u8]) -> Result<(), String> {
+impl Permit for Watchman {
+    async fn permit(&self, key: &[u8], range_end: &[u8]) -> Result<(), String> {
         let pass = self.gate.pass(&self.sender).await;
         pass.and_then(|pass| pass.range(key, range_end)).map_err(|error| {
             let status = Status::from(error);

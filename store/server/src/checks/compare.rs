@@ -156,6 +156,20 @@ fn judge(voters: &BTreeSet<u64>, found: &BTreeMap<u64, Data>) -> Verdict {
     if differ.is_empty() { Verdict::Agreed(agree) } else { Verdict::Differ(differ, agree) }
 }
 
+/// Which of those who answered a question about this position differ from a majority of them.
+pub(crate) fn differ(
+    (applied_index, revision, compact_revision): (u64, i64, i64),
+    answers: &BTreeMap<u64, peer::HashKvResponse>,
+) -> Vec<u64> {
+    let question = Question { applied_index, revision, compact_revision };
+    let data = |answer: &peer::HashKvResponse| question.data(answer.result.as_ref()?);
+    let found = answers.iter().filter_map(|(id, answer)| Some((*id, data(answer)?))).collect();
+    match judge(&answers.keys().copied().collect(), &found) {
+        Verdict::Differ(differ, _) => differ.into_iter().collect(),
+        Verdict::Agreed(_) | Verdict::Split | Verdict::Unclear => Vec::new(),
+    }
+}
+
 struct Round {
     verdict: Verdict,
     rebuilt: BTreeSet<u64>,

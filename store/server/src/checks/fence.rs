@@ -10,7 +10,10 @@ use std::{
 
 use parking_lot::Mutex;
 use store_state_machine::Refusal;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::rebuild;
@@ -24,6 +27,8 @@ pub(crate) struct Fence {
 
 struct Inner {
     closed: AtomicBool,
+    /// The same, for those who wait for a change.
+    changes: watch::Sender<bool>,
     /// The state was replaced since the fence was put up.
     rebuilt: AtomicBool,
     stopping: CancellationToken,
@@ -34,10 +39,15 @@ struct Inner {
 impl Fence {
     /// As the state says that it was when the member stopped.
     pub(crate) fn new(stopping: &CancellationToken, state: &State, member_id: u64) -> Self {
-        let closed = state.view().fenced().contains(&member_id);
+        Self::closed(state.view().fenced().contains(&member_id), stopping)
+    }
+
+    /// Put up or not.
+    pub(crate) fn closed(closed: bool, stopping: &CancellationToken) -> Self {
         Self {
             inner: Arc::new(Inner {
                 closed: AtomicBool::new(closed),
+                changes: watch::Sender::new(closed),
                 rebuilt: AtomicBool::new(false),
                 stopping: stopping.clone(),
                 serving: Mutex::new(stopping.child_token()),
@@ -56,14 +66,21 @@ impl Fence {
         self.inner.serving.lock().clone()
     }
 
+    /// Whether this member is fenced, now and from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<bool> {
+        self.inner.changes.subscribe()
+    }
+
     /// Whether the state was replaced since the fence was put up.
     pub(crate) fn rebuilt(&self) -> bool {
         self.inner.rebuilt.load(Ordering::Relaxed)
     }
 
-    fn set(&self, closed: bool) {
+    /// Puts it up or takes it down.
+    pub(crate) fn set(&self, closed: bool) {
         self.inner.closed.store(closed, Ordering::Relaxed);
         self.inner.rebuilt.store(false, Ordering::Relaxed);
+        self.inner.changes.send_replace(closed);
         let mut serving = self.inner.serving.lock();
         if closed {
             serving.cancel();

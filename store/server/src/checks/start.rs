@@ -67,11 +67,11 @@ fn open_log(
     if !fresh && !restored && !made.exists() {
         return Err(damaged(format!("{} is missing", made.display())).context("raft log"));
     }
-    let log =
-        Log::open(log_path, move |took| metrics.synced(took)).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => damaged(error),
-            _ => error.into(),
-        });
+    let log = Log::open(log_path, move |took, bytes| metrics.disk.synced(took, bytes));
+    let log = log.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => damaged(error),
+        _ => error.into(),
+    });
     let log = log.context("raft log")?;
     let (_, purged) = log.begins();
     let (applied, purged) = (applied.map(|(_, index)| index), purged.map(|id| id.index));

@@ -63,7 +63,7 @@ const VALUES: [(&str, &str); 38] = [
     ("distributed-tracing-sampling-rate", TRACING),
     ("compaction-batch-limit", "compaction yields to requests by itself"),
     ("compaction-sleep-interval", "compaction yields to requests by itself"),
-    ("warning-apply-duration", "see the metric etcd_disk_backend_commit_duration_seconds"),
+    ("warning-apply-duration", "see the metric etcd_server_apply_duration_seconds"),
     ("bootstrap-defrag-threshold-megabytes", BBOLT),
     ("downgrade-check-time", "downgrades are not supported"),
     ("snapshot-catchup-entries", "it follows from --snapshot-count"),

@@ -69,7 +69,12 @@ fn security(peer: bool, setting: &str) -> Option<String> {
 pub(super) fn read(path: &Path, known: &[String]) -> Result<File, ConfigError> {
     let content = fs::read_to_string(path)
         .map_err(|why| error(FLAG, format!("{}: {why}", path.display())))?;
-    let settings: Option<Map<String, Value>> = serde_saphyr::from_str(&content)
+    parse(path, &content, known)
+}
+
+/// Reads the content of the file that `path` names in errors.
+pub(super) fn parse(path: &Path, content: &str, known: &[String]) -> Result<File, ConfigError> {
+    let settings: Option<Map<String, Value>> = serde_saphyr::from_str(content)
         .map_err(|why| error(FLAG, format!("{}: {why}", path.display())))?;
     let mut file = File { arguments: Vec::new(), client_allowed_cn: Vec::new(), notes: Vec::new() };
     for (name, value) in settings.unwrap_or_default() {

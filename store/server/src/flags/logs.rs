@@ -120,7 +120,7 @@ fn rotation(flags: &Monitoring, outputs: &[LogOutput]) -> Result<LogRotation, Co
     // As etcd: a size of zero means the default.
     let megabytes = if said.maxsize == 0 { 100 } else { said.maxsize };
     Ok(LogRotation {
-        bytes_max: megabytes << 20,
+        bytes_max: megabytes.saturating_mul(1 << 20),
         days_max: said.maxage,
         files_max: said.maxbackups,
     })

@@ -8,7 +8,10 @@ mod logs;
 mod quota;
 mod values;
 
-use std::ffi::{OsStr, OsString};
+use std::{
+    ffi::{OsStr, OsString},
+    path::Path,
+};
 
 use clap::{
     Arg, ArgAction, ArgMatches, Args as _, Command, FromArgMatches as _,
@@ -17,7 +20,8 @@ use clap::{
 
 use crate::config::{Config, ConfigError};
 pub use logs::{LogFormat, LogOutput, LogRotation, Logs};
-pub(crate) use values::cluster;
+pub use quota::shared_quota;
+pub(crate) use values::{cluster, duration, urls};
 
 const LOG_ROTATION: &str =
     r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#;
@@ -165,11 +169,20 @@ impl Flags {
     /// # Errors
     /// If the file cannot be read, or says what no flag may say.
     pub fn resolved(self) -> Result<Self, ConfigError> {
-        let Some(path) = &self.given.monitoring.config_file else { return Ok(self) };
+        match &self.given.monitoring.config_file {
+            None => Ok(self),
+            Some(path) => Self::of_file(path, file::read),
+        }
+    }
+
+    fn of_file(
+        path: &Path,
+        read: impl FnOnce(&Path, &[String]) -> Result<file::File, ConfigError>,
+    ) -> Result<Self, ConfigError> {
         let own = command(Command::new("etcd").no_binary_name(true).disable_help_flag(true));
         let known: Vec<String> =
             own.get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
-        let mut file = file::read(path, &known)?;
+        let mut file = read(path, &known)?;
         let matches = own.try_get_matches_from(&file.arguments);
         let given =
             matches.and_then(|matches| Given::from_arg_matches(&matches)).map_err(|why| {
@@ -183,6 +196,22 @@ impl Flags {
         ));
         file.notes.extend(given.accepted.notes.iter().cloned());
         Ok(Self { given, client_allowed_cn: file.client_allowed_cn, notes: file.notes })
+    }
+
+    /// As [`Flags::into_config`] and [`Flags::logs`], without a look at the disk: a quota that is left
+    /// to the size of the disk is some other one, and a file of settings is not read.
+    pub(crate) fn without_disk(mut self) -> Result<(Config, Logs), ConfigError> {
+        self.given.monitoring.config_file = None;
+        if self.given.member.quota_backend_bytes == 0 {
+            self.given.member.quota_backend_bytes = 1;
+        }
+        let logs = self.logs()?;
+        Ok((build::config(self)?, logs))
+    }
+
+    /// What a file of this content says.
+    pub(crate) fn of_text(content: &str) -> Result<Self, ConfigError> {
+        Self::of_file(Path::new("etcd.yml"), |path, known| file::parse(path, content, known))
     }
 
     /// Where and how the log is written.

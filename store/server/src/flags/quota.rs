@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// etcd's default, where the disk cannot be asked.
 const ETCDS: u64 = 2 << 30;
@@ -25,6 +25,27 @@ struct Room {
 fn default_quota(room: Room) -> u64 {
     const MIB: u64 = 1 << 20;
     (room.own.saturating_add(room.free) / 2 / MIB * MIB).max(MIB)
+}
+
+/// The quota of each of some members that lie on one disk: together they have what a single one would
+/// have there.
+fn share(room: Room, members: usize) -> u64 {
+    const MIB: u64 = 1 << 20;
+    (default_quota(room) / u64::try_from(members.max(1)).unwrap_or(u64::MAX) / MIB * MIB).max(MIB)
+}
+
+/// The default quota, in bytes, of each of the members whose data folders lie on one disk. By itself a
+/// member takes half of what its disk has for it, as if it were there alone.
+///
+/// # Errors
+/// If the disk cannot be asked, or a folder cannot be read.
+pub fn shared_quota(data_dirs: &[PathBuf]) -> io::Result<u64> {
+    let mut room = Room { own: 0, free: 0 };
+    for data_dir in data_dirs {
+        let Room { own, free } = self::room(data_dir)?;
+        room = Room { own: room.own.saturating_add(own), free };
+    }
+    Ok(share(room, data_dirs.len()))
 }
 
 /// What the flag comes to in bytes; 0: no limit. As in etcd 0 stands for the default, and a negative
@@ -95,6 +116,22 @@ mod tests {
         assert_eq!(quota(0, 3 * GIB), GIB + GIB / 2, "less than etcd's where there is less");
         assert_eq!(quota(0, 0), 1 << 20, "0 would mean no limit");
         assert_eq!(quota(u64::MAX, 1), u64::MAX >> 21 << 20);
+    }
+
+    #[test]
+    fn members_on_one_disk_share_what_one_would_have() {
+        let quota = |own, free, members| share(Room { own, free }, members);
+        assert_eq!(quota(0, 100 * GIB, 1), 50 * GIB);
+        assert_eq!(quota(0, 90 * GIB, 3), 15 * GIB, "three fill half of the disk, not all of it");
+        assert_eq!(quota(30 * GIB, 60 * GIB, 3), 15 * GIB, "data do not change it");
+        assert_eq!(quota(0, 10 << 20, 3), 1 << 20, "whole MiB");
+        assert_eq!(quota(0, 0, 5), 1 << 20, "0 would mean no limit");
+
+        let dir = tempfile::tempdir().unwrap();
+        let folders: Vec<PathBuf> = (0..3).map(|n| dir.path().join(format!("m{n}"))).collect();
+        let (one, three) = (shared_quota(&folders[..1]).unwrap(), shared_quota(&folders).unwrap());
+        // Others write to the disk meanwhile.
+        assert!(three <= one / 2 || one <= 4 << 20, "{one} for one, {three} for each of three");
     }
 
     #[test]

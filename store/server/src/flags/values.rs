@@ -37,7 +37,7 @@ fn split_url(flag: &'static str, url: &str) -> Result<(bool, String), ConfigErro
 }
 
 /// URLs separated by commas; at least one.
-pub(super) fn urls(flag: &'static str, text: &str) -> Result<Vec<String>, ConfigError> {
+pub(crate) fn urls(flag: &'static str, text: &str) -> Result<Vec<String>, ConfigError> {
     let mut out = Vec::new();
     for url in list(text) {
         split_url(flag, &url)?;
@@ -92,7 +92,7 @@ pub(crate) fn cluster(text: &str) -> Result<Vec<(String, Vec<String>)>, ConfigEr
 }
 
 /// A duration as Go writes it: numbers with the units h, m, s, ms, us and ns.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     if rest == "0" {
         return Some(Duration::ZERO);

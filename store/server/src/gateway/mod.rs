@@ -8,6 +8,7 @@
 
 mod decode;
 mod encode;
+mod fixed;
 mod frames;
 mod paths;
 mod schema;
@@ -32,6 +33,7 @@ use tower::ServiceExt as _;
 
 use crate::limits;
 use decode::BadRequest;
+pub(crate) use fixed::{answer, paths, request, round_trip};
 use frames::Frames;
 use schema::{Method, SCHEMA};
 

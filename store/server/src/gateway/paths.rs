@@ -1,7 +1,7 @@
 //! The gateway's paths, below `/v3`, and the RPC that each calls.
 
 /// Path and RPC. Some RPCs have an older path as well.
-const PATHS: [(&str, &str); 51] = [
+pub(super) const PATHS: [(&str, &str); 51] = [
     ("kv/range", "/etcdserverpb.KV/Range"),
     ("kv/put", "/etcdserverpb.KV/Put"),
     ("kv/deleterange", "/etcdserverpb.KV/DeleteRange"),

@@ -15,6 +15,7 @@ use axum::{
     routing::any,
 };
 use openraft::async_runtime::WatchReceiver as _;
+use proto::etcdserverpb::AlarmType;
 use serde_json::json;
 
 use crate::{auth::CommonName, gateway::Gateway, limits, metrics::sample, rpc::Services};
@@ -124,26 +125,66 @@ async fn version(State(services): State<Services>) -> Response {
     .into_response()
 }
 
+/// What is looked up for each scrape and has labels.
+fn facts(services: &Services) -> Vec<sample::Named> {
+    let own = services.headers.member_id();
+    let view = services.state.view();
+    let (_, cluster) = view.cluster();
+    // As etcd: the major and the minor number.
+    let cluster = cluster.rsplit_once('.').map_or("", |(short, _)| short).to_owned();
+    let version = crate::VERSION.to_owned();
+    let mut facts: Vec<sample::Named> = vec![
+        ("etcd_server_id", vec![("server_id", format!("{own:x}"))], 1),
+        ("etcd_server_version", vec![("server_version", version)], 1),
+        ("etcd_cluster_version", vec![("cluster_version", cluster)], 1),
+    ];
+    let config = &services.config;
+    for (gate, on) in [
+        ("CompactHashCheck", !config.compact_check_after.is_zero()),
+        ("InitialCorruptCheck", config.initial_corrupt_check),
+        ("LeaseCheckpoint", true),
+        ("LeaseCheckpointPersist", true),
+        ("StopGRPCServiceOnDefrag", false),
+    ] {
+        let labels = vec![("name", gate.to_owned()), ("stage", "ALPHA".to_owned())];
+        facts.push(("etcd_server_feature_enabled", labels, u8::from(on)));
+    }
+    for peer in services.members.list().into_iter().filter(|member| member.id != own) {
+        let labels = vec![("Local", format!("{own:x}")), ("Remote", format!("{:x}", peer.id))];
+        facts.push(("etcd_network_known_peers", labels, 1));
+    }
+    for alarm in services.alarms() {
+        let kind = AlarmType::try_from(alarm.alarm).unwrap_or_default().as_str_name().to_owned();
+        let labels = vec![("server_id", format!("{:x}", alarm.member_id)), ("alarm_type", kind)];
+        facts.push(("etcd_debugging_server_alarms", labels, 1));
+    }
+    facts
+}
+
 async fn metrics(State(services): State<Services>) -> Response {
+    let scrape = services.metrics.scrape();
+    let answer = measured(&services).await;
+    scrape.answered(answer.status());
+    answer
+}
+
+async fn measured(services: &Services) -> Response {
     let metrics = &services.metrics;
     let leader = *services.leader.borrow();
     let own = services.headers.member_id();
-    metrics.has_leader.set(i64::from(leader.is_some()));
-    metrics.is_leader.set(i64::from(leader == Some(own)));
-    metrics.is_learner.set(i64::from(services.members.is_learner()));
+    metrics.raft.has_leader.set(i64::from(leader.is_some()));
+    metrics.raft.is_leader.set(i64::from(leader == Some(own)));
+    metrics.raft.is_learner.set(i64::from(services.members.is_learner()));
     metrics.quota.set(services.config.quota_bytes);
-    metrics.proposals_pending.set(services.proposer.waiting() as u64);
+    metrics.raft.proposals_pending.set(services.proposer.waiting() as u64);
     let raft = services.raft.metrics().borrow_watched().clone();
-    metrics.proposals_committed.set(raft.local_committed.map_or(0, |id| id.index));
+    metrics.raft.proposals_committed.set(raft.local_committed.map_or(0, |id| id.index));
     metrics.log_purged.set(raft.purged.map_or(0, |id| id.index));
     let view = services.state.view();
     metrics.keys.set(view.key_counts().0 as u64);
     metrics.revision.set(view.revision());
     metrics.compact_revision.set(view.compact_revision().max(0));
     metrics.auth_revision.set(view.auth().revision());
-    let (_, cluster) = view.cluster();
-    // As etcd: the major and the minor number.
-    let cluster = cluster.rsplit_once('.').map_or("", |(short, _)| short).to_owned();
     let sizes = tokio::task::spawn_blocking(move || (view.sizes(), sample::process())).await;
     let Ok((sizes, process)) = sizes else {
         return plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be read\n");
@@ -152,15 +193,6 @@ async fn metrics(State(services): State<Services>) -> Response {
         metrics.db_size.set(sizes.total);
         metrics.db_size_in_use.set(sizes.in_use);
     }
-    let mut named = vec![
-        ("etcd_server_id", vec![("server_id", format!("{own:x}"))]),
-        ("etcd_server_version", vec![("server_version", crate::VERSION.to_owned())]),
-        ("etcd_cluster_version", vec![("cluster_version", cluster)]),
-    ];
-    for peer in services.members.list().into_iter().filter(|member| member.id != own) {
-        let labels = vec![("Local", format!("{own:x}")), ("Remote", format!("{:x}", peer.id))];
-        named.push(("etcd_network_known_peers", labels));
-    }
-    let text = metrics.text() + &sample::named(&named) + &process;
+    let text = metrics.text() + &sample::named(&facts(services)) + &process;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -11,6 +11,7 @@ mod timers;
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
 use proto::{
     etcdserverpb::{LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest},
     orlop::store::v1::command::Op,
@@ -23,7 +24,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::timers::{Renewal, Timers};
-use crate::{auth, error::Error, limits, propose::Proposer, read::Reader, state::State};
+use crate::{
+    auth, error::Error, limits, metrics::store::Store, propose::Proposer, read::Reader,
+    state::State,
+};
 
 /// The timers of this member's leases; they run only while it leads.
 #[derive(Clone, Default)]
@@ -33,12 +37,15 @@ pub(crate) struct Lessor {
     /// queue. Whoever sees the mark proposes what takes it back, and comes after it in the log.
     telling: Arc<RwLock<()>>,
     every: Duration,
+    renewed: Counter,
+    expired: Counter,
 }
 
 impl Lessor {
     /// Timers that do not run yet. While they do, the log is told the time left `every` so often.
-    pub(crate) fn new(every: Duration) -> Self {
-        Self { every, ..Self::default() }
+    pub(crate) fn new(every: Duration, metrics: &Store) -> Self {
+        let (renewed, expired) = (metrics.leases_renewed.clone(), metrics.leases_expired.clone());
+        Self { every, renewed, expired, ..Self::default() }
     }
 
     /// A lease was granted, as applied.
@@ -69,12 +76,16 @@ impl Lessor {
         };
         let serial = match renewal {
             Renewal::Gone => return Ok(Some(0)),
-            Renewal::Renewed(ttl) => return Ok(Some(ttl)),
+            Renewal::Renewed(ttl) => {
+                self.renewed.inc();
+                return Ok(Some(ttl));
+            }
             Renewal::Told(serial) => serial,
         };
         let checkpoints = vec![LeaseCheckpoint { id, remaining_ttl: 0 }];
         let op = Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints });
         proposer.propose(auth::member(), op).await?;
+        self.renewed.inc();
         let mut timers = self.timers.lock();
         Ok(timers.leading.then(|| timers.forgotten(id, serial, Instant::now())))
     }
@@ -169,7 +180,7 @@ pub(crate) async fn run(
                 let Ok(_permit) = in_flight.acquire().await else { return };
                 let op = Op::LeaseRevoke(LeaseRevokeRequest { id });
                 match proposer.propose(auth::member(), op).await {
-                    Ok(_) => {}
+                    Ok(_) => drop(lessor.expired.inc()),
                     Err(Error::Refused(Refusal::LeaseNotFound)) => lessor.revoked(id),
                     Err(error) => {
                         tracing::warn!(lease = id, ?error, "an expired lease is not revoked yet");

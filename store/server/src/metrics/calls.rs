@@ -14,14 +14,14 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use parking_lot::RwLock;
 use prometheus_client::{
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
 use prost::Message as _;
 use tonic::Code;
 use tower::{Layer, Service};
 
-use super::Labels;
+use super::{Histogram, Labels};
 use crate::limits;
 
 /// gRPC's codes in order, by the names that Go has for them.
@@ -49,7 +49,7 @@ const CODES: [&str; 17] = [
 const PACKAGES: [&str; 4] = ["etcdserverpb", "v3electionpb", "v3lockpb", "grpc.health.v1"];
 
 fn times() -> Histogram {
-    Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+    Histogram::with_bounds(&[5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000])
 }
 
 /// The counters of all methods.
@@ -198,6 +198,12 @@ impl Calls {
         }
     }
 
+    /// As if the version of a client had been seen.
+    #[cfg(test)]
+    pub(super) fn seen_for_test(&self) {
+        self.clients.count(false, &HeaderMap::new());
+    }
+
     fn slow(&self) -> Duration {
         self.settings.get().map_or(Duration::MAX, |(_, slow)| *slow)
     }
@@ -313,7 +319,7 @@ impl Call {
             self.method.sent.inc();
         }
         if let Some(histogram) = self.method.handling.get() {
-            histogram.observe(self.began.elapsed().as_secs_f64());
+            histogram.observe(self.began.elapsed());
         }
     }
 }

@@ -1,29 +1,36 @@
 //! Every metric: etcd's names where the meaning is the same.
+//!
+//! `etcd.txt` lists what etcd 3.5 and 3.6 have, and why some of it means nothing here.
 
 mod calls;
+mod histogram;
+mod member;
+pub(crate) mod peers;
 pub(crate) mod sample;
+pub(crate) mod store;
+mod traffic;
+pub(crate) mod watches;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU64},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU64},
 };
+use std::time::Duration;
 
 use prometheus_client::{
     encoding::text::encode,
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-    },
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
 use calls::Calls;
 pub(crate) use calls::Counting;
+pub(crate) use histogram::Histogram;
+pub(crate) use member::{Disk, Raft, Reads};
+use peers::Peers;
+use store::{Store, Tally};
+pub(crate) use traffic::{Metered, Traffic};
+use watches::Watches;
 
 /// A few labels with their values.
 type Labels = Vec<(&'static str, String)>;
@@ -31,16 +38,9 @@ type Labels = Vec<(&'static str, String)>;
 /// The metrics of one member.
 pub(crate) struct Metrics {
     registry: Registry,
-    fsync: Histogram,
-    apply: Histogram,
     proposals_applied: Gauge<u64, AtomicU64>,
     commands: Counter,
     pub(crate) snapshots_installed: Counter,
-    pub(crate) has_leader: Gauge<i64, AtomicI64>,
-    pub(crate) is_leader: Gauge<i64, AtomicI64>,
-    pub(crate) leader_changes: Counter,
-    pub(crate) proposals_committed: Gauge<u64, AtomicU64>,
-    pub(crate) proposals_pending: Gauge<u64, AtomicU64>,
     pub(crate) db_size: Gauge<u64, AtomicU64>,
     pub(crate) db_size_in_use: Gauge<u64, AtomicU64>,
     pub(crate) quota: Gauge<u64, AtomicU64>,
@@ -48,7 +48,6 @@ pub(crate) struct Metrics {
     pub(crate) revision: Gauge<i64, AtomicI64>,
     pub(crate) compact_revision: Gauge<i64, AtomicI64>,
     pub(crate) auth_revision: Gauge<u64, AtomicU64>,
-    pub(crate) is_learner: Gauge<i64, AtomicI64>,
     /// Index of the last log entry that was deleted here, after a snapshot.
     pub(crate) log_purged: Gauge<u64, AtomicU64>,
     /// Comparisons of the members' data that were made here, and those that found a difference.
@@ -60,33 +59,31 @@ pub(crate) struct Metrics {
     pub(crate) disk_stuck: Gauge<i64, AtomicI64>,
     /// How often this member gave up leadership because its disk was stuck.
     pub(crate) leaderships_given_up: Counter,
-    // Gauges, because etcd's names do not end as those of counters must.
-    pub(crate) health_success: Gauge<u64, AtomicU64>,
-    pub(crate) health_failures: Gauge<u64, AtomicU64>,
+    pub(crate) health_success: Counter,
+    pub(crate) health_failures: Counter,
     /// Bytes of gRPC and HTTP from and to clients.
     pub(crate) received: Counter,
     pub(crate) sent: Counter,
     health_checks: Family<Labels, Counter>,
     health_check: Family<Labels, Gauge>,
+    scraping: Gauge,
+    scrapes: Family<Labels, Counter>,
+    pub(crate) raft: Raft,
+    pub(crate) disk: Disk,
+    pub(crate) store: Store,
+    pub(crate) watches: Watches,
+    pub(crate) peers: Peers,
     calls: Arc<Calls>,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         sample::begin();
-        let histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 14));
         let metrics = Self {
             registry: Registry::default(),
-            fsync: histogram(),
-            apply: histogram(),
             proposals_applied: Gauge::default(),
             commands: Counter::default(),
             snapshots_installed: Counter::default(),
-            has_leader: Gauge::default(),
-            is_leader: Gauge::default(),
-            leader_changes: Counter::default(),
-            proposals_committed: Gauge::default(),
-            proposals_pending: Gauge::default(),
             db_size: Gauge::default(),
             db_size_in_use: Gauge::default(),
             quota: Gauge::default(),
@@ -94,19 +91,25 @@ impl Metrics {
             revision: Gauge::default(),
             compact_revision: Gauge::default(),
             auth_revision: Gauge::default(),
-            is_learner: Gauge::default(),
             log_purged: Gauge::default(),
             compared: Counter::default(),
             differences: Counter::default(),
             fenced: Gauge::default(),
             disk_stuck: Gauge::default(),
             leaderships_given_up: Counter::default(),
-            health_success: Gauge::default(),
-            health_failures: Gauge::default(),
+            health_success: Counter::default(),
+            health_failures: Counter::default(),
             received: Counter::default(),
             sent: Counter::default(),
             health_checks: Family::default(),
             health_check: Family::default(),
+            scraping: Gauge::default(),
+            scrapes: Family::default(),
+            raft: Raft::default(),
+            disk: Disk::default(),
+            store: Store::default(),
+            watches: Watches::default(),
+            peers: Peers::default(),
             calls: Arc::default(),
         };
         metrics.registered()
@@ -114,28 +117,8 @@ impl Metrics {
 
     fn registered(mut self) -> Self {
         let r = &mut self.registry;
-        let fsync = "Latency of the log's fsync";
-        r.register("etcd_disk_wal_fsync_duration_seconds", fsync, self.fsync.clone());
-        let apply = "Latency of applying one batch of log entries";
-        r.register("etcd_disk_backend_commit_duration_seconds", apply, self.apply.clone());
         let applied = "Index of the last applied log entry";
         r.register("etcd_server_proposals_applied_total", applied, self.proposals_applied.clone());
-        let commands = "Commands applied since the start";
-        r.register("orlop_store_commands_applied", commands, self.commands.clone());
-        let installed = "Snapshots of other members installed here";
-        r.register("orlop_store_snapshots_installed", installed, self.snapshots_installed.clone());
-        r.register("etcd_server_has_leader", "1 if a leader is known", self.has_leader.clone());
-        r.register("etcd_server_is_leader", "1 if this member leads", self.is_leader.clone());
-        let changes = "Leader changes seen";
-        r.register("etcd_server_leader_changes_seen", changes, self.leader_changes.clone());
-        let committed = "Index of the last committed log entry";
-        r.register(
-            "etcd_server_proposals_committed_total",
-            committed,
-            self.proposals_committed.clone(),
-        );
-        let pending = "Commands waiting for their outcome";
-        r.register("etcd_server_proposals_pending", pending, self.proposals_pending.clone());
         let size = "Bytes of the state on disk";
         r.register("etcd_mvcc_db_total_size_in_bytes", size, self.db_size.clone());
         let in_use = "Bytes of the state in use";
@@ -149,8 +132,17 @@ impl Metrics {
         r.register(name, compacted, self.compact_revision.clone());
         let auth = "The current revision of users and roles";
         r.register("etcd_debugging_auth_revision", auth, self.auth_revision.clone());
-        r.register("etcd_server_is_learner", "1 if this member learns", self.is_learner.clone());
+        self.own_registered()
+    }
+
+    /// What etcd does not have.
+    fn own_registered(mut self) -> Self {
+        let r = &mut self.registry;
         let name = |name: &str| format!("orlop_store_{name}");
+        let commands = "Commands applied since the start";
+        r.register(name("commands_applied"), commands, self.commands.clone());
+        let installed = "Snapshots of other members installed here";
+        r.register(name("snapshots_installed"), installed, self.snapshots_installed.clone());
         let purged = "Index of the last log entry that is only in the state any more";
         r.register(name("log_purged_index"), purged, self.log_purged.clone());
         let compared = "Comparisons of the members' data made by this member";
@@ -160,14 +152,13 @@ impl Metrics {
         let fenced = "1 while this member serves nothing because its data differ";
         r.register(name("fenced"), fenced, self.fenced.clone());
         let stuck = "1 while a write of the raft log does not end";
-        r.register("orlop_store_disk_stuck", stuck, self.disk_stuck.clone());
+        r.register(name("disk_stuck"), stuck, self.disk_stuck.clone());
         let given_up = "Leaderships given up because the disk was stuck";
-        let name = "orlop_store_leaderships_given_up";
-        r.register(name, given_up, self.leaderships_given_up.clone());
+        r.register(name("leaderships_given_up"), given_up, self.leaderships_given_up.clone());
         self.edge_registered()
     }
 
-    /// What is seen of clients.
+    /// What is seen of clients, and the parts.
     fn edge_registered(mut self) -> Self {
         let r = &mut self.registry;
         let name = |name: &str| format!("etcd_server_{name}");
@@ -183,6 +174,14 @@ impl Metrics {
         r.register("etcd_network_client_grpc_received_bytes", received, self.received.clone());
         let sent = "Bytes sent to clients";
         r.register("etcd_network_client_grpc_sent_bytes", sent, self.sent.clone());
+        let name = |name: &str| format!("promhttp_metric_handler_requests{name}");
+        r.register(name("_in_flight"), "Scrapes being answered", self.scraping.clone());
+        r.register(name(""), "Scrapes by the status that answered them", self.scrapes.clone());
+        self.raft.register(r);
+        self.disk.register(r);
+        self.store.register(r);
+        self.watches.register(r);
+        self.peers.register(r);
         self.calls.register(r);
         self
     }
@@ -201,16 +200,18 @@ impl Metrics {
         self.health_checks.get_or_create(&labels).inc();
     }
 
-    /// The log was synced.
-    pub(crate) fn synced(&self, took: Duration) {
-        self.fsync.observe(took.as_secs_f64());
+    /// Somebody asks for the metrics.
+    pub(crate) fn scrape(&self) -> Scrape<'_> {
+        self.scraping.inc();
+        Scrape { metrics: self }
     }
 
     /// A batch was applied.
-    pub(crate) fn applied(&self, index: u64, commands: usize, took: Duration) {
-        self.apply.observe(took.as_secs_f64());
+    pub(crate) fn applied(&self, index: u64, tally: &Tally, took: Duration) {
+        self.disk.commits.observe(took);
         self.proposals_applied.set(index);
-        self.commands.inc_by(commands as u64);
+        self.commands.inc_by(tally.commands() as u64);
+        self.store.applied(tally, took);
     }
 
     /// The exposition text, in the format that every Prometheus reads.
@@ -220,3 +221,25 @@ impl Metrics {
         sample::older(&text)
     }
 }
+
+/// A scrape under way.
+pub(crate) struct Scrape<'a> {
+    metrics: &'a Metrics,
+}
+
+impl Scrape<'_> {
+    /// It is about to be answered with this status.
+    pub(crate) fn answered(self, status: http::StatusCode) {
+        let labels = vec![("code", status.as_str().to_owned())];
+        self.metrics.scrapes.get_or_create(&labels).inc();
+    }
+}
+
+impl Drop for Scrape<'_> {
+    fn drop(&mut self) {
+        self.metrics.scraping.dec();
+    }
+}
+
+#[cfg(test)]
+mod etcd_test;

@@ -96,13 +96,14 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Opens or creates the log in the directory `path`; `on_sync` is told how long each sync took.
+    /// Opens or creates the log in the directory `path`; `on_sync` is told how long each sync took,
+    /// and how many bytes were written.
     ///
     /// # Errors
     /// If the directory cannot be opened or holds bytes of an unknown version.
     pub(crate) fn open(
         path: &Path,
-        on_sync: impl Fn(Duration) + Send + 'static,
+        on_sync: impl Fn(Duration, usize) + Send + 'static,
     ) -> Result<Self, io::Error> {
         Self::open_sized(path, limits::LOG_FILE_BYTES, on_sync)
     }
@@ -111,7 +112,7 @@ impl Log {
     pub(super) fn open_sized(
         path: &Path,
         file_bytes: usize,
-        on_sync: impl Fn(Duration) + Send + 'static,
+        on_sync: impl Fn(Duration, usize) + Send + 'static,
     ) -> Result<Self, io::Error> {
         let (disk, Found { vote, committed, purged, last }) = Disk::open(path, file_bytes)?;
         let tail = Tail {
@@ -125,7 +126,7 @@ impl Log {
         let tail = Arc::new(RwLock::new(tail));
         let for_thread = tail.clone();
         disk.start(Box::new(move |synced| {
-            on_sync(synced.took);
+            on_sync(synced.took, synced.bytes);
             if let Some(written) = synced.last {
                 let mut tail = for_thread.write();
                 if tail.truncations == synced.truncations {

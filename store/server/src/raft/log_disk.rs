@@ -107,6 +107,8 @@ pub(crate) struct Synced {
     pub(crate) truncations: u64,
     /// The time of the write and its fsync.
     pub(crate) took: Duration,
+    /// The bytes of the write.
+    pub(crate) bytes: usize,
 }
 
 /// Called by the sync thread after each turn.
@@ -320,10 +322,10 @@ fn sync_loop(db: &DB, shared: &Shared, on_synced: &OnSynced) -> bool {
                 shared.stuck.wait();
                 let written = write_all(db, &writes, committed);
                 *shared.writing.lock() = None;
-                written.map(|(last, took)| {
+                written.map(|(last, took, bytes)| {
                     let is_truncation = |write: &&Write| matches!(write, Write::TruncateFrom(_));
                     truncations += writes.iter().filter(is_truncation).count() as u64;
-                    on_synced(Synced { last, truncations, took });
+                    on_synced(Synced { last, truncations, took, bytes });
                 })
             }
         };
@@ -351,7 +353,7 @@ fn write_all(
     db: &DB,
     writes: &[Write],
     committed: Option<LogId>,
-) -> Result<(Option<u64>, Duration), String> {
+) -> Result<(Option<u64>, Duration, usize), String> {
     let mut batch = WriteBatch::default();
     let mut last = None;
     for write in writes {
@@ -379,7 +381,7 @@ fn write_all(
     let mut options = WriteOptions::default();
     // D4: also where nobody waits for it.
     options.set_sync(true);
-    let started = Instant::now();
+    let (started, bytes) = (Instant::now(), batch.size_in_bytes());
     db.write_opt(batch, &options).map_err(rocksdb::Error::into_string)?;
-    Ok((last, started.elapsed()))
+    Ok((last, started.elapsed(), bytes))
 }

@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Weak, mpsc},
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use openraft::{
 };
 use prost::Message;
 use proto::orlop::store::v1::{Batch, command::Op};
-use store_state_machine::{Reply, StateMachine, View};
+use store_state_machine::{CompactProgress, Fault, Reply, StateMachine, View};
 use tokio::sync::{oneshot, watch};
 
 use super::{
@@ -36,7 +36,7 @@ use crate::{
     error::Error,
     lessor::Lessor,
     limits,
-    metrics::Metrics,
+    metrics::{Metrics, store::Tally},
     pending::Pending,
     watch::Hub,
 };
@@ -72,6 +72,7 @@ pub(crate) struct Listeners {
 pub(crate) struct Machine {
     jobs: mpsc::SyncSender<Job>,
     view: View,
+    metrics: Arc<Metrics>,
 }
 
 /// Ends the apply thread.
@@ -100,7 +101,14 @@ struct Worker {
     recent: Option<(Instant, SnapshotMeta, Weak<Checkpoint>)>,
 }
 
-fn fault(error: store_state_machine::Fault) -> io::Error {
+/// How long the apply thread does other things after a step of a compaction that took so long.
+fn rest_after(step: Duration, busy: bool) -> Duration {
+    let (times_busy, times_idle) = limits::COMPACTION_RESTS;
+    let times = if busy { times_busy } else { times_idle };
+    (step * times).min(limits::COMPACTION_REST_MAX)
+}
+
+fn fault(error: Fault) -> io::Error {
     io::Error::other(error)
 }
 
@@ -111,14 +119,14 @@ impl Machine {
         listeners: Listeners,
         scratch: PathBuf,
     ) -> io::Result<(Self, Handle)> {
-        let view = machine.view();
+        let (view, metrics) = (machine.view(), listeners.metrics.clone());
         let (jobs, queue) = mpsc::sync_channel(64);
         let worker = Worker { machine, listeners, scratch, serial: 0, recent: None };
         let thread = std::thread::Builder::new()
             .name("apply".to_owned())
             .spawn(move || worker.run(&queue))?;
         let handle = Handle { jobs: jobs.clone(), thread: Some(thread) };
-        Ok((Self { jobs, view }, handle))
+        Ok((Self { jobs, view, metrics }, handle))
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Done<T>) -> Job) -> io::Result<T> {
@@ -133,9 +141,21 @@ impl Machine {
 impl Worker {
     fn run(mut self, queue: &mpsc::Receiver<Job>) {
         let mut compacting = true;
+        // When the compaction under way made its first step.
+        let mut since = None;
+        // When its next step is due, and whether there was something to apply since the last one.
+        let (mut due, mut busy) = (Instant::now(), false);
         loop {
             let job = if compacting {
-                match queue.recv_timeout(limits::COMPACTION_STEP_EVERY) {
+                // A step that is due goes first: a compaction must end while there is load, too.
+                // Two steps never follow each other while something waits to be applied.
+                let rest = due.saturating_duration_since(Instant::now());
+                let waited = if rest.is_zero() && busy {
+                    Err(mpsc::RecvTimeoutError::Timeout)
+                } else {
+                    queue.recv_timeout(rest)
+                };
+                match waited {
                     Ok(job) => Some(job),
                     Err(mpsc::RecvTimeoutError::Timeout) => None,
                     Err(mpsc::RecvTimeoutError::Disconnected) => return,
@@ -148,6 +168,7 @@ impl Worker {
             };
             match job {
                 Some(Job::Apply(items, done)) => {
+                    busy = true;
                     let result = self.apply(items, &mut compacting);
                     drop(done.send(result));
                 }
@@ -167,9 +188,11 @@ impl Worker {
                     }
                     return;
                 }
-                None => match self.machine.compact_step(limits::COMPACTION_STEP_REVISIONS) {
-                    Ok(progress) => {
+                None => match self.compact(&mut since) {
+                    Ok((progress, took)) => {
                         compacting = !progress.done;
+                        due = Instant::now() + rest_after(took, busy);
+                        busy = false;
                         if progress.done {
                             let revision = self.machine.view().compact_revision();
                             self.listeners.compacted.send_replace(revision);
@@ -181,12 +204,30 @@ impl Worker {
         }
     }
 
+    /// One step of a compaction, if there is anything to do.
+    fn compact(
+        &mut self,
+        since: &mut Option<Instant>,
+    ) -> Result<(CompactProgress, Duration), Fault> {
+        let began = Instant::now();
+        let progress = self.machine.compact_step(limits::COMPACTION_STEP_REVISIONS)?;
+        if since.is_some() || progress.removed > 0 || !progress.done {
+            let first = *since.get_or_insert(began);
+            self.listeners.metrics.store.compacted(progress, began.elapsed(), first.elapsed());
+        }
+        if progress.done {
+            *since = None;
+        }
+        Ok((progress, began.elapsed()))
+    }
+
     fn apply(&mut self, items: Vec<Item>, compacting: &mut bool) -> io::Result<()> {
         let started = Instant::now();
         let mut entries = Vec::with_capacity(items.len());
         let mut commands = Vec::new();
         let mut responders = Vec::with_capacity(items.len());
         let mut notes = Vec::new();
+        let mut tally = Tally::default();
         let (mut last_index, mut last_leader) = (0, NOBODY);
         for (entry, responder) in items {
             (last_index, last_leader) = (entry.log_id.index, entry.log_id.leader_id);
@@ -197,6 +238,7 @@ impl Worker {
                 EntryPayload::Normal(payload) => {
                     let batch = Batch::decode(payload.0).map_err(io::Error::other)?;
                     let first = commands.len();
+                    tally.asked(&batch.commands);
                     commands.extend(batch.commands.iter().zip(first..).map(|(command, at)| {
                         match &command.op {
                             Some(Op::LeaseRevoke(revoke)) => (command.id, Some(revoke.id)),
@@ -237,12 +279,13 @@ impl Worker {
                 listeners.tokens.applied(index, note, changed);
             }
         }
+        tally.done(&outcomes, &events, &listeners.metrics.store.lease_ttl);
         if let Some(revision) = revision {
             // M2: first the watchers, then the client.
             listeners.hub.publish(events, revision);
         }
         listeners.applied.send_replace(last_index);
-        listeners.metrics.applied(last_index, outcomes.len(), started.elapsed());
+        listeners.metrics.applied(last_index, &tally, started.elapsed());
         for ((id, revoked), outcome) in commands.into_iter().zip(outcomes) {
             if let Ok(Reply::LeaseGrant(granted)) = &outcome {
                 listeners.lessor.granted(granted.id, granted.ttl);
@@ -285,6 +328,13 @@ impl Worker {
     }
 
     fn install(&mut self, meta: &SnapshotMeta, from: &Checkpoint) -> io::Result<()> {
+        self.listeners.metrics.raft.snapshot_applying.set(1);
+        let installed = self.replace(meta, from);
+        self.listeners.metrics.raft.snapshot_applying.set(0);
+        installed
+    }
+
+    fn replace(&mut self, meta: &SnapshotMeta, from: &Checkpoint) -> io::Result<()> {
         let (applied, _) = store_state_machine::inspect(from.path()).map_err(fault)?;
         let applied = applied.map(|bytes| codec::decode_log_id(&bytes)).transpose()?;
         if applied != meta.last_log_id {
@@ -396,6 +446,7 @@ impl Machine {
 pub(crate) struct Builder {
     view: View,
     meta: SnapshotMeta,
+    metrics: Arc<Metrics>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
@@ -403,8 +454,10 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let view = self.view.clone();
+        let began = Instant::now();
         let flush = tokio::task::spawn_blocking(move || view.flush());
         flush.await.map_err(io::Error::other)?.map_err(fault)?;
+        self.metrics.disk.flushes.observe(began.elapsed());
         // Files are only made when a follower needs them.
         let snapshot = Arc::new(Checkpoint::new(PathBuf::new()));
         Ok(Snapshot { meta: self.meta.clone(), snapshot })
@@ -434,7 +487,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let position = self.ask(Job::Position).await;
         let (last_log_id, last_membership) =
             position.unwrap_or_else(|error| crate::fatal("starting a flush", &error));
-        Builder { view: self.view.clone(), meta: SnapshotMeta { last_log_id, last_membership } }
+        let meta = SnapshotMeta { last_log_id, last_membership };
+        Builder { view: self.view.clone(), meta, metrics: self.metrics.clone() }
     }
 
     async fn install_snapshot(

@@ -1,6 +1,6 @@
 //! Consensus: openraft, with its log, state machine and network made by this crate.
 
-mod codec;
+pub(crate) mod codec;
 pub(crate) mod convert;
 mod log;
 mod log_disk;
@@ -12,7 +12,7 @@ mod snapshot;
 #[cfg(test)]
 mod suite_test;
 mod types;
-mod wal;
+pub(crate) mod wal;
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use openraft::{Config, SnapshotPolicy};
 pub(crate) use log::Log;
 pub(crate) use machine::Machine;
 pub(crate) use network::{Network, PeerClient};
-pub(crate) use snapshot::{Checkpoint, Receiver};
+pub(crate) use snapshot::{Checkpoint, Receiver, manifest as received};
 pub(crate) use types::{Callback, LeaderId, NOBODY, Payload, Peer, TypeConfig};
 
 /// openraft's handle, for this store.

@@ -1,6 +1,12 @@
 //! This member's calls to its peers.
 
-use std::{collections::HashMap, future::Future, io, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{Stream, StreamExt};
 use hyper_util::rt::TokioIo;
@@ -31,7 +37,16 @@ use super::{
     snapshot::{self, Checkpoint},
     types::{Peer, TypeConfig, Vote},
 };
-use crate::limits;
+use crate::{
+    limits,
+    metrics::{
+        Metered, Traffic,
+        peers::{self, Peer as Counts},
+    },
+};
+
+/// How a member that calls begins to say who it is; its id follows, in hexadecimal.
+pub(crate) const CALLER: &str = "orlop-member/";
 
 /// A client of one peer's service.
 pub(crate) type PeerClient = peer::peer_client::PeerClient<Channel>;
@@ -48,6 +63,7 @@ struct Inner {
     cluster_id: u64,
     tls: Option<Arc<rustls::ClientConfig>>,
     timeout: Duration,
+    metrics: peers::Peers,
     runtime: tokio::runtime::Handle,
     removed: CancellationToken,
     forward: Mutex<HashMap<u64, (Vec<String>, PeerClient)>>,
@@ -64,19 +80,20 @@ struct NoConnection {
 async fn connect(
     uri: Uri,
     tls: Option<Arc<rustls::ClientConfig>>,
-) -> io::Result<TokioIo<Box<dyn Io>>> {
+    traffic: Option<Traffic>,
+) -> io::Result<TokioIo<Metered<Box<dyn Io>>>> {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let address = (host.clone(), uri.port_u16().unwrap_or(2380));
     let tcp = timeout(limits::PEER_CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
     tcp.set_nodelay(true)?;
     if uri.scheme_str() != Some("https") {
-        return Ok(TokioIo::new(Box::new(tcp)));
+        return Ok(TokioIo::new(Metered::new(Box::new(tcp), traffic)));
     }
     let tls = tls.ok_or_else(|| io::Error::other("an https peer, but no peer certificates"))?;
     let name = ServerName::try_from(host).map_err(io::Error::other)?;
     let connector = tokio_rustls::TlsConnector::from(tls);
     let stream = timeout(limits::HANDSHAKE_TIMEOUT, connector.connect(name, tcp)).await??;
-    Ok(TokioIo::new(Box::new(stream)))
+    Ok(TokioIo::new(Metered::new(Box::new(stream), traffic)))
 }
 
 trait Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
@@ -87,11 +104,13 @@ impl Network {
         cluster_id: u64,
         tls: Option<Arc<rustls::ClientConfig>>,
         timeout: Duration,
+        metrics: peers::Peers,
     ) -> Self {
         let forward = Mutex::default();
         let runtime = tokio::runtime::Handle::current();
         let removed = CancellationToken::new();
-        Self { inner: Arc::new(Inner { cluster_id, tls, timeout, runtime, removed, forward }) }
+        let inner = Inner { cluster_id, tls, timeout, metrics, runtime, removed, forward };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Fires when this member learns that it was removed.
@@ -99,13 +118,22 @@ impl Network {
         &self.inner.removed
     }
 
-    /// A new channel, that connects when it is first used.
+    /// A new channel to somebody who is not known yet, that connects when it is first used.
     pub(crate) fn channel(&self, url: &str) -> Result<PeerClient, io::Error> {
+        self.channel_to(None, url)
+    }
+
+    fn channel_to(&self, member: Option<u64>, url: &str) -> Result<PeerClient, io::Error> {
+        let metrics = &self.inner.metrics;
+        let traffic = member.map(|member| Traffic::Peer(metrics.of(member)));
+        let own = metrics.own().map_or_else(String::new, |own| format!("{own:x}"));
         let uri: Uri = url.parse().map_err(io::Error::other)?;
         let tls = self.inner.tls.clone();
         // tonic refuses https without its own TLS; the connector below speaks it instead.
         let plain = url.replacen("https://", "http://", 1);
         let channel = Endpoint::from_shared(plain)
+            .map_err(io::Error::other)?
+            .user_agent(format!("{CALLER}{own}"))
             .map_err(io::Error::other)?
             .http2_keep_alive_interval(Duration::from_secs(1))
             .keep_alive_timeout(self.inner.timeout.max(Duration::from_secs(1)) * 2)
@@ -114,9 +142,9 @@ impl Network {
             .initial_connection_window_size(16 << 20)
             .tcp_nodelay(true)
             .connect_with_connector_lazy(tower::service_fn(move |_| {
-                let (peer, tls) = (uri.clone(), tls.clone());
+                let (peer, tls, traffic) = (uri.clone(), tls.clone(), traffic.clone());
                 async move {
-                    let stream = connect(peer.clone(), tls).await;
+                    let stream = connect(peer.clone(), tls, traffic).await;
                     stream.map_err(|why| NoConnection { peer, why })
                 }
             }));
@@ -134,7 +162,7 @@ impl Network {
             return Ok(client.clone());
         }
         let url = urls.first().ok_or_else(|| io::Error::other("the peer has no URL"))?;
-        let client = self.channel(url)?;
+        let client = self.channel_to(Some(member), url)?;
         kept.insert(member, (urls.to_vec(), client.clone()));
         Ok(client)
     }
@@ -160,28 +188,29 @@ impl Network {
         self.inner.cluster_id
     }
 
-    fn link(&self, node: &Peer, heartbeat: bool) -> Link {
+    fn link(&self, target: u64, node: &Peer, heartbeat: bool) -> Link {
         let client = match node.urls.first() {
-            Some(url) => self.channel(url),
+            Some(url) => self.channel_to(Some(target), url),
             None => Err(io::Error::other("the peer has no URL")),
         };
-        Link { client, heartbeat, network: self.clone() }
+        let counts = self.inner.metrics.of(target);
+        Link { client, heartbeat, idle_since: None, counts, network: self.clone() }
     }
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Link;
 
-    async fn new_client(&mut self, _target: u64, node: &Peer) -> Link {
-        self.link(node, false)
+    async fn new_client(&mut self, target: u64, node: &Peer) -> Link {
+        self.link(target, node, false)
     }
 
-    async fn new_heartbeat_client(&mut self, _target: u64, node: &Peer) -> Link {
-        self.link(node, true)
+    async fn new_heartbeat_client(&mut self, target: u64, node: &Peer) -> Link {
+        self.link(target, node, true)
     }
 
-    async fn new_snapshot_client(&mut self, _target: u64, node: &Peer) -> Link {
-        self.link(node, false)
+    async fn new_snapshot_client(&mut self, target: u64, node: &Peer) -> Link {
+        self.link(target, node, false)
     }
 }
 
@@ -189,6 +218,9 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(crate) struct Link {
     client: Result<PeerClient, io::Error>,
     heartbeat: bool,
+    /// When the last heartbeat had been answered.
+    idle_since: Option<Instant>,
+    counts: Arc<Counts>,
     network: Network,
 }
 
@@ -219,6 +251,7 @@ impl Link {
         match timeout(option.hard_ttl().max(self.network.inner.timeout), call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => {
+                self.counts.sent_failures.inc();
                 if status.code() == tonic::Code::PermissionDenied
                     && status.message() == limits::REMOVED
                 {
@@ -226,7 +259,10 @@ impl Link {
                 }
                 Err(failed(&status))
             }
-            Err(_) => Err(RPCError::Unreachable(Unreachable::from_string("no answer in time"))),
+            Err(_) => {
+                self.counts.sent_failures.inc();
+                Err(RPCError::Unreachable(Unreachable::from_string("no answer in time")))
+            }
         }
     }
 }
@@ -241,7 +277,12 @@ impl RaftNetworkV2<TypeConfig> for Link {
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let mut client = self.client()?;
         let message = convert::append_out(&rpc, self.network.inner.cluster_id);
+        // One that failed says nothing of this member: the next one is not measured from it.
+        if let Some(idle_since) = self.idle_since.take() {
+            self.network.inner.metrics.heartbeat(idle_since.elapsed());
+        }
         let answer = self.call(&option, client.append_entries(message)).await?;
+        self.idle_since = self.heartbeat.then(Instant::now);
         let last = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
         Ok(match convert::appended_in(&answer).map_err(|status| failed(&status))? {
             Ok(matching) if matching == last => AppendEntriesResponse::Success,
@@ -319,6 +360,8 @@ impl RaftNetworkV2<TypeConfig> for Link {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let mut client = self.client()?;
+        let counts = self.counts.clone();
+        let transfer = counts.sending();
         let (send, receive) = mpsc::channel(4);
         let cluster_id = self.network.inner.cluster_id;
         let reader =
@@ -338,6 +381,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
             Ok(Ok(answer)) => {
                 let vote = convert::vote_in(answer.into_inner().vote.as_ref())
                     .map_err(NetworkError::from_string)?;
+                transfer.end();
                 Ok(SnapshotResponse::new(vote))
             }
             Ok(Err(status)) => Err(failed(&status).into()),

@@ -1,12 +1,16 @@
 //! What this member answers its peers.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use futures::{StreamExt, stream::BoxStream};
 use openraft::raft::TransferLeaderRequest;
-use proto::orlop::peer::v1::{
-    self as peer, change_membership_response, forward_response, install_snapshot_request::Part,
-    lease_renew_response, lease_time_to_live_response, peer_server::Peer as Service,
+use prost::Message as _;
+use proto::orlop::{
+    peer::v1::{
+        self as peer, change_membership_response, forward_response, install_snapshot_request::Part,
+        lease_renew_response, lease_time_to_live_response, peer_server::Peer as Service,
+    },
+    store::v1::Batch,
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -14,9 +18,12 @@ use super::{
     convert,
     network::send_snapshot,
     snapshot::Receiver,
-    types::{SnapshotMeta, TypeConfig, Vote},
+    types::{LeaderId, SnapshotMeta, TypeConfig, Vote},
 };
-use crate::rpc::Services;
+use crate::{
+    metrics::peers::{Caller, Peers as Counts},
+    rpc::Services,
+};
 
 /// The service of the peer port.
 #[derive(Clone)]
@@ -50,6 +57,38 @@ impl Peers {
         let leads = leader == Some(self.services.headers.member_id());
         (!leads).then(|| peer::NotLeader { leader_id: leader.unwrap_or(0) })
     }
+}
+
+/// The leader that a forwarded batch is meant for. What would not be understood when it is applied
+/// never enters the log: there it would stop every member, for good.
+pub(crate) fn check_forwarded(message: &peer::ForwardRequest) -> Result<LeaderId, Status> {
+    if message.batch.is_empty() {
+        return Err(Status::invalid_argument("there is no batch"));
+    }
+    if let Err(error) = Batch::decode(message.batch.clone()) {
+        return Err(Status::invalid_argument(format!("the batch cannot be read: {error}")));
+    }
+    let leader = message.leader.ok_or_else(|| Status::invalid_argument("for which leader?"))?;
+    Ok(convert::leader_in(leader))
+}
+
+/// Counts what comes on a connection as from the member that says that it called.
+pub(crate) fn name(call: Request<()>, peers: &Counts) -> Request<()> {
+    if let Some(caller) = call.extensions().get::<Arc<Caller>>()
+        && caller.peer().is_none()
+        && let Some(id) = id(&call)
+        && let Some(peer) = peers.find(id)
+    {
+        caller.is(peer);
+    }
+    call
+}
+
+/// The member that says that it called.
+fn id(call: &Request<()>) -> Option<u64> {
+    let agent = call.metadata().get("user-agent")?.to_str().ok()?;
+    let id = agent.strip_prefix(super::network::CALLER)?.split(' ').next()?;
+    u64::from_str_radix(id, 16).ok()
 }
 
 fn broken(error: impl std::fmt::Display) -> Status {
@@ -99,13 +138,18 @@ impl Service for Peers {
         request: Request<Streaming<peer::AppendEntriesRequest>>,
     ) -> Result<Response<Answers>, Status> {
         let this = self.clone();
+        let caller = request.extensions().get::<Arc<Caller>>().cloned();
         // A bad message ends the stream: the leader begins a new one.
         let requests = request
             .into_inner()
             .map(move |message| {
                 let message = message.ok()?;
-                this.check_cluster(message.cluster_id).ok()?;
-                convert::append_in(message).ok()
+                let read = this.check_cluster(message.cluster_id);
+                let read = read.and_then(|()| convert::append_in(message));
+                if let (Err(_), Some(peer)) = (&read, caller.as_ref().and_then(|one| one.peer())) {
+                    peer.received_failures.inc();
+                }
+                read.ok()
             })
             .take_while(|request| std::future::ready(request.is_some()))
             .filter_map(std::future::ready);
@@ -165,11 +209,16 @@ impl Service for Peers {
             return Err(Status::invalid_argument("a snapshot begins with its manifest"));
         };
         self.check_cluster(manifest.cluster_id)?;
+        let metrics = &self.services.metrics;
+        let from = manifest.vote.and_then(|vote| metrics.peers.find(vote.node_id));
+        let transfer = from.as_ref().map(|peer| peer.receiving());
+        let began = Instant::now();
         if manifest.format != 1 {
             return Err(Status::failed_precondition("the snapshot's format is unknown"));
         }
         let dir = self.scratch.join(format!("received-{:016x}", rand::random::<u64>()));
         let mut receiver = Receiver::new(dir, manifest.files).map_err(broken)?;
+        receiver.fsyncs = Some(metrics.disk.received_fsyncs.clone());
         while let Some(message) = parts.message().await? {
             let Some(Part::Chunk(chunk)) = message.part else {
                 return Err(Status::invalid_argument("a snapshot has one manifest"));
@@ -179,6 +228,10 @@ impl Service for Peers {
         }
         let finish = tokio::task::spawn_blocking(move || receiver.finish()).await;
         let checkpoint = finish.map_err(broken)?.map_err(broken)?;
+        metrics.disk.received.observe(began.elapsed());
+        if let Some(transfer) = transfer {
+            transfer.end();
+        }
         let membership = manifest.membership.unwrap_or_default();
         let meta = SnapshotMeta {
             last_log_id: manifest.last_log_id.as_ref().map(convert::log_id_in),
@@ -197,11 +250,7 @@ impl Service for Peers {
     ) -> Result<Response<peer::ForwardResponse>, Status> {
         let message = request.into_inner();
         self.check_cluster(message.cluster_id)?;
-        if message.batch.is_empty() {
-            return Err(Status::invalid_argument("there is no batch"));
-        }
-        let leader = message.leader.ok_or_else(|| Status::invalid_argument("for which leader?"))?;
-        let leader = convert::leader_in(leader);
+        let leader = check_forwarded(&message)?;
         let result = match self.not_leader() {
             Some(not_leader) => forward_response::Result::NotLeader(not_leader),
             None => self.services.proposer.forwarded(message.batch, leader).await,

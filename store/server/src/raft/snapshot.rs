@@ -1,14 +1,16 @@
 //! A checkpoint of the state as files: made on demand, sent file by file, and removed after use.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use proto::orlop::peer::v1 as peer;
 
-use crate::limits;
+use crate::{limits, metrics::Histogram};
 
 /// A directory of snapshot files, removed when the last user drops it.
 #[derive(Debug)]
@@ -99,6 +101,8 @@ pub(crate) struct Receiver {
     offset: u64,
     sum: u32,
     open: Option<File>,
+    /// Told how long it took until a file was on disk.
+    pub(crate) fsyncs: Option<Histogram>,
 }
 
 fn bad(what: impl Into<String>) -> io::Error {
@@ -112,9 +116,14 @@ impl Receiver {
         {
             return Err(bad(format!("snapshot file name {:?} is not allowed", file.name)));
         }
+        // The second one of a name would replace the first.
+        let names: BTreeSet<&str> = files.iter().map(|file| file.name.as_str()).collect();
+        if names.len() < files.len() {
+            return Err(bad("a snapshot lists a file twice"));
+        }
         fs::create_dir_all(&dir)?;
         let checkpoint = Checkpoint::new(dir);
-        Ok(Self { checkpoint, files, at: 0, offset: 0, sum: 0, open: None })
+        Ok(Self { checkpoint, files, at: 0, offset: 0, sum: 0, open: None, fsyncs: None })
     }
 
     pub(crate) fn write(&mut self, chunk: &peer::SnapshotChunk) -> io::Result<()> {
@@ -143,7 +152,11 @@ impl Receiver {
             Some(file) => file,
             None => File::create(self.checkpoint.path().join(&listed.name))?,
         };
+        let began = Instant::now();
         file.sync_all()?;
+        if let Some(fsyncs) = &self.fsyncs {
+            fsyncs.observe(began.elapsed());
+        }
         if (self.offset, self.sum) != (listed.size, listed.crc32c) {
             return Err(bad(format!("snapshot file {:?} arrived damaged", listed.name)));
         }

@@ -20,7 +20,7 @@ type All = Suite<TypeConfig, Log, Machine, Builder, Guard>;
 
 fn open() -> (Guard, Log, Machine) {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::open(&dir.path().join("log"), |_| {}).unwrap();
+    let log = Log::open(&dir.path().join("log"), |_, _| {}).unwrap();
     let state = StateMachine::open(&dir.path().join("state"), &Options::default()).unwrap();
     let listeners = Listeners {
         hub: Arc::new(Hub::new(1)),
@@ -43,9 +43,10 @@ impl StoreBuilder<TypeConfig, Log, Machine, Guard> for Builder {
 }
 
 async fn run<F: Future<Output = Result<(), io::Error>>>(test: impl FnOnce(Log, Machine) -> F) {
-    let (guard, log, machine) = open();
+    let ((_dir, mut handle), log, machine) = open();
     test(log, machine).await.unwrap();
-    drop(guard);
+    // A thread that still closes its RocksDB while the process ends aborts it.
+    handle.stop();
 }
 
 /// All of the suite but the transfer of a snapshot: a snapshot here has no files until a follower

@@ -99,17 +99,17 @@ fn parse(rest: &[u8], number: u32) -> Result<Fragment, Nothing> {
 
 /// What a file holds.
 #[derive(Debug, PartialEq, Eq)]
-struct Scan {
+pub(crate) struct Scan {
     /// The sequence number after the last record's; zero when there is none.
-    next_sequence: u64,
+    pub(crate) next_sequence: u64,
     /// Where the last whole record ends.
-    end: usize,
+    pub(crate) end: usize,
     /// What follows it.
-    tail: Tail,
+    pub(crate) tail: Tail,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Tail {
+pub(crate) enum Tail {
     /// Nothing.
     Clean,
     /// Bytes that mean nothing: a write that was never synced, or what the file held before.
@@ -120,7 +120,7 @@ enum Tail {
     Damaged,
 }
 
-fn scan(file: &[u8], number: u32) -> Scan {
+pub(crate) fn scan(file: &[u8], number: u32) -> Scan {
     let (mut at, mut end, mut next_sequence) = (0, 0, 0);
     // The first bytes of the record that was begun: they may lie in more than one part of it.
     let mut begun: Option<Vec<u8>> = None;
@@ -152,7 +152,8 @@ fn scan(file: &[u8], number: u32) -> Scan {
                 return Scan { next_sequence, end, tail: Tail::Damaged };
             }
             let sequence = head[..8].try_into().expect("the slice is eight bytes long");
-            next_sequence = u64::from_le_bytes(sequence) + u64::from(read_u32(&head[8..]));
+            let count = u64::from(read_u32(&head[8..]));
+            next_sequence = u64::from_le_bytes(sequence).saturating_add(count);
         }
         if begun.is_none() {
             end = at;
@@ -276,7 +277,7 @@ fn files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 /// # Errors
 /// `InvalidData`, with the name of the file, for what was synced and is not readable any more; else
 /// what the file system says.
-pub(super) fn prepare(dir: &Path) -> io::Result<u64> {
+pub(crate) fn prepare(dir: &Path) -> io::Result<u64> {
     let files = files(dir)?;
     let newest = files.last().map_or(0, |(number, _)| *number);
     let known = match fs::read_to_string(dir.join(NEWEST)) {

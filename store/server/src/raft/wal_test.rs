@@ -34,7 +34,7 @@ const SIZES: [usize; 12] = [10, 400, 33, 90_000, 1, 5_000, 32_700, 64, 64, 2_000
 async fn crashed() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
-    let mut log = Log::open(&path, |_| {}).unwrap();
+    let mut log = Log::open(&path, |_, _| {}).unwrap();
     for (index, bytes) in (0..).zip(SIZES) {
         log.append([entry(index, bytes)], IOFlushed::noop()).await.unwrap();
         // Answered when it is durable, and everything before it.
@@ -85,7 +85,7 @@ fn file(folder: &Path, end: &str) -> PathBuf {
 }
 
 async fn entries(path: &Path) -> Result<Vec<Entry>, std::io::Error> {
-    let mut log = Log::open(path, |_| {})?;
+    let mut log = Log::open(path, |_, _| {})?;
     let found = log.try_get_log_entries(0..u64::MAX).await;
     log.close();
     found
@@ -154,7 +154,7 @@ async fn a_torn_write_is_cut_off_and_nothing_else() {
         let folder = dir.path().join("torn");
         copy_folder(&crashed, &folder);
         fs::write(file(&folder, ".log"), &torn).unwrap();
-        let mut log = Log::open(&folder, |_| {}).unwrap();
+        let mut log = Log::open(&folder, |_, _| {}).unwrap();
         let found = log.try_get_log_entries(0..u64::MAX).await.unwrap();
         let expected: Vec<Entry> = (0..).zip(SIZES).map(|(at, bytes)| entry(at, bytes)).collect();
         assert!(found == expected, "{} entries", found.len());
@@ -172,7 +172,7 @@ async fn a_log_of_many_files_comes_back_after_every_crash() {
     let mut first = 0;
     let mut used_again = 0;
     for round in 0..5 {
-        let mut log = Log::open_sized(&path, 128 << 10, |_| {}).unwrap();
+        let mut log = Log::open_sized(&path, 128 << 10, |_, _| {}).unwrap();
         let found = log.try_get_log_entries(0..u64::MAX).await.unwrap();
         let expected: Vec<Entry> = (first..next).map(|at| entry(at, 9_000 + at as usize)).collect();
         assert!(found == expected, "round {round}: {} entries", found.len());
@@ -258,7 +258,7 @@ fn no_bytes_make_the_scanner_fail() {
 async fn a_closed_log_is_whole_or_not_opened() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
-    let mut log = Log::open(&path, |_| {}).unwrap();
+    let mut log = Log::open(&path, |_, _| {}).unwrap();
     for (index, bytes) in (0..).zip(SIZES) {
         log.append([entry(index, bytes)], IOFlushed::noop()).await.unwrap();
     }
@@ -266,7 +266,7 @@ async fn a_closed_log_is_whole_or_not_opened() {
     drop(log);
     // Opened once more, so that there is a table too.
     assert_eq!(entries(&path).await.unwrap().len(), SIZES.len());
-    let mut log = Log::open(&path, |_| {}).unwrap();
+    let mut log = Log::open(&path, |_, _| {}).unwrap();
     log.append([entry(12, 100)], IOFlushed::noop()).await.unwrap();
     log.close();
     drop(log);

@@ -1,5 +1,7 @@
 //! etcd's KV service.
 
+use std::time::Instant;
+
 use proto::{
     etcdserverpb::{
         CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
@@ -100,6 +102,7 @@ impl Kv for Services {
         let pass = self.gate.pass(&sender).await?;
         pass.range(&request.key, &request.range_end)?;
         // Most reads are of one key that is in memory: those need no other thread.
+        let began = Instant::now();
         let answer = match self.state.view().range_now(&request) {
             Some(answer) => answer,
             None => {
@@ -108,6 +111,7 @@ impl Kv for Services {
                 read.await.map_err(|error| Status::internal(error.to_string()))?
             }
         };
+        self.metrics.store.ranged(began.elapsed(), answer.is_ok());
         let mut response = answer.map_err(read_failed)?;
         pass.still_good(&self.state)?;
         self.headers.complete(&mut response.header);
@@ -160,6 +164,7 @@ impl Kv for Services {
             let read = tokio::task::spawn_blocking(move || read_only(&view, request));
             let answer = read.await.map_err(|error| Status::internal(error.to_string()))?;
             let response = answer.map_err(read_failed)?;
+            self.metrics.store.read(&response);
             pass.still_good(&self.state)?;
             response
         } else {

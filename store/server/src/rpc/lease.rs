@@ -166,7 +166,14 @@ impl Lease for Services {
                     }
                     request = requests.message() => request,
                 };
-                let Ok(Some(LeaseKeepAliveRequest { id })) = request else { return };
+                let id = match request {
+                    Ok(Some(LeaseKeepAliveRequest { id })) => id,
+                    Ok(None) => return,
+                    Err(status) => {
+                        services.metrics.watches.broke("lease-keepalive", &status);
+                        return;
+                    }
+                };
                 // As etcd: the header is of before the renewal.
                 let header = Some(services.headers.at(services.state.view().revision()));
                 let answer = match services.renew_for(&sender, id).await {

@@ -1,5 +1,7 @@
 //! etcd's Maintenance service.
 
+use std::time::Instant;
+
 use openraft::async_runtime::WatchReceiver as _;
 use proto::{
     etcdserverpb::{
@@ -34,7 +36,7 @@ impl Services {
     }
 
     /// Raised alarms; a fenced member is shown as one that is corrupt.
-    fn alarms(&self) -> Vec<AlarmMember> {
+    pub(crate) fn alarms(&self) -> Vec<AlarmMember> {
         let view = self.state.view();
         let alarm = i32::from(AlarmType::Corrupt);
         let mut alarms = view.alarms();
@@ -138,6 +140,7 @@ impl Maintenance for Services {
         // The files never fragment: space is given back by compaction in the background. What can
         // be done at once is to write out what is in memory; nothing is blocked meanwhile.
         let view = self.state.view();
+        let _under_way = self.metrics.disk.defragmenting();
         let flushed = tokio::task::spawn_blocking(move || view.flush()).await;
         flushed
             .map_err(|error| Status::internal(error.to_string()))?
@@ -157,7 +160,9 @@ impl Maintenance for Services {
         let revision = self.only_root(request).await?.revision;
         let view = self.state.view();
         let current = view.revision();
+        let began = Instant::now();
         let hashed = tokio::task::spawn_blocking(move || view.hash_kv(revision)).await;
+        self.metrics.store.hashes.observe(began.elapsed());
         let hash =
             hashed.map_err(|error| Status::internal(error.to_string()))?.map_err(read_failed)?;
         Ok(Response::new(HashKvResponse {

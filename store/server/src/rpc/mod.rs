@@ -9,8 +9,8 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
-mod range_stream;
-mod session;
+pub(crate) mod range_stream;
+pub(crate) mod session;
 mod snapshot;
 mod watch;
 mod wording;
@@ -87,6 +87,7 @@ impl Services {
             election: self.config.election,
             fragment_bytes: self.config.max_request_bytes + crate::limits::REQUEST_ENVELOPE_BYTES,
             stopping: self.fence.serving(),
+            metrics: self.metrics.watches.clone(),
         }
     }
 }
@@ -111,7 +112,8 @@ pub(crate) fn router(services: Services) -> axum::Router {
     let watch = WatchServer::new(services.clone())
         .max_decoding_message_size(limit)
         .max_encoding_message_size(usize::MAX);
-    let health = health::Healths { stopping: services.stopping.clone() };
+    let (stopping, fence) = (services.stopping.clone(), services.fence.clone());
+    let health = health::Healths { stopping, fence };
     let metrics = services.metrics.clone();
     let core = tonic::service::Routes::new(kv)
         .add_service(watch)

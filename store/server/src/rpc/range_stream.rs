@@ -16,7 +16,7 @@ use crate::{auth::Pass, error::read_failed, limits};
 pub(super) type Pieces = ReceiverStream<Result<RangeStreamResponse, Status>>;
 
 /// Refuses what cannot be told piece by piece.
-pub(super) fn check(request: &RangeRequest) -> Result<(), Status> {
+pub(crate) fn check(request: &RangeRequest) -> Result<(), Status> {
     let by_key = request.sort_target == i32::from(SortTarget::Key);
     let as_it_is = request.sort_order == i32::from(SortOrder::None)
         || (request.sort_order == i32::from(SortOrder::Ascend) && by_key);
@@ -33,6 +33,16 @@ pub(super) fn check(request: &RangeRequest) -> Result<(), Status> {
         return Err(Status::unimplemented("RangeStream does not support revision filters"));
     }
     Ok(())
+}
+
+/// All pieces at once.
+pub(crate) fn pieces(
+    view: View,
+    request: RangeRequest,
+    target: usize,
+) -> Result<Vec<RangeResponse>, ReadError> {
+    let mut source = Source::new(view, request, target);
+    std::iter::from_fn(|| source.next().transpose()).collect()
 }
 
 /// Sends the pieces as fast as the client takes them.

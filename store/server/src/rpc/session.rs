@@ -84,6 +84,12 @@ pub(super) fn waiter_key(prefix: &[u8], lease: i64) -> Bytes {
     [prefix, format!("{sign}{:x}", lease.unsigned_abs()).as_bytes()].concat().into()
 }
 
+/// The key of a waiter for `name`, and the range of all of them.
+pub(crate) fn waiter(name: &[u8], lease: i64) -> (Bytes, RangeRequest) {
+    let prefix = [name, b"/"].concat();
+    (waiter_key(&prefix, lease), by_age(&prefix, SortOrder::Ascend))
+}
+
 /// "The key was made at this revision" (0: "there is no such key").
 fn made_at(key: Bytes, revision: i64) -> Compare {
     Compare {

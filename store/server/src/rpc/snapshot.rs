@@ -124,7 +124,7 @@ impl Services {
         let (sender, receiver) = mpsc::channel(limits::SNAPSHOT_QUEUE_CHUNKS);
         let failed = sender.clone();
         let outlet = Outlet { sender, runtime: Handle::current(), stopping: self.stopping.clone() };
-        let view = self.state.view();
+        let (view, metrics) = (self.state.view(), self.metrics.clone());
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let began = Instant::now();
@@ -137,6 +137,7 @@ impl Services {
             let took_ms = Duration::as_millis(&began.elapsed());
             match sent {
                 Ok((revision, bytes)) => {
+                    metrics.disk.snapshots.observe(began.elapsed());
                     tracing::info!(revision, bytes, took_ms, "sent a snapshot");
                 }
                 Err(Broken::State(fault)) => crate::fatal("reading the state", &fault),

@@ -1,6 +1,6 @@
 //! etcd's Watch service.
 
-use proto::etcdserverpb::{WatchRequest, WatchResponse, watch_server::Watch};
+use proto::etcdserverpb::{WatchRequest, watch_server::Watch};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -9,12 +9,13 @@ use super::Services;
 use crate::{
     auth::{self, Watchman},
     limits,
+    metrics::watches::Frames,
     watch::Watches,
 };
 
 #[tonic::async_trait]
 impl Watch for Services {
-    type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
+    type WatchStream = Frames;
 
     async fn watch(
         &self,
@@ -26,7 +27,8 @@ impl Watch for Services {
         let watchman = Watchman { gate: self.gate.clone(), sender };
         let (send, frames) = mpsc::channel(limits::WATCH_STREAM_QUEUE);
         let watches = Watches::new(self.watch_context(), watchman, send);
+        let frames = watches.counted(ReceiverStream::new(frames));
         tokio::spawn(watches.run(requests, needs_leader));
-        Ok(Response::new(ReceiverStream::new(frames)))
+        Ok(Response::new(frames))
     }
 }

@@ -13,4 +13,4 @@ mod hub;
 mod stream;
 
 pub(crate) use hub::Hub;
-pub(crate) use stream::{Context, Watches};
+pub(crate) use stream::{Context, Permit, Watches};

@@ -21,10 +21,11 @@ use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval_at},
 };
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::Hub;
-use crate::{auth::Watchman, error::Error, header::Headers, limits, state::State};
+use crate::{error::Error, header::Headers, limits, metrics::watches as metrics, state::State};
 
 /// What every stream shares.
 #[derive(Clone)]
@@ -37,6 +38,7 @@ pub(crate) struct Context {
     pub(crate) election: Duration,
     pub(crate) fragment_bytes: usize,
     pub(crate) stopping: tokio_util::sync::CancellationToken,
+    pub(crate) metrics: metrics::Watches,
 }
 
 struct Watcher {
@@ -68,11 +70,23 @@ type Frames = mpsc::Sender<Result<WatchResponse, Status>>;
 /// The client has gone, or is told a final error.
 struct Gone;
 
+/// Judges each watch of a stream when it is made.
+pub(crate) trait Permit {
+    /// # Errors
+    /// The reason to cancel the watch, in the form that etcd's clients read.
+    fn permit(
+        &self,
+        key: &[u8],
+        range_end: &[u8],
+    ) -> impl Future<Output = Result<(), String>> + Send;
+}
+
 /// The watches of one stream.
-pub(crate) struct Watches {
+pub(crate) struct Watches<P> {
     context: Context,
-    watchman: Watchman,
+    watchman: P,
     frames: Frames,
+    share: metrics::Share,
     watchers: BTreeMap<i64, Watcher>,
     /// Watches of a single key, by it; the others are looked at for every event.
     single: HashMap<Bytes, Vec<i64>>,
@@ -86,13 +100,15 @@ pub(crate) struct Watches {
     cursor: i64,
 }
 
-impl Watches {
-    pub(crate) fn new(context: Context, watchman: Watchman, frames: Frames) -> Self {
+impl<P: Permit> Watches<P> {
+    pub(crate) fn new(context: Context, watchman: P, frames: Frames) -> Self {
         let cursor = context.hub.revision();
+        let share = context.metrics.stream();
         Self {
             context,
             watchman,
             frames,
+            share,
             watchers: BTreeMap::new(),
             single: HashMap::new(),
             ranges: Vec::new(),
@@ -101,6 +117,14 @@ impl Watches {
             next_id: 0,
             cursor,
         }
+    }
+
+    /// What the client takes, counted when it does.
+    pub(crate) fn counted(
+        &self,
+        frames: ReceiverStream<Result<WatchResponse, Status>>,
+    ) -> metrics::Frames {
+        self.share.frames(frames)
     }
 
     /// Serves the stream until the client leaves. `needs_leader`: it wants to hear of lost leaders.
@@ -128,6 +152,7 @@ impl Watches {
                 request = requests.next(), if !silent => match request {
                     Some(Ok(request)) => self.request(request).await,
                     Some(Err(status)) => {
+                        self.context.metrics.broke("watch", &status);
                         drop(self.frames.send(Err(status)).await);
                         return;
                     }
@@ -157,6 +182,7 @@ impl Watches {
             if step.is_err() {
                 return;
             }
+            self.share.set(self.watchers.len(), self.behind.len());
         }
     }
 
@@ -165,6 +191,7 @@ impl Watches {
     }
 
     async fn send(&self, frame: WatchResponse) -> Result<(), Gone> {
+        self.share.queued(frame.events.len());
         self.frames.send(Ok(frame)).await.map_err(|_| Gone)
     }
 

@@ -229,6 +229,17 @@ impl Cluster {
         self.members[number].as_ref().map_or(0, Member::voters)
     }
 
+    /// Waits until a member has deleted its log up to this entry: who missed it gets a snapshot.
+    pub(crate) async fn log_gone(&self, number: usize, index: u64) {
+        eventually("the log to be deleted", || async {
+            let metrics = self.http(number, "/metrics");
+            let mut lines = metrics.lines().filter_map(|line| line.split_once(' '));
+            let (_, purged) = lines.find(|(name, _)| *name == "orlop_store_log_purged_index")?;
+            (purged.parse::<u64>().unwrap() >= index).then_some(())
+        })
+        .await;
+    }
+
     /// The number of the member that leads, once one does and all running members agree.
     pub(crate) async fn leader(&self) -> usize {
         eventually("a leader", || async {

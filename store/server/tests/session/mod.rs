@@ -7,7 +7,7 @@ use proto::{
     etcdserverpb::{
         AuthEnableRequest, AuthRoleAddRequest, AuthRoleGrantPermissionRequest, AuthStatusRequest,
         AuthUserAddRequest, AuthUserChangePasswordRequest, AuthUserGrantRoleRequest,
-        AuthUserRevokeRoleRequest, AuthenticateRequest, auth_client::AuthClient,
+        AuthUserRevokeRoleRequest, AuthenticateRequest, RangeRequest, auth_client::AuthClient,
         cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
         maintenance_client::MaintenanceClient, watch_client::WatchClient,
     },
@@ -167,4 +167,12 @@ pub(crate) async fn users(nobody: &mut Session) {
 pub(crate) async fn enable(cluster: &Cluster) {
     let leader = cluster.leader().await;
     users(&mut Session::nobody(cluster, leader)).await;
+    // A member that has not heard of it yet asks for nobody's name, as an etcd. A current read is
+    // refused there as well, once it has caught up.
+    let started = (0..cluster.members.len())
+        .filter(|number| cluster.members.get(*number).is_some_and(Option::is_some));
+    for number in started {
+        let all = RangeRequest { key: "any".into(), ..RangeRequest::default() };
+        Session::nobody(cluster, number).kv.range(all).await.unwrap_err();
+    }
 }
