@@ -14,7 +14,7 @@ rocksdb := set -a; eval "$$(scripts/rocksdb.sh)"; set +a
 peers = peers="$$(scripts/peers.sh)"; export ORLOP_PEERS="$$peers" ORLOP_ETCD="$$peers/etcd" PATH="$$peers:$$PATH"
 orlop := $(CARGO_TARGET_DIR)/release/orlop
 
-.PHONY: help up build test verify unit fix bench chaos clients clean
+.PHONY: help up build test verify unit fix bench chaos clients fuzz clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ chaos: build ## Kill the store's leader under load, again and again: make chaos 
 
 clients: build ## Let Python's etcd3gw, npm's etcd3 and Rust's etcd-client use a store, as CI does not
 	scripts/clients.sh -- $(orlop) store
+
+fuzz: ## Fuzz what clients, peers and disks give the store: make fuzz ARGS="apply wal --time 600"
+	@scripts/fuzz.sh $(ARGS)
 
 clean: ## Remove what cargo built here; caches of RocksDB and of test programs stay
 	cargo clean

@@ -17,6 +17,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("store-differential", &["proto"]),
     ("store-backup", &["proto"]),
     ("store-server", &["proto", "store-state-machine", "store-backup"]),
+    ("store-fuzz", &["proto", "store-state-machine", "store-backup", "store-server"]),
     ("api-machinery", &[]),
     ("api-tables", &["api-machinery"]),
     ("api-client", &[]),

@@ -1,0 +1,4 @@
+//! `store_fuzz::flags` for libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| store_fuzz::flags(data));
