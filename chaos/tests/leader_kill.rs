@@ -1,6 +1,8 @@
 //! The store's first promise, on real processes: while leaders die and return, nothing
 //! acknowledged is lost, revisions never go back, and watchers are told everything once.
 
+use std::time::{Duration, Instant};
+
 use chaos::client::MemberClient;
 use chaos::cluster::{Cluster, Launcher};
 use chaos::history::Outcome;
@@ -53,6 +55,29 @@ async fn orlop_says_a_version_whose_progress_answers_are_trusted() {
     let mut client = MemberClient::new(&cluster.url(0)).expect("a client");
     let status = client.status().await.expect("a status");
     assert!(status.has_reliable_progress(), "version {:?}", status.version);
+}
+
+/// Nobody waits out the lease of a leader whose process is gone: with timers of half a minute, a put is
+/// taken before that.
+#[tokio::test]
+async fn orlop_replaces_a_leader_that_died_before_its_lease_ends() {
+    let mut launcher = Launcher::orlop(&testbed::orlop(&SOURCES));
+    let lease = Duration::from_secs(30);
+    launcher.extra.extend([
+        "--heartbeat-interval=3000".to_owned(),
+        format!("--election-timeout={}", lease.as_millis()),
+    ]);
+    let mut cluster = Cluster::start(launcher, 3).await.expect("three members");
+    for _ in 0..2 {
+        let (leader, _) = cluster.wait_leader(lease).await.expect("a leader");
+        let killed = Instant::now();
+        cluster.kill(leader).expect("a member that runs");
+        let left = (leader + 1) % 3;
+        cluster.wait_serving(left, lease / 3).await.expect("a new leader");
+        assert!(killed.elapsed() < lease / 3, "its lease ended");
+        cluster.spawn(leader).expect("it starts again");
+        cluster.wait_serving(leader, lease / 3).await.expect("it is back");
+    }
 }
 
 /// A leader that is stopped, not dead, keeps its sockets: the others must elect without it, and

@@ -97,6 +97,17 @@ pub(crate) const HEARD_EVERY: Duration = Duration::from_millis(10);
 /// A member counts as there if it answered the leader within this time.
 pub(crate) const ACTIVE_WITHIN: Duration = Duration::from_secs(5);
 
+/// The time for the leader to take the call that tells its followers that it runs.
+pub(crate) const ATTEND_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two such calls.
+pub(crate) const ATTEND_AGAIN: Duration = Duration::from_millis(250);
+/// When a leader's process is gone: the head start that a voter has over the next one. Longer than
+/// asking for votes takes.
+pub(crate) const STEP_IN_STAGGER: Duration = Duration::from_millis(40);
+/// How often a voter asks whether it would be elected, and for how long.
+pub(crate) const STEP_IN_AGAIN: Duration = Duration::from_millis(40);
+pub(crate) const STEP_IN_FOR: Duration = Duration::from_secs(1);
+
 /// Between two tries to replicate to a peer that cannot be reached.
 pub(crate) const PEER_RETRY_EVERY: Duration = Duration::from_millis(100);
 /// How often every peer is asked whether it is there: etcd's.

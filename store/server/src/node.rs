@@ -311,6 +311,8 @@ impl Member {
                 let _ended = stop.run_until_cancelled(task).await;
             }
         };
+        let attend = raft::attend::run(self.raft.clone(), services.members.network.clone());
+        self.tasks.spawn(ends(attend.boxed()));
         self.tasks.spawn(ends(upkeep::publish(services.clone(), stop.clone()).boxed()));
         self.tasks.spawn(ends(checks::disk::watch(services.clone(), stop.clone()).boxed()));
         let fence = checks::fence::watch(services.clone(), self.log.clone(), self.dir.scratch());

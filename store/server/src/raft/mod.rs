@@ -1,5 +1,6 @@
 //! Consensus: openraft, with its log, state machine and network made by this crate.
 
+pub(crate) mod attend;
 pub(crate) mod codec;
 pub(crate) mod convert;
 mod log;

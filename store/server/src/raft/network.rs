@@ -77,20 +77,25 @@ struct NoConnection {
     why: io::Error,
 }
 
+/// The host and the port of a peer's URL.
+pub(super) fn address(uri: &Uri) -> (&str, u16) {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    (host, uri.port_u16().unwrap_or(2380))
+}
+
 async fn connect(
     uri: Uri,
     tls: Option<Arc<rustls::ClientConfig>>,
     traffic: Option<Traffic>,
 ) -> io::Result<TokioIo<Metered<Box<dyn Io>>>> {
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let address = (host.clone(), uri.port_u16().unwrap_or(2380));
-    let tcp = timeout(limits::PEER_CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
+    let (host, port) = address(&uri);
+    let tcp = timeout(limits::PEER_CONNECT_TIMEOUT, TcpStream::connect((host, port))).await??;
     tcp.set_nodelay(true)?;
     if uri.scheme_str() != Some("https") {
         return Ok(TokioIo::new(Metered::new(Box::new(tcp), traffic)));
     }
     let tls = tls.ok_or_else(|| io::Error::other("an https peer, but no peer certificates"))?;
-    let name = ServerName::try_from(host).map_err(io::Error::other)?;
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let connector = tokio_rustls::TlsConnector::from(tls);
     let stream = timeout(limits::HANDSHAKE_TIMEOUT, connector.connect(name, tcp)).await??;
     Ok(TokioIo::new(Metered::new(Box::new(stream), traffic)))

@@ -332,6 +332,18 @@ impl Service for Peers {
         Ok(Response::new(parts.map(Ok).boxed()))
     }
 
+    type AttendStream = BoxStream<'static, Result<peer::AttendResponse, Status>>;
+
+    async fn attend(
+        &self,
+        request: Request<peer::AttendRequest>,
+    ) -> Result<Response<Self::AttendStream>, Status> {
+        self.check_cluster(request.get_ref().cluster_id)?;
+        let stopping = self.services.stopping.clone();
+        let silence = futures::stream::pending().take_until(stopping.cancelled_owned());
+        Ok(Response::new(silence.boxed()))
+    }
+
     async fn change_membership(
         &self,
         request: Request<peer::ChangeMembershipRequest>,
