@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use parking_lot::Mutex;
@@ -34,12 +34,27 @@ impl Drop for Store {
                 for member in members.iter_mut() {
                     drop(member.get_mut().take());
                 }
+                databases_are_closed();
             }
             Parts::Etcd(child) => {
                 child.kill().unwrap();
                 child.wait().unwrap();
             }
         }
+    }
+}
+
+/// Waits until no thread of a member is left: one that still closes its RocksDB while the process ends
+/// aborts it.
+fn databases_are_closed() {
+    let until = Instant::now() + REMAINS_MAX;
+    let runs = |task: std::io::Result<std::fs::DirEntry>| {
+        let name = task.and_then(|task| std::fs::read_to_string(task.path().join("comm")));
+        name.is_ok_and(|name| ["apply", "raft-log"].contains(&name.trim_end()))
+    };
+    // Those of other stores in this process are nobody's fault: what is waited for has its end.
+    while Instant::now() < until && std::fs::read_dir("/proc/self/task").unwrap().any(runs) {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
