@@ -367,7 +367,7 @@ async fn users_and_roles_come_with_a_snapshot() {
         }
     })
     .await;
-    assert!(cluster.http(lagging, "/metrics").contains("orlop_store_snapshots_installed_total 1"));
+    cluster.snapshot_came(lagging).await;
     Session::user(&cluster, lagging, "alice", "pw").await.kv.put(put("a")).await.unwrap();
 
     cluster.stop().await;

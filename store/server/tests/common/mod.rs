@@ -240,6 +240,15 @@ impl Cluster {
         .await;
     }
 
+    /// Waits until a member has counted a snapshot that it installed: what came is seen before that.
+    pub(crate) async fn snapshot_came(&self, number: usize) {
+        eventually("a snapshot to be counted", || async {
+            let metrics = self.http(number, "/metrics");
+            metrics.contains("orlop_store_snapshots_installed_total 1").then_some(())
+        })
+        .await;
+    }
+
     /// The number of the member that leads, once one does and all running members agree.
     pub(crate) async fn leader(&self) -> usize {
         eventually("a leader", || async {
