@@ -144,6 +144,9 @@ impl History {
                     kv.create_revision
                 )));
             }
+        } else if main > self.compacted && version_before == 0 {
+            let key = String::from_utf8_lossy(&kv.key);
+            return Err(bad(format!("key {key:?} is deleted where there is none")));
         }
         if let Some(before) = before
             && before.place.main <= self.compacted

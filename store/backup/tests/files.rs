@@ -281,6 +281,10 @@ fn a_history_that_cannot_be_is_refused() {
     assert!(
         refused(vec![put(2, 0, "a", 2, 1), deletion(3, 0, "a"), put(4, 0, "a", 2, 2)], 0).is_some()
     );
+    // What is not there cannot be deleted: a restored store would not have this record.
+    assert!(refused(vec![put(2, 0, "a", 2, 1), deletion(3, 0, "b")], 0).is_some());
+    assert!(refused(vec![put(2, 0, "a", 2, 1), deletion(5, 0, "b")], 3).is_some());
+    assert_eq!(refused(vec![put(2, 0, "a", 2, 1), deletion(3, 0, "b")], 3), None);
     // A compaction explains what is missing before it.
     assert_eq!(refused(vec![put(3, 0, "a", 2, 2)], 3), None);
     assert_eq!(refused(vec![put(3, 0, "a", 2, 2), put(9, 0, "a", 2, 3)], 5), None);
