@@ -6,6 +6,11 @@ use std::time::Duration;
 pub(crate) const SLOW_APPLY: Duration = Duration::from_millis(100);
 /// Recent log entries kept in memory for followers and the apply thread.
 pub(crate) const LOG_TAIL_BYTES_MAX: usize = 64 << 20;
+/// Of the raft log, the bytes that are kept at least, where fewer entries than `--snapshot-count` have them;
+/// twice as many at most.
+pub(crate) const LOG_BYTES_KEPT: u64 = 1 << 30;
+/// How often a member looks at the size of its log.
+pub(crate) const LOG_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of the raft log after which a new file is begun.
 pub(crate) const LOG_FILE_BYTES: usize = 32 << 20;
 /// Bytes of one append to a follower.

@@ -313,6 +313,8 @@ impl Member {
         };
         let attend = raft::attend::run(self.raft.clone(), services.members.network.clone());
         self.tasks.spawn(ends(attend.boxed()));
+        let shorten = raft::shorten::run(self.raft.clone(), self.log.clone());
+        self.tasks.spawn(ends(shorten.boxed()));
         self.tasks.spawn(ends(upkeep::publish(services.clone(), stop.clone()).boxed()));
         self.tasks.spawn(ends(checks::disk::watch(services.clone(), stop.clone()).boxed()));
         let fence = checks::fence::watch(services.clone(), self.log.clone(), self.dir.scratch());

@@ -158,6 +158,11 @@ impl Log {
         Ok((self.disk.path(), self.disk.background_errors()?))
     }
 
+    /// Bytes written since the log was opened.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.disk.written_bytes()
+    }
+
     /// How long the write that is under way has taken so far.
     pub(crate) fn writing_for(&self) -> Duration {
         self.disk.writing_for()

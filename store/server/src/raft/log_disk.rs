@@ -10,7 +10,10 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -69,6 +72,8 @@ struct Shared {
     wake: Condvar,
     /// When the write that is under way began.
     writing: Mutex<Option<Instant>>,
+    /// Bytes written since the log was opened.
+    written: AtomicU64,
     #[cfg(test)]
     stuck: Stuck,
 }
@@ -241,6 +246,11 @@ impl Disk {
         &self.path
     }
 
+    /// Bytes written since the log was opened.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.shared.written.load(Ordering::Relaxed)
+    }
+
     /// How long the write that is under way has taken so far.
     pub(crate) fn writing_for(&self) -> Duration {
         self.shared.writing.lock().map_or(Duration::ZERO, |began| began.elapsed())
@@ -323,6 +333,7 @@ fn sync_loop(db: &DB, shared: &Shared, on_synced: &OnSynced) -> bool {
                 let written = write_all(db, &writes, committed);
                 *shared.writing.lock() = None;
                 written.map(|(last, took, bytes)| {
+                    shared.written.fetch_add(bytes as u64, Ordering::Relaxed);
                     let is_truncation = |write: &&Write| matches!(write, Write::TruncateFrom(_));
                     truncations += writes.iter().filter(is_truncation).count() as u64;
                     on_synced(Synced { last, truncations, took, bytes });
@@ -355,7 +366,7 @@ fn write_all(
     committed: Option<LogId>,
 ) -> Result<(Option<u64>, Duration, usize), String> {
     let mut batch = WriteBatch::default();
-    let mut last = None;
+    let (mut last, mut purged) = (None, None);
     for write in writes {
         match write {
             Write::Append(entries, _) => {
@@ -372,6 +383,7 @@ fn write_all(
             Write::Purge(upto) => {
                 batch.delete_range(entry_key(0), entry_key(upto.index + 1));
                 batch.put(PURGED, codec::encode_log_id(upto));
+                purged = Some(upto.index);
             }
         }
     }
@@ -383,5 +395,10 @@ fn write_all(
     options.set_sync(true);
     let (started, bytes) = (Instant::now(), batch.size_in_bytes());
     db.write_opt(batch, &options).map_err(rocksdb::Error::into_string)?;
+    if let Some(upto) = purged {
+        // Whole files go at once, and need not be merged with others before they do.
+        let (from, to) = (entry_key(0), entry_key(upto));
+        db.delete_file_in_range(from, to).map_err(rocksdb::Error::into_string)?;
+    }
     Ok((last, started.elapsed(), bytes))
 }

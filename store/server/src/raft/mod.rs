@@ -9,6 +9,7 @@ pub(crate) mod machine;
 mod network;
 pub(crate) mod peers;
 pub(crate) mod seed;
+pub(crate) mod shorten;
 mod snapshot;
 #[cfg(test)]
 mod suite_test;
