@@ -49,6 +49,17 @@ impl Index {
     }
 
     pub(crate) fn insert(&mut self, key: Box<[u8]>, meta: Meta) {
+        let is_last = |last: &Chunk| last.keys.last().is_some_and(|(newest, _)| *newest < key);
+        // A store that starts reads its keys in order: those need not be looked for.
+        if let Some(last) = self.chunks.last_mut().filter(|last| is_last(last)) {
+            last.keys.push((key, meta));
+            last.live += usize::from(meta.is_live());
+            if last.keys.len() > INDEX_CHUNK_KEYS_MAX {
+                let (chunk, inserted) = (self.chunks.len() - 1, INDEX_CHUNK_KEYS_MAX);
+                self.split(chunk, inserted);
+            }
+            return;
+        }
         let at_chunk = self.chunk_of(&key);
         let Some(chunk) = self.chunks.get_mut(at_chunk) else {
             let live = usize::from(meta.is_live());
