@@ -58,7 +58,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 programs=$built/$host/debug
 
 # One number out of a log of libFuzzer: the last that follows a word.
-last() { grep -o "$1[: ]*[0-9]*" "$2" | tail -1 | grep -o '[0-9]*$' || true; }
+last() { grep -o "\b$1[: ]*[0-9]*" "$2" | tail -1 | grep -o '[0-9]*$' || true; }
 
 # Replaces what is kept in folder $2 by the smallest files of $1, a hundred of them at most. What
 # was a finding has a name, and stays.

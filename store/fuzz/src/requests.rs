@@ -75,7 +75,8 @@ const MESSAGES: [Carrier; 57] = carriers! {
 
 fn message(mut input: Input<'_>) {
     let (name, carry) = MESSAGES[usize::from(input.byte()) % MESSAGES.len()];
-    carry(name, input.rest());
+    // prost's names are Rust's.
+    carry(&name.replace("Kv", "KV"), input.rest());
 }
 
 static PATHS: LazyLock<Vec<(&'static str, String, String)>> = LazyLock::new(clients::gateway_paths);
