@@ -104,8 +104,11 @@ pub(crate) const ACTIVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The time for the leader to take the call that tells its followers that it runs.
 pub(crate) const ATTEND_TIMEOUT: Duration = Duration::from_secs(1);
-/// Between two such calls.
+/// Between two such calls, nearly.
 pub(crate) const ATTEND_AGAIN: Duration = Duration::from_millis(250);
+/// After the end of one, the time until a follower looks a second time whether anybody listens; twice as
+/// long each time.
+pub(crate) const ATTEND_LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// When a leader's process is gone: the head start that a voter has over the next one. Longer than
 /// asking for votes takes.
 pub(crate) const STEP_IN_STAGGER: Duration = Duration::from_millis(40);

@@ -90,16 +90,26 @@ pub(crate) async fn run(raft: Node, network: Network) {
 async fn attend(network: &Network, reign: &Reign) {
     loop {
         until_it_ends(network, reign).await;
-        // All of its addresses: a member may listen at several.
-        let mut gone = !reign.urls.is_empty();
-        for url in &reign.urls {
-            gone &= is_gone(&connect(url).await);
+        // A process that dies closes one socket after the other: its listener may be the last.
+        let mut pause = limits::ATTEND_LOOK_AGAIN;
+        while pause < limits::ATTEND_AGAIN {
+            if nobody_listens(reign).await {
+                return;
+            }
+            sleep(pause).await;
+            pause *= 2;
         }
-        if gone {
-            return;
-        }
-        sleep(limits::ATTEND_AGAIN).await;
     }
+}
+
+/// At none of the leader's addresses.
+async fn nobody_listens(reign: &Reign) -> bool {
+    for url in &reign.urls {
+        if !is_gone(&connect(url).await) {
+            return false;
+        }
+    }
+    !reign.urls.is_empty()
 }
 
 async fn connect(url: &str) -> io::Result<()> {
