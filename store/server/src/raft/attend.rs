@@ -3,8 +3,9 @@
 //! A follower keeps a call to its leader open that has no answer. A process that dies takes its
 //! connections with it, and its machine then refuses new ones. That says more than silence does, and
 //! sooner; a leader that is slow, cut off or stopped (SIGSTOP) is left to raft's own timeouts. Being
-//! wrong costs nothing but a question: whoever asks for votes first asks whether it would get them, and
-//! members that still hear the leader say no.
+//! wrong unseats nobody alone: whoever asks for votes first asks whether it would get them, and members
+//! that still hear the leader say no. What is lost is this member's own lease of that leader, for as
+//! long as it leads: it would no longer say no to others who ask.
 
 use std::io;
 
