@@ -82,3 +82,13 @@ pub const BENCH_MAINTENANCE_DEADLINE: Duration = Duration::from_secs(60);
 /// Probes of the load generator that may be under way at the same time: a member that stalls for
 /// longer than these last ends the measurement.
 pub const BENCH_PROBES_MAX: usize = 20_000;
+
+/// How long every sync must have been shorter than [`BENCH_QUIET_SYNC`] before a disk counts as quiet.
+/// A virtual one may write back after seconds what it was given.
+pub const BENCH_QUIET_FOR: Duration = Duration::from_secs(10);
+
+/// See [`BENCH_QUIET_FOR`].
+pub const BENCH_QUIET_SYNC: Duration = Duration::from_millis(20);
+
+/// How long the load generator waits for a disk to become quiet.
+pub const BENCH_QUIET_DEADLINE: Duration = Duration::from_secs(60);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use proto::etcdserverpb as pb;
 
+use super::bystander::Bystander;
 use super::flags::PARTS;
 use super::goal::Goal::AtMost;
 use super::sample::{Comparison, Sample, ms};
@@ -36,6 +37,8 @@ const COMPACTION_P99: &str = "compaction p99 ms";
 const COMPACTION_RATIO: &str = "compaction p99 / idle p99";
 const COMPACTION_PAUSE: &str = "compaction longest ms";
 const DEFRAGMENT_PAUSE: &str = "defragment longest ms";
+const DISK_IDLE: &str = "disk idle longest ms";
+const DISK_COMPACTION: &str = "disk compaction longest ms";
 
 /// Writes many revisions, deletes a fifth of the keys, compacts and defragments, under probes.
 pub(super) async fn run(flags: &VersusFlags, stores: &mut Stores) -> anyhow::Result<Comparison> {
@@ -52,6 +55,11 @@ pub(super) async fn run(flags: &VersusFlags, stores: &mut Stores) -> anyhow::Res
         flags.keys * 3 / PARTS,
         flags.keys
     ));
+    comparison.notes.push(
+        "Disk: the longest fdatasync of a bystander that writes 512 bytes every 5 ms to the same \
+         disk and knows no store. All begins when his syncs have been short for ten seconds."
+            .to_owned(),
+    );
     for side in Side::BOTH {
         let sample = measure(flags, stores, side).await.with_context(|| side.name())?;
         comparison.push(side, sample);
@@ -71,13 +79,17 @@ async fn measure(flags: &VersusFlags, stores: &mut Stores, side: Side) -> anyhow
 
     let meter = Meter::start(&server.pids)?;
     let mut sample = Sample::default();
+    settle().await?;
     say("idle probes of");
+    let bystander = Bystander::start()?;
     let probe = Probe::start(connections.clone(), EVERY);
     tokio::time::sleep(PROBED_MIN).await;
     let idle = note(&mut sample, "idle", probe.finish().await?);
+    let disk_idle = bystander.finish()?;
 
     say("compaction of");
     let request = frame(&pb::CompactionRequest { revision, physical: true });
+    let bystander = Bystander::start()?;
     let probe = Probe::start(connections.clone(), EVERY);
     let start = Instant::now();
     let answer = connections[0].call_within(deadline(flags.keys), COMPACT, request).await;
@@ -86,6 +98,7 @@ async fn measure(flags: &VersusFlags, stores: &mut Stores, side: Side) -> anyhow
     // What goes on behind an early answer is probed, too.
     tokio::time::sleep(PROBED_MIN.saturating_sub(compacted)).await;
     let compaction = note(&mut sample, "compaction", probe.finish().await?);
+    let disk = bystander.finish()?;
 
     say("defragmentation of");
     let probe = Probe::start(connections.clone(), EVERY);
@@ -104,6 +117,8 @@ async fn measure(flags: &VersusFlags, stores: &mut Stores, side: Side) -> anyhow
         (COMPACTION_P99, ms(compaction.p99)),
         (COMPACTION_RATIO, ms(compaction.p99) / ms(idle.p99)),
         (COMPACTION_PAUSE, ms(compaction.max)),
+        (DISK_IDLE, ms(disk_idle.max)),
+        (DISK_COMPACTION, ms(disk.max)),
         ("compaction s", compacted.as_secs_f64()),
         ("defragment p99 ms", ms(defragment.p99)),
         (DEFRAGMENT_PAUSE, ms(defragment.max)),
@@ -114,6 +129,15 @@ async fn measure(flags: &VersusFlags, stores: &mut Stores, side: Side) -> anyhow
     sample.raw = serde_json::to_value(latencies)?;
     sample.threads = meter.stop()?.server_cpu_us_by_thread;
     Ok(sample)
+}
+
+/// Waits until the disk has written what it was given before: the probes are not to wait for that.
+async fn settle() -> anyhow::Result<()> {
+    let bystander = Bystander::start()?;
+    if !bystander.quiet(limits::BENCH_QUIET_FOR).await {
+        progress("B8: the disk does not become quiet; the row goes on");
+    }
+    bystander.finish().map(drop)
 }
 
 /// How long one request may take: a minute, and more for more keys.

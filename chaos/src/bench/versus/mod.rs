@@ -1,6 +1,7 @@
 //! Two stores on one machine, three members each, loaded in turns: only the ratio of rounds that
 //! stand side by side means something on a machine that does other things too.
 
+mod bystander;
 mod cases;
 mod document;
 mod failover;
