@@ -29,7 +29,7 @@ use crate::{
     metrics::{Metrics, peers::Peers},
     pending::Pending,
     propose::Proposer,
-    raft::{self, Log, Machine, Network, Node, Peer},
+    raft::{self, Log, Machine, Network, Node, Peer, Promised},
     read::Reader,
     rpc::{self, Services},
     serve::{self, Port},
@@ -207,7 +207,8 @@ impl Member {
 
         let headers = Headers::new(identity.cluster_id, identity.member_id);
         let seen = Seen { leader: leader_seen.clone(), reign: reign_seen, applied: applied_seen };
-        let (proposer, reader) = doors((&raft, &network), pending, seen, &config, &metrics);
+        let (proposer, reader) =
+            doors((&raft, log.promised()), &network, pending, seen, &config, &metrics);
         let (closing, stop) = (CancellationToken::new(), CancellationToken::new());
         let members = Members {
             raft: raft.clone(),
@@ -433,7 +434,8 @@ struct Seen {
 
 /// The doors for writes and for reads.
 fn doors(
-    (raft, network): (&Node, &Network),
+    (raft, promised): (&Node, Promised),
+    network: &Network,
     pending: Arc<Pending>,
     seen: Seen,
     config: &Config,
@@ -449,7 +451,7 @@ fn doors(
         metrics.raft.proposals_failed.clone(),
     );
     let reader = Reader::start(
-        raft.clone(),
+        (raft.clone(), promised),
         network.clone(),
         (seen.leader, seen.applied),
         waits,

@@ -17,7 +17,10 @@ use crate::{
     error::Error,
     limits,
     metrics::Reads,
-    raft::{Network, Node},
+    raft::{
+        Network, Node, Promised, convert,
+        vouch::{self, Voucher},
+    },
 };
 
 /// The time that the leader has to tell the read index, before it is asked again: etcd's.
@@ -35,20 +38,21 @@ struct Inner {
     network: Network,
     leader: watch::Receiver<Option<u64>>,
     applied: watch::Receiver<u64>,
+    promised: Promised,
     timeout: Duration,
     metrics: Reads,
 }
 
 impl Reader {
     pub(crate) fn start(
-        raft: Node,
+        (raft, promised): (Node, Promised),
         network: Network,
         (leader, applied): (watch::Receiver<Option<u64>>, watch::Receiver<u64>),
         timeout: Duration,
         metrics: Reads,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(limits::READS_WAITING_MAX);
-        let inner = Arc::new(Inner { raft, network, leader, applied, timeout, metrics });
+        let inner = Arc::new(Inner { raft, network, leader, applied, promised, timeout, metrics });
         tokio::spawn(ask_for_all(Arc::downgrade(&inner), waiting));
         Self { queue, inner }
     }
@@ -84,8 +88,11 @@ impl Reader {
         *self.inner.applied.borrow()
     }
 
-    /// The read index, if this member leads: what a follower asks for.
-    pub(crate) async fn as_leader(&self) -> read_index_response::Result {
+    /// The read index, if this member leads: what a follower asks for, who may vouch for it.
+    pub(crate) async fn as_leader(&self, voucher: Voucher) -> read_index_response::Result {
+        if let Some(id) = vouch::read_index(&self.inner.raft, voucher).await {
+            return read_index_response::Result::ReadLogId(convert::log_id_out(&id));
+        }
         match local(&self.inner).await {
             Ok(id) => read_index_response::Result::ReadLogId(id),
             Err(Some(leader_id)) => {
@@ -101,7 +108,7 @@ impl Reader {
 /// The read index from this member's own raft; otherwise the leader's id, if that is the reason.
 async fn local(inner: &Inner) -> Result<peer::LogId, Option<u64>> {
     match inner.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
-        Ok((id, _)) => Ok(crate::raft::convert::log_id_out(id.log_id())),
+        Ok((id, _)) => Ok(convert::log_id_out(id.log_id())),
         Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
             Err(Some(to.leader_id.unwrap_or(0)))
         }
@@ -153,7 +160,12 @@ async fn ask(inner: &Inner) -> Option<u64> {
     let membership = inner.raft.metrics().borrow_watched().membership_config.clone();
     let urls = membership.membership().get_node(&leader)?.urls.clone();
     let mut client = inner.network.forward(leader, &urls).ok()?;
-    let request = peer::ReadIndexRequest { cluster_id: inner.network.cluster_id() };
+    let request = peer::ReadIndexRequest {
+        cluster_id: inner.network.cluster_id(),
+        member_id: *inner.raft.node_id(),
+        // V1: the readers are there already.
+        term: inner.promised.term(),
+    };
     match timeout(round, client.read_index(request)).await.ok()?.ok()?.into_inner().result? {
         read_index_response::Result::ReadLogId(id) => Some(id.index),
         read_index_response::Result::NotLeader(_) | read_index_response::Result::Unknown(_) => None,

@@ -12,7 +12,10 @@ use std::{
     io,
     ops::{Bound, RangeBounds},
     path::Path,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -93,6 +96,19 @@ fn size(entry: &Entry) -> usize {
 pub(crate) struct Log {
     tail: Arc<RwLock<Tail>>,
     disk: Arc<Disk>,
+    promised: Promised,
+}
+
+/// The term of this member's vote: it has voted for nobody of a later one, and is told so here before
+/// anybody else is told of a vote.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Promised(Arc<AtomicU64>);
+
+impl Promised {
+    /// The term as of now.
+    pub(crate) fn term(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 impl Log {
@@ -135,7 +151,14 @@ impl Log {
                 }
             }
         }))?;
-        Ok(Self { tail, disk: Arc::new(disk) })
+        let promised = Promised::default();
+        promised.0.store(vote.map_or(0, |vote| vote.leader_id.term), Ordering::SeqCst);
+        Ok(Self { tail, disk: Arc::new(disk), promised })
+    }
+
+    /// What this member has promised by its votes.
+    pub(crate) fn promised(&self) -> Promised {
+        self.promised.clone()
     }
 
     /// Counts who still has the log's files open.
@@ -275,6 +298,7 @@ impl RaftLogStorage<TypeConfig> for Log {
         let result = durable.await.map_err(|_| io::Error::other("the raft log is closed"))?;
         if result.is_ok() {
             self.tail.write().vote = Some(*vote);
+            self.promised.0.store(vote.leader_id.term, Ordering::SeqCst);
         }
         result
     }

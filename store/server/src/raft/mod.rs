@@ -14,13 +14,14 @@ mod snapshot;
 #[cfg(test)]
 mod suite_test;
 mod types;
+pub(crate) mod vouch;
 pub(crate) mod wal;
 
 use std::sync::Arc;
 
 use openraft::{Config, SnapshotPolicy};
 
-pub(crate) use log::Log;
+pub(crate) use log::{Log, Promised};
 pub(crate) use machine::Machine;
 pub(crate) use network::{Network, PeerClient};
 pub(crate) use snapshot::{Checkpoint, Receiver, manifest as received};

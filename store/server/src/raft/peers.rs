@@ -19,6 +19,7 @@ use super::{
     network::send_snapshot,
     snapshot::Receiver,
     types::{LeaderId, SnapshotMeta, TypeConfig, Vote},
+    vouch::Voucher,
 };
 use crate::{
     metrics::peers::{Caller, Peers as Counts},
@@ -262,8 +263,9 @@ impl Service for Peers {
         &self,
         request: Request<peer::ReadIndexRequest>,
     ) -> Result<Response<peer::ReadIndexResponse>, Status> {
-        self.check_cluster(request.get_ref().cluster_id)?;
-        let result = Some(self.services.reader.as_leader().await);
+        let peer::ReadIndexRequest { cluster_id, member_id, term } = request.into_inner();
+        self.check_cluster(cluster_id)?;
+        let result = Some(self.services.reader.as_leader(Voucher { member_id, term }).await);
         Ok(Response::new(peer::ReadIndexResponse { result }))
     }
 
