@@ -155,8 +155,9 @@ pub(crate) const DISK_LOOK_EVERY_MIN: Duration = Duration::from_millis(20);
 pub(crate) const DISK_LOOKS_BETWEEN_ERROR_CHECKS: u64 = 8;
 
 /// How many times as long as a step of a compaction took the apply thread does other things: while
-/// there is something to apply, and while there is nothing.
-pub(crate) const COMPACTION_RESTS: (u32, u32) = (3, 1);
+/// there is something to apply, and while there is nothing. Members that compact at the same time on a
+/// machine of two processors must leave it time to flush its disk: three times as long did not.
+pub(crate) const COMPACTION_RESTS: (u32, u32) = (9, 3);
 /// The longest of these pauses.
 pub(crate) const COMPACTION_REST_MAX: Duration = Duration::from_millis(10);
 /// Revisions looked at in one step of a compaction: about a millisecond, which a write may wait.
