@@ -78,7 +78,7 @@ fn one(machine: &mut StateMachine, command: &Command) {
     let before = laws::everything_of(&machine.view()).expect("it can be read");
     let revision = machine.view().revision();
     let applied = machine.apply(vec![entry(vec![command.clone()])]).expect("no fault");
-    let [Applied { outcomes, events, revision: after }] = applied.as_slice() else {
+    let [Applied { outcomes, events, revision: after, .. }] = applied.as_slice() else {
         panic!("one entry is applied as one");
     };
     let [outcome] = outcomes.as_slice() else { panic!("one command has one outcome") };

@@ -36,6 +36,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let per_second = |count: u64, start: Instant| count as f64 / start.elapsed().as_secs_f64();
     println!("puts of 1 KiB: {:.0}/s", per_second(WRITES, start));
 
+    let small = Bytes::from_static(b"small");
+    let start = Instant::now();
+    for batch in 0..WRITES / WRITES_PER_APPLY {
+        let first = batch * WRITES_PER_APPLY;
+        let entry = |n: u64| {
+            let log_id = Bytes::copy_from_slice(&[n.to_be_bytes(); 3].concat());
+            Entry { log_id, membership: None, commands: vec![command(n, &small)] }
+        };
+        machine.apply((first..first + WRITES_PER_APPLY).map(entry).collect())?;
+    }
+    println!("small puts, each an entry: {:.0}/s", per_second(WRITES, start));
+
     let view = machine.view();
     let zero = Bytes::from_static(b"\0");
     let all = RangeRequest { key: zero.clone(), range_end: zero, ..RangeRequest::default() };

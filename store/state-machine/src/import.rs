@@ -214,6 +214,8 @@ fn give_identity(disk: &Disk, seed: &Seed) -> Result<Restored, Fault> {
         record.compact_revision = record.revision;
     }
     record.cluster_id = seed.cluster_id;
+    // The new cluster's members begin together.
+    (record.digest, record.digested) = (0, 0);
 
     let mut batch = WriteBatch::default();
     let meta = disk.family(META);

@@ -10,6 +10,7 @@ use proto::orlop::store::v1::{AuthChanged, Command, Record, StateRecord, command
 
 use crate::auth::Published;
 use crate::codec;
+use crate::digest::{DIGEST_SCHEME, Digest};
 use crate::disk::{self, Disk, LIVE, META, Options};
 use crate::error::{Fault, ReadError, Refusal};
 use crate::event::RevisionEvents;
@@ -42,6 +43,8 @@ pub struct Applied {
     pub events: Vec<RevisionEvents>,
     /// The store's revision after the entry.
     pub revision: i64,
+    /// After the entry.
+    pub digest: Digest,
 }
 
 /// What readers and the writer share. Whoever takes both locks takes `registry` first.
@@ -58,6 +61,7 @@ pub(crate) struct State {
     pub(crate) compacted: i64,
     pub(crate) applied: Option<Bytes>,
     pub(crate) membership: Option<Bytes>,
+    pub(crate) digest: Digest,
 }
 
 /// The state machine. Belongs to one thread; others read through [`StateMachine::view`].
@@ -95,6 +99,7 @@ pub(crate) fn load(disk: Disk) -> Result<(State, Registry), Fault> {
         },
     };
     check_state(&record)?;
+    let digest = Digest::stored(&record);
     let mut registry = Registry::load(&disk)?;
     registry.cluster_id = record.cluster_id;
     registry.cluster_version = record.cluster_version;
@@ -134,6 +139,7 @@ pub(crate) fn load(disk: Disk) -> Result<(State, Registry), Fault> {
         compacted: record.compact_revision,
         applied,
         membership,
+        digest,
     };
     Ok((state, registry))
 }
@@ -207,12 +213,14 @@ impl StateMachine {
                 });
                 events.extend(staged.finish());
             }
-            all.push(Applied { outcomes, events, revision: staged.revision });
+            staged.digest_entry(&entry.log_id, entry.membership.as_ref(), &outcomes);
+            let (revision, digest) = (staged.revision, staged.digest);
+            all.push(Applied { outcomes, events, revision, digest });
             log_id = Some(entry.log_id);
             membership = entry.membership.or(membership);
         }
 
-        let Staged { registry, overlay, mut batch, revision, compacted, .. } = staged;
+        let Staged { registry, overlay, mut batch, revision, compacted, digest, .. } = staged;
         let meta = state.disk.family(META);
         if let Some(log_id) = &log_id {
             batch.put_cf(meta, keys::APPLIED, log_id);
@@ -226,6 +234,9 @@ impl StateMachine {
             compact_revision: compacted,
             cluster_id: registry.cluster_id,
             cluster_version: registry.cluster_version.clone(),
+            digest: digest.value,
+            digested: digest.entries,
+            digest_scheme: DIGEST_SCHEME,
         };
         batch.put_cf(meta, keys::STATE, codec::encode(&record));
         state.disk.write(batch)?;
@@ -238,6 +249,7 @@ impl StateMachine {
         }
         state.revision = revision;
         state.compacted = compacted;
+        state.digest = digest;
         state.applied = log_id.or(state.applied.take());
         state.membership = membership.or(state.membership.take());
         Ok(all)
@@ -328,7 +340,12 @@ impl Staged<'_> {
                 Reply::LeaseCheckpoint(etcd::LeaseCheckpointResponse { header })
             }
             Op::Alarm(alarm) => {
+                let suspected = self.registry.suspects();
                 let alarms = self.registry.alarm(&disk, &mut self.batch, &alarm)?;
+                if suspected && !self.registry.suspects() {
+                    // Whoever clears it takes the members' data as they are from here on.
+                    self.digest = Digest::default();
+                }
                 Reply::Alarm(etcd::AlarmResponse { header: header(self.revision), alarms })
             }
             Op::MemberSet(member) => {
@@ -345,6 +362,10 @@ impl Staged<'_> {
             }
             Op::Fence(fence) => {
                 self.registry.fence(&disk, &mut self.batch, &fence);
+                Reply::Done
+            }
+            Op::DigestRestart(_) => {
+                self.digest = Digest::default();
                 Reply::Done
             }
             Op::Auth(change) => {

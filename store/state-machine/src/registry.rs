@@ -89,6 +89,11 @@ impl Registry {
         Ok(())
     }
 
+    /// Whether anybody's data are known, or thought, to differ from the others'.
+    pub(crate) fn suspects(&self) -> bool {
+        !self.fenced.is_empty() || self.allow(false).is_err()
+    }
+
     /// L1: moves `key` from the lease that it was attached to, to the one it names now.
     pub(crate) fn attach(&mut self, key: &[u8], old: i64, new: i64) {
         if old == new {

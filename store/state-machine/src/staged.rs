@@ -14,6 +14,7 @@ use rocksdb::WriteBatch;
 
 use crate::check;
 use crate::codec;
+use crate::digest::Digest;
 use crate::disk::{LIVE, META, REV};
 use crate::error::{Fault, ReadError, Refusal};
 use crate::event::{Event, RevisionEvents};
@@ -33,19 +34,28 @@ pub(crate) struct Staged<'a> {
     pub(crate) compacted: i64,
     /// Writes of the command under way.
     events: Vec<Arc<Event>>,
+    pub(crate) digest: Digest,
+    /// Bytes of the batch that are in the digest, or in none: the batch begins with a count.
+    pub(crate) digested_bytes: usize,
+    /// What is digested beside the batch; kept for its memory.
+    pub(crate) facts: Vec<u8>,
 }
 
 impl<'a> Staged<'a> {
     pub(crate) fn new(base: &'a State, registry: &'a mut Registry) -> Self {
+        let batch = WriteBatch::default();
         Self {
             base,
             registry,
             overlay: BTreeMap::new(),
             records: BTreeMap::new(),
-            batch: WriteBatch::default(),
+            digested_bytes: batch.size_in_bytes(),
+            batch,
             revision: base.revision,
             compacted: base.compacted,
             events: Vec::new(),
+            digest: base.digest,
+            facts: Vec::new(),
         }
     }
 
@@ -114,7 +124,9 @@ impl<'a> Staged<'a> {
         let main = self.revision + 1;
         let kv = record.kv.as_ref().expect("callers fill it in");
         let old = self.meta(&kv.key);
-        if let Some(old) = old {
+        // D1: a deletion that no readable revision sees is gone on one member, and not yet on another.
+        let known = |old: &Meta| old.is_live() || old.modified.main >= self.compacted;
+        if let Some(old) = old.filter(known) {
             record.previous_main = old.modified.main;
             record.previous_sub = old.modified.sub;
         }

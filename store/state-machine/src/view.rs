@@ -11,6 +11,7 @@ use rocksdb::{DB, SnapshotWithThreadMode};
 
 use crate::auth::Auth;
 use crate::codec;
+use crate::digest::Digest;
 use crate::disk::{Disk, LIVE, REV, bounded};
 use crate::error::{Fault, ReadError, Refusal};
 use crate::event::{Event, RevisionEvents};
@@ -346,6 +347,12 @@ impl View {
     pub fn position(&self) -> (Option<Bytes>, i64, i64) {
         let state = self.shared.state.read();
         (state.applied.clone(), state.revision, state.compacted)
+    }
+
+    /// Of all that was applied since the digest began.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.shared.state.read().digest
     }
 
     /// Cluster id and level; zero and empty before they are set.

@@ -7,104 +7,10 @@ use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
-use proto::authpb::Permission;
-use proto::etcdserverpb::{
-    AlarmRequest, AuthDisableRequest, AuthEnableRequest, AuthRoleAddRequest, AuthRoleDeleteRequest,
-    AuthRoleGrantPermissionRequest, AuthUserAddRequest, AuthUserDeleteRequest,
-    AuthUserGrantRoleRequest, AuthUserRevokeRoleRequest, CompactionRequest, LeaseCheckpoint,
-    LeaseCheckpointRequest, LeaseGrantRequest, LeaseRevokeRequest, Member,
-};
-use proto::orlop::store::v1::auth_change::Change;
 use proto::orlop::store::v1::command::Op;
-use proto::orlop::store::v1::{AuthChange, Caller, MemberRemove};
-use store_state_machine::{Entry, StateMachine, inspect};
-use support::{delete, digest, entry, put, small};
-
-fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let key = || (0..9u8).prop_map(|key| format!("k{key}"));
-    let lease = || 1..4i64;
-    let op = prop_oneof![
-        6 => (key(), any::<u8>(), 0..4i64).prop_map(|(key, value, lease)| {
-            let mut put = put(&key, &value.to_string());
-            put.lease = lease;
-            Op::Put(put)
-        }),
-        2 => (key(), key()).prop_map(|(from, to)| Op::DeleteRange(delete(&from, &to))),
-        2 => lease().prop_map(|id| Op::LeaseGrant(LeaseGrantRequest { id, ttl: 10 + id })),
-        1 => lease().prop_map(|id| Op::LeaseRevoke(LeaseRevokeRequest { id })),
-        1 => lease().prop_map(|id| Op::LeaseCheckpoint(LeaseCheckpointRequest {
-            checkpoints: vec![LeaseCheckpoint { id, remaining_ttl: 3 }],
-        })),
-        2 => (1..60i64).prop_map(|revision| {
-            Op::Compact(CompactionRequest { revision, physical: false })
-        }),
-        1 => (0..3i32, 0..3i32).prop_map(|(action, alarm)| {
-            Op::Alarm(AlarmRequest { action, member_id: 1, alarm })
-        }),
-        1 => (1..4u64).prop_map(|id| Op::MemberSet(Member {
-            id,
-            peer_urls: vec![format!("http://{}", id % 2)],
-            ..Default::default()
-        })),
-        1 => (1..4u64).prop_map(|member_id| Op::MemberRemove(MemberRemove { member_id })),
-        4 => auth_change().prop_map(|change| Op::Auth(AuthChange { change: Some(change) })),
-    ];
-    proptest::collection::vec(op, 1..80)
-}
-
-/// `root` comes up often enough that auth is on in a part of the runs.
-fn auth_change() -> impl Strategy<Value = Change> {
-    let name = || prop_oneof![Just("root"), Just("u1"), Just("u2")].prop_map(str::to_owned);
-    let role = || prop_oneof![Just("root"), Just("r1"), Just("r2")].prop_map(str::to_owned);
-    let permission = (0..3i32, 0..9u8, 0..9u8).prop_map(|(perm_type, key, end)| Permission {
-        perm_type,
-        key: format!("k{key}").into(),
-        range_end: if end == 0 { "".into() } else { format!("k{end}").into() },
-    });
-    prop_oneof![
-        2 => Just(Change::Enable(AuthEnableRequest {})),
-        1 => Just(Change::Disable(AuthDisableRequest {})),
-        2 => name().prop_map(|name| {
-            let (hashed_password, options) = ("aGFzaA==".to_owned(), None);
-            let password = String::new();
-            Change::UserAdd(AuthUserAddRequest { name, password, hashed_password, options })
-        }),
-        1 => name().prop_map(|name| Change::UserDelete(AuthUserDeleteRequest { name })),
-        2 => (name(), role()).prop_map(|(user, role)| {
-            Change::UserGrantRole(AuthUserGrantRoleRequest { user, role })
-        }),
-        1 => (name(), role()).prop_map(|(name, role)| {
-            Change::UserRevokeRole(AuthUserRevokeRoleRequest { name, role })
-        }),
-        2 => role().prop_map(|name| Change::RoleAdd(AuthRoleAddRequest { name })),
-        1 => role().prop_map(|role| Change::RoleDelete(AuthRoleDeleteRequest { role })),
-        2 => (role(), permission).prop_map(|(name, perm)| {
-            let perm = Some(perm);
-            Change::RoleGrantPermission(AuthRoleGrantPermissionRequest { name, perm })
-        }),
-    ]
-}
-
-/// Who asks is settled by the place in the log: nobody, a member, or a user that may be there.
-fn caller(index: u64) -> Option<Caller> {
-    match index % 4 {
-        0 => None,
-        1 => Some(Caller { member: true, ..Caller::default() }),
-        2 => Some(Caller { user: "root".to_owned(), auth_revision: index, member: false }),
-        _ => Some(Caller { user: "u1".to_owned(), auth_revision: 1000, member: false }),
-    }
-}
-
-fn log(ops: Vec<Op>) -> Vec<Entry> {
-    let by = |(ops, index): (&[Op], u64)| {
-        let mut entry = entry(index, ops.to_vec());
-        for command in &mut entry.commands {
-            command.caller = caller(index);
-        }
-        entry
-    };
-    ops.chunks(2).zip(1..).map(by).collect()
-}
+use store_state_machine::{StateMachine, inspect};
+use support::logs::{log, ops};
+use support::{digest, entry, put, small};
 
 fn applied_index(machine: &StateMachine) -> usize {
     let index = machine.applied().0.map_or(0, |id| u64::from_be_bytes(id[..].try_into().unwrap()));
@@ -137,7 +43,7 @@ proptest! {
         let mut slow_outcomes = Vec::new();
         for entry in &log {
             let applied = slow.apply(vec![entry.clone()]).unwrap();
-            slow_outcomes.extend(applied.into_iter().map(|applied| applied.outcomes));
+            slow_outcomes.extend(applied.into_iter().map(|one| (one.outcomes, one.digest)));
         }
 
         let mut fast = Some(StateMachine::open(two.path(), &small()).unwrap());
@@ -149,7 +55,7 @@ proptest! {
             let at = applied_index(machine);
             let run = log[at..log.len().min(at + length)].to_vec();
             let applied = machine.apply(run).unwrap();
-            fast_outcomes.extend(applied.into_iter().map(|applied| applied.outcomes));
+            fast_outcomes.extend(applied.into_iter().map(|one| (one.outcomes, one.digest)));
             match action {
                 0 => {
                     machine.flush().unwrap();
@@ -162,7 +68,7 @@ proptest! {
                 _ => {}
             }
         }
-        prop_assert_eq!(slow_outcomes, fast_outcomes);
+        prop_assert_eq!(slow_outcomes, fast_outcomes, "A1, D1");
         prop_assert_eq!(digest(&mut slow), digest(fast.as_mut().unwrap()));
     }
 
@@ -214,11 +120,13 @@ fn a_checkpoint_replaces_the_state_of_another_member_under_its_readers() {
     leader.checkpoint(&received).unwrap();
     // What comes after the checkpoint must not be in it.
     let at_checkpoint = leader.applied();
+    let digest_there = leader.view().digest();
     leader.apply(vec![entry(51, vec![Op::Put(put("late", "x"))])]).unwrap();
     assert_eq!(inspect(&received).unwrap(), at_checkpoint);
 
     member.replace_from(&received).unwrap();
     assert_eq!(member.applied(), at_checkpoint);
+    assert_eq!(view.digest(), digest_there, "the digest comes with the state");
     assert_eq!(view.revision(), 51, "a view made before goes on with the new state");
     assert_eq!(view.range(&support::everything()).unwrap().count, 50);
 

@@ -73,7 +73,7 @@ fn kind(op: Option<&Op>) -> usize {
             Some(Change::RoleRevokePermission(_)) => 21,
             None => 22,
         },
-        Some(Op::MemberRemove(_) | Op::Fence(_)) | None => 22,
+        Some(Op::MemberRemove(_) | Op::Fence(_) | Op::DigestRestart(_)) | None => 22,
     }
 }
 

@@ -142,7 +142,8 @@ impl Auth {
             | Op::MemberSet(_)
             | Op::MemberRemove(_)
             | Op::ClusterSet(_)
-            | Op::Fence(_) => Ok(()),
+            | Op::Fence(_)
+            | Op::DigestRestart(_) => Ok(()),
         }
     }
 

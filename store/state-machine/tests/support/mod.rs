@@ -3,6 +3,8 @@
 #![expect(dead_code, reason = "every test file uses a part of this one")]
 #![expect(unreachable_pub, reason = "shared by several test crates")]
 
+pub mod logs;
+
 use bytes::Bytes;
 use proto::etcdserverpb::{self as etcd, request_op::Request};
 use proto::orlop::store::v1::{Caller, Command, command::Op};
@@ -89,10 +91,12 @@ pub fn digest(machine: &mut StateMachine) -> String {
     let view = machine.view();
     let leases: Vec<_> = view.leases().iter().map(|lease| view.lease(lease.id).unwrap()).collect();
     format!(
-        "{:?} {:?} {:?} {leases:?} {:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {leases:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         view.hash_kv(0).unwrap(),
         view.range(&everything()).unwrap(),
         machine.applied().0,
+        view.digest(),
+        view.cluster(),
         view.members(),
         view.alarms(),
         view.key_counts(),
