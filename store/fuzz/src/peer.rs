@@ -75,11 +75,17 @@ fn snapshot(mut input: Input<'_>) {
 fn hashes(mut input: Input<'_>) {
     let position = (input.long() % 4, input.long().cast_signed() % 4, 0);
     let mut answers = BTreeMap::new();
+    let mut digests = BTreeMap::new();
     while let Some(piece) = input.piece() {
         if let Some(answer) = laws::message::<peer::HashKvResponse>(piece) {
             answers.insert(answers.len() as u64, answer);
         }
+        if let Some(answer) = laws::message::<peer::DigestResponse>(piece) {
+            digests.insert(digests.len() as u64, answer);
+        }
     }
+    let apart = peers::digests_differ(&digests);
+    assert!(2 * apart.len() < digests.len().max(1), "{apart:?} of {digests:?}");
     let differ = peers::differ(position, &answers);
     assert!(2 * differ.len() < answers.len().max(1), "{differ:?} of {answers:?}");
 }
@@ -140,7 +146,10 @@ fn others(mut input: Input<'_>) {
         2 => drop(laws::message::<peer::LeaseTimeToLiveRequest>(bytes)),
         3 => drop(laws::message::<peer::ChangeMembershipResponse>(bytes)),
         4 => drop(laws::message::<peer::TransferLeaderRequest>(bytes)),
-        5 => drop(laws::message::<peer::HashKvRequest>(bytes)),
+        5 => {
+            drop(laws::message::<peer::HashKvRequest>(bytes));
+            drop(laws::message::<peer::DigestRequest>(bytes));
+        }
         6 => drop(laws::message::<backup::CheckpointRequest>(bytes)),
         _ => drop(laws::message::<backup::CheckpointResponse>(bytes)),
     }

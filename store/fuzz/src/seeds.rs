@@ -360,6 +360,11 @@ fn peers() -> Vec<Vec<u8>> {
         let answer = peer::HashKvResponse { result, rebuilt: false };
         push_piece(&mut hashes, &answer.encode_to_vec());
     }
+    for (digest, entries) in [(1, 3), (1, 3), (2, 3), (1, 2)] {
+        let said = peer::Digested { digest, entries, scheme: 1 };
+        let result = Some(peer::digest_response::Result::Digested(said));
+        push_piece(&mut hashes, &peer::DigestResponse { result }.encode_to_vec());
+    }
     let other = Member { peer_urls: vec!["http://a:1".to_owned()], ..member(1) };
     let own = Member { name: String::new(), ..member(2) };
     let known = peer::IdentifyResponse {

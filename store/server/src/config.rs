@@ -51,7 +51,8 @@ pub struct Config {
     pub auto_compaction: AutoCompaction,
     /// Time between two progress notifications of an idle watch.
     pub watch_progress_interval: Duration,
-    /// Time between two comparisons of the members' data; zero: never.
+    /// Time between two comparisons of all the members' keys; zero: never. What they apply is compared
+    /// in any case.
     pub corrupt_check_every: Duration,
     /// Time after a compaction until the members' data are compared; zero: not because of it.
     pub compact_check_after: Duration,

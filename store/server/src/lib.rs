@@ -10,6 +10,7 @@ mod checks;
 mod config;
 mod cork;
 pub mod decoders;
+mod digests;
 mod error;
 mod flags;
 mod gateway;

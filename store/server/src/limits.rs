@@ -135,6 +135,12 @@ pub(crate) const PEER_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 pub(crate) const HASH_TIMEOUT: Duration = Duration::from_secs(600);
 /// The time that a member has to apply what the leader has applied, when their data are compared.
 pub(crate) const HASH_APPLY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Entries after which a member knows what its digest was.
+pub(crate) const DIGESTS_KEPT: usize = 8192;
+/// How often the leader compares the members' digests.
+pub(crate) const DIGESTS_EVERY: Duration = Duration::from_secs(5);
+/// The time for the answer of one member, which may have to apply something first.
+pub(crate) const DIGEST_TIMEOUT: Duration = Duration::from_secs(7);
 /// Comparing data takes at most this part of the time of the members.
 pub(crate) const HASH_SHARE: u32 = 50;
 /// Comparisons that are made more often than that after a member was fenced.

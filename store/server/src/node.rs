@@ -20,6 +20,7 @@ use crate::{
     auth::{Gate, Passwords, Tokens},
     bootstrap::{self, DataDir, Identity},
     checks,
+    digests::Digests,
     header::Headers,
     http::Content,
     join,
@@ -178,7 +179,9 @@ impl Member {
         let pending = Arc::new(Pending::new(identity.member_id));
         let lessor = Lessor::new(config.lease_checkpoint_every, &metrics.store);
         // What was applied before the stop is not applied again: readers must not wait for that.
-        let (applied, applied_seen) = watch::channel(checks::compare::applied_index(&view));
+        let applied_index = checks::compare::applied_index(&view);
+        let (applied, applied_seen) = watch::channel(applied_index);
+        let digests = Arc::new(Digests::new(applied_index, view.digest()));
         let (reign, reign_seen) = watch::channel(raft::NOBODY);
         let (compacted, compacted_seen) = watch::channel(0);
         let last_index = log.clone().get_log_state().await?.last_log_id.map_or(0, |id| id.index);
@@ -194,6 +197,7 @@ impl Member {
             reign,
             compacted,
             tokens: tokens.clone(),
+            digests: digests.clone(),
             metrics: metrics.clone(),
         };
         let (machine, apply) = Machine::start(machine, listeners, dir.scratch())?;
@@ -238,6 +242,7 @@ impl Member {
             leader: leader_seen,
             metrics,
             disk,
+            digests,
             fence,
             stopping: closing.clone(),
         };
@@ -322,6 +327,7 @@ impl Member {
         self.tasks.spawn(ends(fence.boxed()));
         self.tasks.spawn(ends(upkeep::probe(services.clone()).boxed()));
         self.tasks.spawn(ends(checks::compare::run(services.clone()).boxed()));
+        self.tasks.spawn(ends(checks::digest::run(services.clone()).boxed()));
         self.tasks.spawn(ends(upkeep::tend(services.clone(), stop.clone()).boxed()));
         let lessor = lessor::run(
             services.lessor.clone(),

@@ -88,6 +88,13 @@ impl Reader {
         *self.inner.applied.borrow()
     }
 
+    /// Waits until this member has applied an entry; false if that takes longer.
+    pub(crate) async fn reaches(&self, index: u64, within: Duration) -> bool {
+        let mut applied = self.inner.applied.clone();
+        let reached = applied.wait_for(|applied| *applied >= index);
+        matches!(timeout(within, reached).await, Ok(Ok(_)))
+    }
+
     /// The read index, if this member leads: what a follower asks for, who may vouch for it.
     pub(crate) async fn as_leader(&self, voucher: Voucher) -> read_index_response::Result {
         if let Some(id) = vouch::read_index(&self.inner.raft, voucher).await {

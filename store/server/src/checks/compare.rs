@@ -15,12 +15,9 @@ use std::{
 
 use futures::future::join_all;
 use openraft::async_runtime::WatchReceiver as _;
-use proto::{
-    etcdserverpb::{AlarmRequest, AlarmType, alarm_request::AlarmAction},
-    orlop::{
-        peer::v1::{self as peer, hash_kv_response::Result as Answer},
-        store::v1::{Fence, command::Op},
-    },
+use proto::orlop::{
+    peer::v1::{self as peer, hash_kv_response::Result as Answer},
+    store::v1::{Fence, command::Op},
 };
 use store_state_machine::{ReadError, Refusal, View};
 use tokio::{
@@ -29,8 +26,11 @@ use tokio::{
 };
 use tonic::Status;
 
+use super::{
+    digest,
+    judge::{self, Verdict, judge, propose},
+};
 use crate::{
-    auth,
     config::Config,
     error::{Error, read_failed},
     limits,
@@ -126,36 +126,6 @@ impl Question {
     }
 }
 
-/// What follows from the answers.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// Nobody differs from a majority; these are known to agree with it.
-    Agreed(BTreeSet<u64>),
-    /// H2: these differ from a majority; and these agree with it.
-    Differ(BTreeSet<u64>, BTreeSet<u64>),
-    /// All voters answered, and no answer is that of a majority.
-    Split,
-    /// Too few answered.
-    Unclear,
-}
-
-fn judge(voters: &BTreeSet<u64>, found: &BTreeMap<u64, Data>) -> Verdict {
-    let mut votes: BTreeMap<Data, usize> = BTreeMap::new();
-    for voter in voters {
-        if let Some(data) = found.get(voter) {
-            *votes.entry(*data).or_default() += 1;
-        }
-    }
-    let majority = votes.iter().find(|(_, count)| **count > voters.len() / 2);
-    let Some((majority, _)) = majority else {
-        let all = voters.iter().all(|voter| found.contains_key(voter));
-        return if all && !voters.is_empty() { Verdict::Split } else { Verdict::Unclear };
-    };
-    let (agree, differ): (BTreeSet<u64>, BTreeSet<u64>) =
-        found.keys().partition(|id| found.get(id) == Some(majority));
-    if differ.is_empty() { Verdict::Agreed(agree) } else { Verdict::Differ(differ, agree) }
-}
-
 /// Which of those who answered a question about this position differ from a majority of them.
 pub(crate) fn differ(
     (applied_index, revision, compact_revision): (u64, i64, i64),
@@ -219,65 +189,27 @@ async fn round(services: &Services) -> Option<Round> {
     Some(Round { verdict: judge(&voters, &found), rebuilt })
 }
 
-async fn propose(services: &Services, op: Op) {
-    if let Err(error) = services.proposer.propose(auth::member(), op).await {
-        tracing::warn!(?error, "what was found of the members' data is not agreed on yet");
-    }
-}
-
 /// Compares, and does what follows. False if nothing could be said.
 async fn check(services: &Services) -> bool {
     let Some(Round { verdict, rebuilt }) = round(services).await else { return false };
-    let fenced: BTreeSet<u64> = services.state.view().fenced().into_iter().collect();
-    match verdict {
-        Verdict::Unclear => false,
-        Verdict::Agreed(agree) => {
-            lift(services, &fenced, &agree, &rebuilt).await;
-            true
-        }
-        Verdict::Differ(differ, agree) => {
-            lift(services, &fenced, &agree, &rebuilt).await;
-            if differ.is_subset(&fenced) {
-                return true;
-            }
-            // H3: once more, of what is the newest now.
-            let again = round(services).await.map(|round| round.verdict);
-            let Some(Verdict::Differ(again, _)) = again else { return false };
-            for member_id in differ.intersection(&again).copied().filter(|id| !fenced.contains(id))
-            {
-                services.metrics.differences.inc();
-                tracing::error!(member = member_id, "its data differ from the majority's: fenced");
-                propose(services, Op::Fence(Fence { member_id, lifted: false })).await;
-            }
-            true
-        }
-        Verdict::Split => {
-            let again = round(services).await.map(|round| round.verdict);
-            if again != Some(Verdict::Split) {
-                return false;
-            }
-            let alarm = i32::from(AlarmType::Corrupt);
-            if services.state.view().alarms().iter().any(|raised| raised.alarm == alarm) {
-                return true;
-            }
-            services.metrics.differences.inc();
-            tracing::error!("the members' data differ, and no majority agrees: nothing is written");
-            // As etcd: member zero, because nobody knows whose.
-            let action = i32::from(AlarmAction::Activate);
-            propose(services, Op::Alarm(AlarmRequest { action, member_id: 0, alarm })).await;
-            true
-        }
+    if let Verdict::Agreed(agree) | Verdict::Differ(_, agree) = &verdict {
+        lift(services, agree, &rebuilt).await;
     }
+    // H3: once more, of what is the newest now.
+    let again = async { round(services).await.map(|round| round.verdict) };
+    judge::act(services, verdict, again).await
 }
 
 /// H4.
-async fn lift(
-    services: &Services,
-    fenced: &BTreeSet<u64>,
-    agree: &BTreeSet<u64>,
-    rebuilt: &BTreeSet<u64>,
-) {
-    for member_id in fenced.intersection(agree).copied().filter(|id| rebuilt.contains(id)) {
+async fn lift(services: &Services, agree: &BTreeSet<u64>, rebuilt: &BTreeSet<u64>) {
+    let good = |id: &u64| agree.contains(id) && rebuilt.contains(id);
+    let mut good: Vec<u64> = services.state.view().fenced().into_iter().filter(good).collect();
+    if good.is_empty() {
+        return;
+    }
+    let differ = digest::differing(services).await;
+    good.retain(|id| !differ.contains(id));
+    for member_id in good {
         tracing::info!(
             member = member_id,
             "its data were replaced, and agree: the fence is lifted"
@@ -381,27 +313,6 @@ pub(crate) async fn at_start(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn found(list: &[(u64, u32)]) -> BTreeMap<u64, Data> {
-        list.iter().map(|(id, hash)| (*id, Data::Hash(*hash))).collect()
-    }
-
-    #[test]
-    fn only_a_majority_of_all_voters_is_believed() {
-        let voters: BTreeSet<u64> = (1..=3).collect();
-        let set = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<u64>>();
-        assert_eq!(judge(&voters, &found(&[(1, 7), (2, 7)])), Verdict::Agreed(set(&[1, 2])));
-        let differ = judge(&voters, &found(&[(1, 7), (2, 8), (3, 8)]));
-        assert_eq!(differ, Verdict::Differ(set(&[1]), set(&[2, 3])));
-        // One against one, and the third is silent: nobody knows.
-        assert_eq!(judge(&voters, &found(&[(1, 7), (2, 8)])), Verdict::Unclear);
-        assert_eq!(judge(&voters, &found(&[(1, 7), (2, 8), (3, 9)])), Verdict::Split);
-        // A learner can differ, and does not vote.
-        let learner = judge(&voters, &found(&[(1, 7), (2, 7), (3, 7), (4, 8)]));
-        assert_eq!(learner, Verdict::Differ(set(&[4]), set(&[1, 2, 3])));
-        let learners = judge(&voters, &found(&[(1, 7), (4, 8), (5, 8), (6, 8)]));
-        assert_eq!(learners, Verdict::Unclear);
-    }
 
     #[test]
     fn only_answers_about_the_same_are_compared() {

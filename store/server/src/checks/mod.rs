@@ -1,9 +1,11 @@
 //! What a member does so that it never serves wrong data: it looks at its files when it starts and
-//! while it runs, and its data are compared with those of its peers.
+//! while it runs, and its data and what it did are compared with those of its peers.
 
 pub(crate) mod compare;
+pub(crate) mod digest;
 pub(crate) mod disk;
 pub(crate) mod fence;
+mod judge;
 mod rebuild;
 pub(crate) mod start;
 

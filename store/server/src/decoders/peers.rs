@@ -8,7 +8,7 @@ use proto::orlop::peer::v1 as peer;
 
 use crate::{
     Config,
-    checks::compare,
+    checks::{compare, digest},
     join, members,
     raft::{Receiver, convert, peers, received},
 };
@@ -104,6 +104,12 @@ pub fn differ(
     answers: &BTreeMap<u64, peer::HashKvResponse>,
 ) -> Vec<u64> {
     compare::differ((applied_index, revision, compact_revision), answers)
+}
+
+/// What the leader makes of the digests of the other voters: who differs from a majority.
+#[must_use]
+pub fn digests_differ(answers: &BTreeMap<u64, peer::DigestResponse>) -> Vec<u64> {
+    digest::differ(answers)
 }
 
 /// Who this member is, as one of the cluster says.

@@ -232,7 +232,8 @@ pub(super) struct Monitoring {
     /// Time between progress notifications of an idle watch
     #[arg(long, default_value = "10m", value_parser = go_duration)]
     pub(super) watch_progress_notify_interval: Duration,
-    /// Time between two comparisons of the members' data (0: never)
+    /// Time between two comparisons of all the members' keys (0: never); what they apply is compared
+    /// every few seconds in any case
     #[arg(long, default_value = "10m", value_parser = go_duration)]
     pub(super) corrupt_check_time: Duration,
     /// Time after a compaction until the members' data are compared (0: not because of it)

@@ -52,6 +52,7 @@ pub(crate) struct Metrics {
     pub(crate) log_purged: Gauge<u64, AtomicU64>,
     /// Comparisons of the members' data that were made here, and those that found a difference.
     pub(crate) compared: Counter,
+    pub(crate) digests_compared: Counter,
     pub(crate) differences: Counter,
     /// 1 while this member serves nothing because its data differ.
     pub(crate) fenced: Gauge<i64, AtomicI64>,
@@ -93,6 +94,7 @@ impl Metrics {
             auth_revision: Gauge::default(),
             log_purged: Gauge::default(),
             compared: Counter::default(),
+            digests_compared: Counter::default(),
             differences: Counter::default(),
             fenced: Gauge::default(),
             disk_stuck: Gauge::default(),
@@ -147,6 +149,9 @@ impl Metrics {
         r.register(name("log_purged_index"), purged, self.log_purged.clone());
         let compared = "Comparisons of the members' data made by this member";
         r.register(name("data_comparisons"), compared, self.compared.clone());
+        let digests =
+            "Comparisons of the digests of all that the members applied made by this member";
+        r.register(name("digest_comparisons"), digests, self.digests_compared.clone());
         let differences = "Members whose data were found to differ by this member";
         r.register(name("data_differences"), differences, self.differences.clone());
         let fenced = "1 while this member serves nothing because its data differ";

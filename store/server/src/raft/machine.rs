@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     auth::{Note, Tokens},
+    digests::Digests,
     error::Error,
     lessor::Lessor,
     limits,
@@ -65,6 +66,7 @@ pub(crate) struct Listeners {
     pub(crate) reign: watch::Sender<LeaderId>,
     pub(crate) compacted: watch::Sender<i64>,
     pub(crate) tokens: Arc<Tokens>,
+    pub(crate) digests: Arc<Digests>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -228,6 +230,7 @@ impl Worker {
         let mut responders = Vec::with_capacity(items.len());
         let mut notes = Vec::new();
         let mut tally = Tally::default();
+        let first_index = items.first().map_or(0, |(entry, _)| entry.log_id.index);
         let (mut last_index, mut last_leader) = (0, NOBODY);
         for (entry, responder) in items {
             (last_index, last_leader) = (entry.log_id.index, entry.log_id.leader_id);
@@ -269,6 +272,7 @@ impl Worker {
         let mut outcomes = Vec::with_capacity(commands.len());
         let mut events = Vec::new();
         let mut revision = None;
+        listeners.digests.applied((first_index..).zip(applied.iter().map(|one| one.digest)));
         for one in applied {
             outcomes.extend(one.outcomes);
             events.extend(one.events);
@@ -347,12 +351,14 @@ impl Worker {
         // Their commands may be in the snapshot, or never come: nobody can tell.
         self.listeners.pending.abandon();
         self.listeners.hub.reset(self.machine.view().revision());
-        self.listeners.applied.send_replace(applied.map_or(0, |id| id.index));
+        let index = applied.map_or(0, |id| id.index);
+        self.listeners.digests.replaced(index, self.machine.view().digest());
+        self.listeners.applied.send_replace(index);
         if let Some(id) = applied {
             self.listeners.reign.send_replace(id.leader_id);
         }
         self.listeners.metrics.snapshots_installed.inc();
-        tracing::info!(index = applied.map_or(0, |id| id.index), "installed a snapshot");
+        tracing::info!(index, "installed a snapshot");
         Ok(())
     }
 }
@@ -386,6 +392,7 @@ impl Worker {
         self.listeners.tokens.replaced();
         self.recent = None;
         self.listeners.hub.reset(self.machine.view().revision());
+        self.listeners.digests.replaced(index, self.machine.view().digest());
         let replayed = self.replay(index + 1, applied + 1, log, compacting);
         if let Err(error) = replayed.and_then(|()| self.machine.flush().map_err(fault)) {
             crate::fatal("applying the log to the leader's state", &error);

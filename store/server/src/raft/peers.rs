@@ -309,6 +309,16 @@ impl Service for Peers {
         Ok(Response::new(crate::checks::compare::answer(&self.services, &message).await?))
     }
 
+    async fn digest(
+        &self,
+        request: Request<peer::DigestRequest>,
+    ) -> Result<Response<peer::DigestResponse>, Status> {
+        let message = request.into_inner();
+        self.check_cluster(message.cluster_id)?;
+        let answer = crate::checks::digest::answer(&self.services, message.applied_index).await;
+        Ok(Response::new(answer))
+    }
+
     type FetchStateStream = BoxStream<'static, Result<peer::InstallSnapshotRequest, Status>>;
 
     async fn fetch_state(

@@ -11,7 +11,9 @@ use super::{
     Log, Machine, NOBODY, TypeConfig,
     machine::{Handle, Listeners},
 };
-use crate::{auth::Tokens, lessor::Lessor, metrics::Metrics, pending::Pending, watch::Hub};
+use crate::{
+    auth::Tokens, digests::Digests, lessor::Lessor, metrics::Metrics, pending::Pending, watch::Hub,
+};
 
 struct Builder;
 
@@ -30,6 +32,7 @@ fn open() -> (Guard, Log, Machine) {
         reign: watch::channel(NOBODY).0,
         compacted: watch::channel(0).0,
         tokens: Arc::new(Tokens::Nothing),
+        digests: Arc::new(Digests::new(0, Default::default())),
         metrics: Arc::new(Metrics::new()),
     };
     let (machine, handle) = Machine::start(state, listeners, dir.path().join("scratch")).unwrap();
