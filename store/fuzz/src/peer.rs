@@ -147,8 +147,8 @@ fn others(mut input: Input<'_>) {
         3 => drop(laws::message::<peer::ChangeMembershipResponse>(bytes)),
         4 => drop(laws::message::<peer::TransferLeaderRequest>(bytes)),
         5 => {
-            drop(laws::message::<peer::HashKvRequest>(bytes));
-            drop(laws::message::<peer::DigestRequest>(bytes));
+            let _hashes: Option<peer::HashKvRequest> = laws::message(bytes);
+            let _digests: Option<peer::DigestRequest> = laws::message(bytes);
         }
         6 => drop(laws::message::<backup::CheckpointRequest>(bytes)),
         _ => drop(laws::message::<backup::CheckpointResponse>(bytes)),

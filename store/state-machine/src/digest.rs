@@ -71,3 +71,33 @@ impl Staged<'_> {
         self.digested_bytes = writes.len();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rocksdb::WriteBatch;
+
+    use crate::disk::{Disk, LIVE, META, Options, REV};
+
+    /// D1: a batch names families by numbers, which RocksDB gives out in the order in which they are made.
+    #[test]
+    fn families_have_the_same_numbers_on_every_member() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { block_cache_bytes: 1 << 20, ..Options::default() };
+        let numbered = |disk: &Disk| {
+            for (name, number) in [LIVE, REV, META].into_iter().zip(1..) {
+                let mut batch = WriteBatch::default();
+                let header = batch.size_in_bytes();
+                batch.put_cf(disk.family(name), "key", "value");
+                assert_eq!(batch.data()[header + 1], number, "{name}");
+            }
+        };
+        let made = Disk::open(&dir.path().join("made"), &options).unwrap();
+        numbered(&made);
+        let received = dir.path().join("other").join("received");
+        let other = Disk::open(&dir.path().join("other"), &options).unwrap();
+        made.checkpoint(&received).unwrap();
+        numbered(&other.install(&received, &options).unwrap());
+        drop(made);
+        numbered(&Disk::open(&dir.path().join("made"), &options).unwrap());
+    }
+}
