@@ -58,6 +58,10 @@ impl StateMachine {
         if progress.finished >= compacted {
             return Ok(CompactProgress { removed: 0, done: true });
         }
+        // The deletions of a revision that was the compacted one itself were kept: now they go.
+        if self.compacting != Some(compacted) {
+            progress.next_sub = 0;
+        }
 
         let start = Revision { main: progress.next_main, sub: progress.next_sub }.to_key();
         let end = Revision::first_of(compacted + 1).to_key().to_vec();
@@ -110,6 +114,8 @@ impl StateMachine {
         for (key, _) in &forgotten {
             state.index.remove(key);
         }
+        drop(state);
+        self.compacting = Some(compacted);
         Ok(CompactProgress { removed, done: next.is_none() })
     }
 }

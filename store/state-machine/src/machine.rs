@@ -69,6 +69,8 @@ pub struct StateMachine {
     pub(crate) shared: Arc<Shared>,
     options: Options,
     pub(crate) broken: bool,
+    /// Below which revision the last step of a compaction looked.
+    pub(crate) compacting: Option<i64>,
 }
 
 /// A new store is at revision 1, as etcd's is.
@@ -164,7 +166,12 @@ impl StateMachine {
         let auth = Published::default();
         auth.set(&registry.auth);
         let shared = Shared { registry: RwLock::new(registry), state: RwLock::new(state), auth };
-        Ok(Self { shared: Arc::new(shared), options: options.clone(), broken: false })
+        Ok(Self {
+            shared: Arc::new(shared),
+            options: options.clone(),
+            broken: false,
+            compacting: None,
+        })
     }
 
     /// The log id of the last applied entry, and the membership of the last one that set it.
@@ -298,6 +305,7 @@ impl StateMachine {
         *state = new_state;
         *registry = new_registry;
         self.broken = false;
+        self.compacting = None;
         Ok(())
     }
 }
