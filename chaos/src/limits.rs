@@ -83,6 +83,9 @@ pub const BENCH_MAINTENANCE_DEADLINE: Duration = Duration::from_secs(60);
 /// longer than these last ends the measurement.
 pub const BENCH_PROBES_MAX: usize = 20_000;
 
+/// Random bytes that the load generator cuts its values out of; no value is larger.
+pub const BENCH_NOISE_BYTES: usize = 4 << 20;
+
 /// How long every sync must have been shorter than [`BENCH_QUIET_SYNC`] before a disk counts as quiet.
 /// A virtual one may write back after seconds what it was given.
 pub const BENCH_QUIET_FOR: Duration = Duration::from_secs(10);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::versus::VersusFlags;
+use crate::limits;
 
 /// Flags of `orlop bench`.
 #[derive(Clone, Debug, clap::Args)]
@@ -142,8 +143,8 @@ pub struct LoadFlags {
     /// Bytes of a key, its prefix included
     #[arg(long, default_value_t = 28)]
     pub key_size: usize,
-    /// Bytes of a value
-    #[arg(long, default_value_t = 256)]
+    /// Bytes of a value: random ones, at most 4 MiB
+    #[arg(long, default_value_t = 256, value_parser = value_size)]
     pub val_size: usize,
     /// Number of different keys
     #[arg(long, default_value_t = 100_000)]
@@ -263,4 +264,11 @@ pub struct MixedFlags {
     /// Seconds between two compactions; each forgets what is older than the one before
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub compact_every: u64,
+}
+
+/// Larger values than this no etcd takes, and the load generator has no random bytes for.
+fn value_size(text: &str) -> Result<usize, String> {
+    let size: usize = text.parse().map_err(|error| format!("{error}"))?;
+    let max = limits::BENCH_NOISE_BYTES;
+    if size <= max { Ok(size) } else { Err(format!("at most {max} bytes")) }
 }

@@ -1,15 +1,17 @@
 //! The requests on keys, encoded by the generated types, and what their answers must say.
 
+use std::sync::LazyLock;
+
 use anyhow::ensure;
 use bytes::Bytes;
 use proto::etcdserverpb as pb;
-use rand::Rng as _;
-use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use rand::{Rng as _, RngCore as _, SeedableRng as _};
 
 use super::LoadFlags;
 use super::wire::frame;
 use super::wire::scan::{self, Fields, Value};
+use crate::limits;
 
 /// A kind of operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,14 +91,20 @@ pub(super) struct Maker {
     first_key: u64,
     key_space: u64,
     sequential: bool,
-    value: Bytes,
+    value_size: usize,
     rng: StdRng,
 }
 
+/// What values are cut out of, each at a place of its own: a store that compresses gains nothing.
+static NOISE: LazyLock<Bytes> = LazyLock::new(|| {
+    let mut noise = vec![0; limits::BENCH_NOISE_BYTES];
+    StdRng::seed_from_u64(1).fill_bytes(&mut noise);
+    noise.into()
+});
+
 impl Maker {
     pub(super) fn new(kind: Kind, flags: &LoadFlags, client: usize) -> Self {
-        let mut rng = StdRng::seed_from_u64(flags.pace.seed.wrapping_add(client as u64));
-        let value: Vec<u8> = (0..flags.val_size).map(|_| rng.random()).collect();
+        let rng = StdRng::seed_from_u64(flags.pace.seed.wrapping_add(client as u64));
         Self {
             kind,
             prefix: flags.prefix.clone(),
@@ -104,7 +112,7 @@ impl Maker {
             first_key: flags.first_key,
             key_space: flags.key_space.max(1),
             sequential: flags.sequential_keys,
-            value: value.into(),
+            value_size: flags.val_size,
             rng,
         }
     }
@@ -144,7 +152,7 @@ impl Maker {
         match self.kind {
             Kind::Put => Ok(()),
             Kind::Range { shape, .. } => {
-                judge_range(shape, self.key_space, self.value.len(), answer)
+                judge_range(shape, self.key_space, self.value_size, answer)
             }
             Kind::Txn { puts } => {
                 ensure!(scan::number(answer, 2)? == 1, "a transaction did not succeed");
@@ -156,8 +164,14 @@ impl Maker {
     }
 
     fn put(&mut self, turn: u64) -> pb::PutRequest {
-        let key = self.key(turn);
-        pb::PutRequest { key, value: self.value.clone(), ..pb::PutRequest::default() }
+        let (key, value) = (self.key(turn), self.value());
+        pb::PutRequest { key, value, ..pb::PutRequest::default() }
+    }
+
+    fn value(&mut self) -> Bytes {
+        let size = self.value_size.min(NOISE.len());
+        let place = self.rng.random_range(0..=NOISE.len() - size);
+        NOISE.slice(place..place + size)
     }
 
     fn key(&mut self, turn: u64) -> Bytes {
@@ -243,6 +257,23 @@ mod tests {
             count,
         }
         .encode_to_vec()
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: LoadFlags,
+    }
+
+    /// A store that compresses would else be measured with data that nobody has.
+    #[test]
+    fn no_value_repeats_the_one_before() {
+        let line = ["bench", "--endpoints", "http://127.0.0.1:1", "--val-size", "1000"];
+        let flags = <Line as clap::Parser>::parse_from(line).flags;
+        let mut maker = Maker::new(Kind::Put, &flags, 0);
+        let (first, second) = (maker.put(0).value, maker.put(1).value);
+        assert_eq!((first.len(), second.len()), (1000, 1000));
+        assert!(first.windows(8).all(|part| !second.windows(8).any(|other| other == part)));
     }
 
     #[test]
