@@ -230,13 +230,19 @@ async fn etcdctl_locks_and_elects() {
         };
         let held = ctl(&["lock", "l", "echo", "held"]).output().unwrap();
         assert_eq!(String::from_utf8(held.stdout).unwrap(), "held\n");
-        let mut leading = ctl(&["elect", "e", "me"])
+        // Without `timeout`, which would leave its child behind when it is killed.
+        let stay = |arguments: &[&str]| {
+            let mut command = Command::new(&program);
+            command.args(["--endpoints", &endpoints]).args(arguments);
+            command
+        };
+        let mut leading = stay(&["elect", "e", "me"])
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
         // It prints the leader as soon as there is one, and then waits for the next.
-        let mut watching = ctl(&["elect", "--listen", "e"])
+        let mut watching = stay(&["elect", "--listen", "e"])
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::null())
             .spawn()
