@@ -12,6 +12,7 @@ pub mod bench;
 pub mod checker;
 pub mod client;
 pub mod cluster;
+pub mod disk;
 pub mod history;
 pub mod limits;
 pub mod model;

@@ -95,3 +95,22 @@ pub const BENCH_QUIET_SYNC: Duration = Duration::from_millis(20);
 
 /// How long the load generator waits for a disk to become quiet.
 pub const BENCH_QUIET_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Threads of one [`crate::disk::Disk`] that serve everything but syncs.
+pub const DISK_SERVING_THREADS: usize = 6;
+
+/// Syncs of one disk that wait at the same time: more of them queue up.
+pub const DISK_SYNC_THREADS: usize = 16;
+
+/// Syncs of one disk in the queue before it takes no more requests.
+pub const DISK_SYNCS_QUEUED_MAX: usize = 1024;
+
+/// What one file of a disk remembers of bytes that were overwritten since its last sync. With more
+/// the disk has written them back by itself, as real ones do.
+pub const DISK_UNSYNCED_BYTES_MAX: usize = 64 << 20;
+
+/// How long the kernel believes what a disk said of a file's name and attributes.
+pub const DISK_ATTRIBUTES_LAST: Duration = Duration::from_secs(1);
+
+/// How long an unmounted disk waits for its threads to end.
+pub const DISK_END_DEADLINE: Duration = Duration::from_secs(5);

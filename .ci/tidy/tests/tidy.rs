@@ -49,6 +49,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("rocksdb", &["store-state-machine", "store-server"]),
     ("axum", &["store-server", "api-server", "node-agent"]),
     ("kube", &["api-client", "api-controllers", "api-scheduler", "node-agent", "chaos"]),
+    ("fuser", &["chaos"]),
 ];
 
 /// A file longer than this does not fit in a head: before its tests, and with them.

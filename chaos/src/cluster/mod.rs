@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use rand::Rng as _;
 
 use crate::client::{MemberClient, MemberStatus};
+use crate::disk::Disk;
 use crate::history::{Action, Outcome, Step};
 use crate::limits;
 
@@ -22,6 +23,8 @@ use crate::limits;
 pub struct Cluster {
     launcher: Launcher,
     members: Vec<Member>,
+    /// Unmounted after the members have ended and before the folder goes.
+    disk: Option<Disk>,
     dir: Option<tempfile::TempDir>,
     token: String,
 }
@@ -36,18 +39,33 @@ struct Member {
 impl Cluster {
     /// Starts `size` members and waits until each serves a linearizable read.
     pub async fn start(launcher: Launcher, size: usize) -> anyhow::Result<Self> {
+        Self::start_in(folder()?, None, launcher, size).await
+    }
+
+    /// The same, with the data of all members on a disk that can misbehave: [`Cluster::disk`].
+    pub async fn start_on_disk(launcher: Launcher, size: usize) -> anyhow::Result<Self> {
+        let dir = folder()?;
+        let (backing, mountpoint) = (dir.path().join("backing"), dir.path().join("disk"));
+        std::fs::create_dir(&backing)?;
+        std::fs::create_dir(&mountpoint)?;
+        let disk = Disk::mount(&backing, &mountpoint)?;
+        Self::start_in(dir, Some(disk), launcher, size).await
+    }
+
+    async fn start_in(
+        dir: tempfile::TempDir,
+        disk: Option<Disk>,
+        launcher: Launcher,
+        size: usize,
+    ) -> anyhow::Result<Self> {
         ensure!(size % 2 == 1, "a cluster has an odd number of members, not {size}");
-        let dir = tempfile::Builder::new()
-            .prefix("orlop-chaos-")
-            .tempdir()
-            .context("no folder for the cluster's data")?;
         let members = free_addresses(size)?
             .into_iter()
             .enumerate()
             .map(|(index, address)| Member { name: format!("m{index}"), address, process: None })
             .collect();
         let token = format!("chaos-{}-{}", std::process::id(), rand::rng().random::<u32>());
-        let mut cluster = Self { launcher, members, dir: Some(dir), token };
+        let mut cluster = Self { launcher, members, disk, dir: Some(dir), token };
         for member in 0..size {
             cluster.spawn(member)?;
         }
@@ -87,6 +105,11 @@ impl Cluster {
         self.dir.as_ref().expect("only keep() takes it, by value").path()
     }
 
+    /// The disk that all data is on, if the cluster was started on one.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
     /// Starts a member on the data that it has.
     pub fn spawn(&mut self, member: usize) -> anyhow::Result<()> {
         let peers = self
@@ -99,7 +122,7 @@ impl Cluster {
         let address = &self.members[member].address;
         let client = format!("http://{address}:2379");
         let peer = format!("http://{address}:2380");
-        let data = self.dir().join(name);
+        let data = self.disk.as_ref().map_or(self.dir(), Disk::mountpoint).join(name);
         let arguments = [
             ("--name", name.clone()),
             ("--data-dir", data.display().to_string()),
@@ -229,6 +252,12 @@ impl Cluster {
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(8)..].join("\n")
     }
+}
+
+/// A new folder for a cluster's data and logs.
+fn folder() -> anyhow::Result<tempfile::TempDir> {
+    let folder = tempfile::Builder::new().prefix("orlop-chaos-").tempdir();
+    folder.context("no folder for the cluster's data")
 }
 
 /// Loopback addresses that nobody else uses, one a member. Own addresses and not own ports: a port
