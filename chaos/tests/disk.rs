@@ -1,15 +1,18 @@
-//! The disk that misbehaves on request: it is like the folder behind it, until it is told not to be.
+//! The disk that misbehaves on request: like the folder behind it, until it is told not to be.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use chaos::client::MemberClient;
+use chaos::cluster::{Cluster, Launcher};
 use chaos::disk::{Disk, Fault, Lost, Operations};
+use chaos::history::{Action, Outcome, Step, StepReply};
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, OFlag, fallocate};
 use tempfile::TempDir;
 
 const EACH: std::ops::RangeInclusive<u64> = 1..=u64::MAX;
@@ -159,9 +162,16 @@ fn slow_syncs_are_slow_side_by_side_and_nothing_else_is() {
     assert!(start.elapsed() < delay * 3, "they waited one after the other");
     assert_eq!(story.disk.delayed_syncs(), 8);
 
+    // A program can also ask for a sync with each write.
+    let mut options = OpenOptions::new();
+    let synced = options.write(true).custom_flags(OFlag::O_DSYNC.bits());
+    let synced = synced.open(story.path("file 0")).expect("open");
+    synced.write_all_at(b"x", 0).expect("write");
+    assert_eq!(story.disk.delayed_syncs(), 9);
+
     story.disk.slow_syncs(Duration::ZERO);
     files[0].sync_all().expect("a sync");
-    assert_eq!(story.disk.delayed_syncs(), 8);
+    assert_eq!(story.disk.delayed_syncs(), 9);
 }
 
 #[test]
@@ -286,4 +296,107 @@ fn a_disk_that_is_dropped_goes_from_under_who_uses_it() {
     assert_eq!(errno(file.write_all_at(b"x", 0)), Some(Errno::ENOTCONN));
     let names = fs::read_dir(dir.path().join("disk")).expect("a folder with nothing mounted");
     assert_eq!(names.count(), 0);
+}
+
+/// Not a story: the next one runs it as a process of its own, which leaves its disk mounted.
+#[test]
+fn a_process_that_is_killed_with_its_disk_mounted() {
+    let Some(dir) = std::env::var_os(LEFT_MOUNTED) else { return };
+    let _disk = mounted(Path::new(&dir), false);
+    nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::SIGKILL).expect("a signal");
+}
+
+const LEFT_MOUNTED: &str = "ORLOP_TEST_DISK_LEFT_MOUNTED";
+
+#[test]
+fn the_next_disk_takes_away_what_a_killed_process_left() {
+    let Some(story) = Story::begin(false) else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::create_dir(dir.path().join("backing")).expect("a folder behind the disk");
+    fs::create_dir(dir.path().join("disk")).expect("a folder to mount on");
+    let program = std::env::current_exe().expect("this test");
+    let killed = std::process::Command::new(program)
+        .args(["--exact", "a_process_that_is_killed_with_its_disk_mounted"])
+        .env(LEFT_MOUNTED, dir.path())
+        .status()
+        .expect("it runs");
+    assert!(!killed.success());
+    drop(story.mounted_anew());
+    let names = fs::read_dir(dir.path().join("disk")).expect("nothing is mounted there any more");
+    assert_eq!(names.count(), 0);
+}
+
+fn put(number: usize) -> Action {
+    let step = Step::Put { key: format!("key/{number}"), value: format!("value {number}") };
+    Action::Single { step, serializable: false }
+}
+
+/// Puts that many keys, and returns how many of them were acknowledged.
+async fn put_all(cluster: &Cluster, keys: std::ops::Range<usize>) -> usize {
+    let mut client = MemberClient::new(&cluster.url(0)).expect("a client");
+    for number in keys.clone() {
+        if !matches!(client.execute(&put(number)).await, Outcome::Ok(_)) {
+            return number - keys.start;
+        }
+    }
+    keys.len()
+}
+
+async fn assert_all_there(cluster: &Cluster, keys: usize) {
+    let mut client = MemberClient::new(&cluster.url(0)).expect("a client");
+    for number in 0..keys {
+        let step = Step::Get { key: format!("key/{number}") };
+        let read = client.execute(&Action::Single { step, serializable: false }).await;
+        let is_there = matches!(&read, Outcome::Ok(reply) if matches!(
+            reply.steps.as_slice(),
+            [StepReply::Read { found }] if found.len() == 1
+        ));
+        assert!(is_there, "key {number} was acknowledged and is lost: {read:?}");
+    }
+}
+
+/// A store runs on the disk unchanged; it is killed, its disk is slow, its power is cut.
+async fn live_on_it(launcher: Launcher, members: usize) {
+    let started = Cluster::start_on_disk(Disk::mount_volatile, launcher, members).await;
+    let mut cluster = started.expect("members on a disk");
+    let deadline = Duration::from_secs(30);
+    assert_eq!(put_all(&cluster, 0..50).await, 50);
+    cluster.kill(0).expect("a kill");
+    cluster.spawn(0).expect("a start");
+    cluster.wait_serving(0, deadline).await.expect("it serves again");
+    assert_all_there(&cluster, 50).await;
+
+    let delay = Duration::from_millis(40);
+    cluster.disk().expect("it has one").slow_syncs(delay);
+    let start = Instant::now();
+    assert_eq!(put_all(&cluster, 50..60).await, 10);
+    assert!(start.elapsed() >= delay * 10, "a put was acknowledged before it was synced");
+    cluster.disk().expect("it has one").slow_syncs(Duration::ZERO);
+
+    for (lost, keys) in [(Lost::All, 60..80), (Lost::LastTorn { seed: 1 }, 80..100)] {
+        let all = keys.end;
+        assert_eq!(put_all(&cluster, keys).await, 20);
+        cluster.cut_power(lost).expect("a power cut");
+        for member in 0..members {
+            cluster.spawn(member).expect("a start");
+        }
+        cluster.wait_serving(0, deadline).await.expect("it serves again");
+        assert_all_there(&cluster, all).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orlop_lives_on_it_and_loses_nothing_with_the_power() {
+    let binary = testbed::orlop(&["proto", "store"]);
+    let Some(_) = Story::begin(false) else { return };
+    live_on_it(Launcher::orlop(&binary), 1).await;
+}
+
+/// Three members: alone, etcd 3.5.1 acknowledges what it has not synced (its issue 14370), and
+/// loses it here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_lives_on_it_and_loses_nothing_with_the_power() {
+    let Some(etcd) = testbed::program("etcd") else { return };
+    let Some(_) = Story::begin(false) else { return };
+    live_on_it(Launcher::etcd(&etcd), 3).await;
 }

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use rand::Rng as _;
 
 use crate::client::{MemberClient, MemberStatus};
-use crate::disk::Disk;
+use crate::disk::{Disk, Lost};
 use crate::history::{Action, Outcome, Step};
 use crate::limits;
 
@@ -42,13 +42,18 @@ impl Cluster {
         Self::start_in(folder()?, None, launcher, size).await
     }
 
-    /// The same, with the data of all members on a disk that can misbehave: [`Cluster::disk`].
-    pub async fn start_on_disk(launcher: Launcher, size: usize) -> anyhow::Result<Self> {
+    /// The same, with the data of all members on a disk that can misbehave ([`Cluster::disk`]),
+    /// mounted by [`Disk::mount`] or [`Disk::mount_volatile`].
+    pub async fn start_on_disk(
+        mount: fn(&Path, &Path) -> anyhow::Result<Disk>,
+        launcher: Launcher,
+        size: usize,
+    ) -> anyhow::Result<Self> {
         let dir = folder()?;
-        let (backing, mountpoint) = (dir.path().join("backing"), dir.path().join("disk"));
+        let [backing, mountpoint] = disk_folders(dir.path());
         std::fs::create_dir(&backing)?;
         std::fs::create_dir(&mountpoint)?;
-        let disk = Disk::mount(&backing, &mountpoint)?;
+        let disk = mount(&backing, &mountpoint)?;
         Self::start_in(dir, Some(disk), launcher, size).await
     }
 
@@ -148,6 +153,20 @@ impl Cluster {
             Some(process) => process.kill(),
             None => bail!("member {member} does not run"),
         }
+    }
+
+    /// Takes the power from all members and their disk, which must be a volatile one, and gives it
+    /// back to the disk: what was synced is there for members that are started again.
+    pub fn cut_power(&mut self, lost: Lost) -> anyhow::Result<()> {
+        let disk = self.disk.take().context("the members' data is on no disk that loses any")?;
+        disk.cut_power(lost)?;
+        for member in &mut self.members {
+            member.process = None;
+        }
+        drop(disk);
+        let [backing, mountpoint] = disk_folders(self.dir());
+        self.disk = Some(Disk::mount_volatile(&backing, &mountpoint)?);
+        Ok(())
     }
 
     /// Stops a member's process with SIGSTOP: it keeps its sockets and does nothing.
@@ -258,6 +277,11 @@ impl Cluster {
 fn folder() -> anyhow::Result<tempfile::TempDir> {
     let folder = tempfile::Builder::new().prefix("orlop-chaos-").tempdir();
     folder.context("no folder for the cluster's data")
+}
+
+/// The folder behind a cluster's disk, and that which it is mounted on.
+fn disk_folders(dir: &Path) -> [PathBuf; 2] {
+    ["backing", "disk"].map(|name| dir.join(name))
 }
 
 /// Loopback addresses that nobody else uses, one a member. Own addresses and not own ports: a port

@@ -43,8 +43,7 @@ impl Tree {
     pub(super) fn open_file(&self, number: u64, flags: i32) -> io::Result<u64> {
         let inode = self.inodes.get(number)?;
         let _powered = self.begin(Operation::Other, &|| self.name(&inode))?;
-        let flags = self.flags(flags).difference(OFlag::O_NOFOLLOW);
-        let file = open(&inode.magic_path(), flags, Mode::empty())?.into();
+        let file = open(&inode.magic_path(), self.flags(flags), Mode::empty())?.into();
         Ok(self.opened(inode, file))
     }
 
@@ -76,12 +75,11 @@ impl Tree {
         Ok((attributes, self.opened(inode, file)))
     }
 
-    /// How a file is opened behind the disk. The kernel says where each write goes, and has cut
-    /// the file off if it was told to.
+    /// How a file is opened behind the disk. The kernel says where each write goes, has cut the
+    /// file off if it was told to, and asks for a sync after each write if the program wants that.
     fn flags(&self, flags: i32) -> OFlag {
         let flags = OFlag::from_bits_truncate(flags);
-        let kept = OFlag::O_ACCMODE | OFlag::O_SYNC | OFlag::O_DSYNC | OFlag::O_NOFOLLOW;
-        let mut flags = flags & kept | OFlag::O_CLOEXEC;
+        let mut flags = flags & OFlag::O_ACCMODE | OFlag::O_CLOEXEC;
         if self.is_volatile && flags & OFlag::O_ACCMODE == OFlag::O_WRONLY {
             // What is written over is read before.
             flags = flags.difference(OFlag::O_ACCMODE) | OFlag::O_RDWR;

@@ -46,8 +46,8 @@ pub enum Fault {
         turns: RangeInclusive<u64>,
     },
     /// After files grew by that many bytes, nothing that would make one longer is done (`ENOSPC`).
-    /// Bytes that are written over are free, and removing a file gives nothing back. The first write
-    /// that does not fit fails whole and takes the rest of the room.
+    /// Bytes that are written over are free, and removing a file gives nothing back. The first
+    /// write that does not fit fails whole and takes the rest of the room.
     Full {
         /// How many.
         after: u64,

@@ -8,8 +8,8 @@
 //! | D4 | What a sync answered for is there after a power cut. |
 //! | D5 | Whatever uses it, dropping the disk unmounts it; the next one reaps what a kill left. |
 //!
-//! Start: [`Disk`]. Requests come in `filesystem.rs`, are carried out by `tree.rs` and `content.rs`,
-//! and ask `faults.rs` first; syncs wait on threads of their own (`syncs.rs`).
+//! Start: [`Disk`]. Requests come in by `filesystem.rs`, are carried out by `tree.rs` and
+//! `content.rs`, and ask `faults.rs` first; syncs wait on threads of their own (`syncs.rs`).
 //!
 //! Whoever touches a mounted disk waits for this process's threads: they are ordinary ones that run
 //! nothing else, so the process that serves a disk may use it too.
@@ -108,7 +108,7 @@ impl Disk {
         self.tree.faults.delayed()
     }
 
-    /// From now on the fault happens to files whose path from the root of this disk contains `path`.
+    /// From now on the fault happens to files whose path from the disk's root contains `path`.
     pub fn inject(&self, fault: Fault, path: &str) -> Injected {
         let injected = self.tree.faults.inject(fault, path);
         self.drop_caches(&injected);
@@ -137,8 +137,8 @@ impl Disk {
     /// operation fails with `EIO` until the folder is mounted anew. Kill the programs that use it,
     /// before or after: the kernel may still answer reads from its memory.
     ///
-    /// Of what may be lost, this loses content and length, and keeps names: a file that was created,
-    /// renamed or removed stays so without a sync of its folder. So a file that was written
+    /// Of what may be lost, this loses content and length, and keeps names: a file that was
+    /// created, renamed or removed stays so without a sync of its folder. So a file that was written
     /// and renamed without a sync is there, and empty.
     pub fn cut_power(&self, lost: Lost) -> io::Result<()> {
         self.tree.cut_power(lost)

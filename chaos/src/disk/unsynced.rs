@@ -15,7 +15,8 @@ use crate::limits;
 pub enum Lost {
     /// All of them.
     All,
-    /// Of each file the last one; if that was a write, a prefix of it stays. The seed says how long.
+    /// Of each file the last one; if that was a write, a prefix of it stays, as long as the seed
+    /// says.
     LastTorn {
         /// The same one tears the same files in the same places.
         seed: u64,

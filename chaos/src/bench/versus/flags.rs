@@ -64,7 +64,7 @@ pub struct VersusFlags {
     #[arg(long, default_value_t = 5)]
     pub kills: usize,
     /// Measure row b1 also with every fsync of all members made slower by this ("4ms"); needs
-    /// strace
+    /// FUSE, or strace where there is none
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub slow_fsync: Option<Duration>,
     /// One short round of everything with fewer keys: to see that it runs, not to quote

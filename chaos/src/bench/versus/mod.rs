@@ -154,9 +154,7 @@ impl Table {
                 fastest >= delay.as_secs_f64() * 1e3,
                 "half of the puts took less than {fastest} ms: fsyncs were not made slower"
             );
-            comparison.notes.push(
-                "strace's own CPU time is in no figure, but it takes the machine's.".to_owned(),
-            );
+            comparison.notes.extend(stores.slowed_by.map(|by| by.note().to_owned()));
             done.push(comparison);
         }
         Ok(())

@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 
 use super::VersusFlags;
 use crate::cluster::{Cluster, Launcher};
+use crate::disk::Disk;
 
 const MEMBERS: usize = 3;
 
@@ -40,6 +41,35 @@ pub(super) struct Stores {
     orlop: Cluster,
     /// Whether the many keys are there.
     pub is_loaded: bool,
+    /// What makes every fsync slower, if anything does.
+    pub slowed_by: Option<SlowedBy>,
+}
+
+/// What makes every fsync of all members slower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SlowedBy {
+    /// A disk of ours that all data is on.
+    Disk,
+    /// A tracer, where no disk can be mounted.
+    Strace,
+}
+
+impl SlowedBy {
+    /// What a reader of the figures must know.
+    pub(super) fn note(self) -> &'static str {
+        match self {
+            Self::Disk => {
+                "Both stores' data was on a disk of the load generator (FUSE), which added the \
+                 delay to each fsync. What that disk costs stands under the generator's CPU time \
+                 and in no figure of the stores, but it takes the machine's; each write of both \
+                 goes through it."
+            }
+            Self::Strace => {
+                "This machine mounts no FUSE: strace added the delay, and stops each thread for \
+                 it. Its own CPU time is in no figure, but it takes the machine's."
+            }
+        }
+    }
 }
 
 impl Stores {
@@ -50,16 +80,24 @@ impl Stores {
     ) -> anyhow::Result<Self> {
         let mut etcd = Launcher::etcd(&flags.etcd);
         etcd.extra.push(ETCD_QUOTA.to_owned());
-        let mut orlop = Launcher::orlop(&orlop_binary(flags)?);
-        if let Some(delay) = slow_fsync {
-            let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
-            let there = strace.is_ok_and(|status| status.success());
-            ensure!(there, "--slow-fsync needs strace, which is not there: install it");
-            (etcd, orlop) = (slowed(etcd, delay), slowed(orlop, delay));
-        }
+        let orlop = Launcher::orlop(&orlop_binary(flags)?);
+        let Some(delay) = slow_fsync else {
+            let etcd = Cluster::start(etcd, MEMBERS).await.context("etcd does not start")?;
+            let orlop = Cluster::start(orlop, MEMBERS).await.context("orlop does not start")?;
+            return Ok(Self { etcd, orlop, is_loaded: false, slowed_by: None });
+        };
+        let Err(reason) = Disk::check() else {
+            let etcd = on_slow_disk(etcd, delay).await.context("etcd does not start")?;
+            let orlop = on_slow_disk(orlop, delay).await.context("orlop does not start")?;
+            return Ok(Self { etcd, orlop, is_loaded: false, slowed_by: Some(SlowedBy::Disk) });
+        };
+        let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
+        let is_there = strace.is_ok_and(|status| status.success());
+        ensure!(is_there, "--slow-fsync needs FUSE ({reason:#}) or strace, which is not there");
+        let (etcd, orlop) = (slowed(etcd, delay), slowed(orlop, delay));
         let etcd = Cluster::start(etcd, MEMBERS).await.context("etcd does not start")?;
         let orlop = Cluster::start(orlop, MEMBERS).await.context("orlop does not start")?;
-        Ok(Self { etcd, orlop, is_loaded: false })
+        Ok(Self { etcd, orlop, is_loaded: false, slowed_by: Some(SlowedBy::Strace) })
     }
 
     pub(super) fn of(&mut self, side: Side) -> &mut Cluster {
@@ -72,6 +110,13 @@ impl Stores {
 
 pub(super) fn orlop_binary(flags: &VersusFlags) -> anyhow::Result<PathBuf> {
     Ok(flags.orlop.clone().map_or_else(std::env::current_exe, Ok)?)
+}
+
+/// Members with all their data on a disk whose syncs are slow.
+async fn on_slow_disk(launcher: Launcher, delay: Duration) -> anyhow::Result<Cluster> {
+    let cluster = Cluster::start_on_disk(Disk::mount, launcher, MEMBERS).await?;
+    cluster.disk().context("it was just mounted")?.slow_syncs(delay);
+    Ok(cluster)
 }
 
 /// The same program under strace, which delays its fsyncs. With `-D` strace is the grandchild, so
