@@ -110,8 +110,8 @@ impl Faults {
     pub(super) fn delay_sync(&self) {
         let us = self.sync_delay_us.load(Ordering::SeqCst);
         if us > 0 {
-            std::thread::sleep(Duration::from_micros(us));
             self.delayed.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_micros(us));
         }
     }
 

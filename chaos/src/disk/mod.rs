@@ -103,7 +103,7 @@ impl Disk {
         self.tree.faults.slow_syncs(delay);
     }
 
-    /// How many syncs were delayed so far.
+    /// How many syncs were delayed so far, those that still wait among them.
     pub fn delayed_syncs(&self) -> u64 {
         self.tree.faults.delayed()
     }
