@@ -96,8 +96,10 @@ impl Reader {
     }
 
     /// The read index, if this member leads: what a follower asks for, who may vouch for it.
-    pub(crate) async fn as_leader(&self, voucher: Voucher) -> read_index_response::Result {
-        if let Some(id) = vouch::read_index(&self.inner.raft, voucher).await {
+    pub(crate) async fn as_leader(&self, voucher: Option<Voucher>) -> read_index_response::Result {
+        if let Some(voucher) = voucher
+            && let Some(id) = vouch::read_index(&self.inner.raft, voucher).await
+        {
             return read_index_response::Result::ReadLogId(convert::log_id_out(&id));
         }
         match local(&self.inner).await {
@@ -171,7 +173,7 @@ async fn ask(inner: &Inner) -> Option<u64> {
         cluster_id: inner.network.cluster_id(),
         member_id: *inner.raft.node_id(),
         // V1: the readers are there already.
-        term: inner.promised.term(),
+        voted: inner.promised.leader().map(convert::leader_out),
     };
     match timeout(round, client.read_index(request)).await.ok()?.ok()?.into_inner().result? {
         read_index_response::Result::ReadLogId(id) => Some(id.index),

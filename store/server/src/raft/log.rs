@@ -12,10 +12,7 @@ use std::{
     io,
     ops::{Bound, RangeBounds},
     path::Path,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -23,13 +20,13 @@ use openraft::{
     EntryPayload, LogState, OptionalSend, RaftLogReader,
     storage::{IOFlushed, RaftLogStorage},
 };
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use super::{
     codec,
     log_disk::{Disk, Found, Write},
-    types::{Entry, LogId, TypeConfig, Vote},
+    types::{Entry, LeaderId, LogId, TypeConfig, Vote},
 };
 use crate::limits;
 
@@ -99,15 +96,15 @@ pub(crate) struct Log {
     promised: Promised,
 }
 
-/// The term of this member's vote: it has voted for nobody of a later one, and is told so here before
-/// anybody else is told of a vote.
+/// Whom this member has voted for last, none later than it: what it promises is known here before
+/// anybody else is told.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Promised(Arc<AtomicU64>);
+pub(crate) struct Promised(Arc<Mutex<Option<LeaderId>>>);
 
 impl Promised {
-    /// The term as of now.
-    pub(crate) fn term(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+    /// As of now; none if it has never voted.
+    pub(crate) fn leader(&self) -> Option<LeaderId> {
+        *self.0.lock()
     }
 }
 
@@ -151,8 +148,7 @@ impl Log {
                 }
             }
         }))?;
-        let promised = Promised::default();
-        promised.0.store(vote.map_or(0, |vote| vote.leader_id.term), Ordering::SeqCst);
+        let promised = Promised(Arc::new(Mutex::new(vote.map(|vote| vote.leader_id))));
         Ok(Self { tail, disk: Arc::new(disk), promised })
     }
 
@@ -298,7 +294,7 @@ impl RaftLogStorage<TypeConfig> for Log {
         let result = durable.await.map_err(|_| io::Error::other("the raft log is closed"))?;
         if result.is_ok() {
             self.tail.write().vote = Some(*vote);
-            self.promised.0.store(vote.leader_id.term, Ordering::SeqCst);
+            *self.promised.0.lock() = Some(vote.leader_id);
         }
         result
     }

@@ -263,9 +263,10 @@ impl Service for Peers {
         &self,
         request: Request<peer::ReadIndexRequest>,
     ) -> Result<Response<peer::ReadIndexResponse>, Status> {
-        let peer::ReadIndexRequest { cluster_id, member_id, term } = request.into_inner();
+        let peer::ReadIndexRequest { cluster_id, member_id, voted } = request.into_inner();
         self.check_cluster(cluster_id)?;
-        let result = Some(self.services.reader.as_leader(Voucher { member_id, term }).await);
+        let voucher = voted.map(|voted| Voucher { member_id, voted: convert::leader_in(voted) });
+        let result = Some(self.services.reader.as_leader(voucher).await);
         Ok(Response::new(peer::ReadIndexResponse { result }))
     }
 

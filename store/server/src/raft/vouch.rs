@@ -3,11 +3,14 @@
 //!
 //! | Rule | What always holds |
 //! |------|-------------------|
-//! | V1 | The asker looked at its vote after its reader came, and had voted for nobody beyond the term that it tells. |
-//! | V2 | The leader answers only in this term or a later one, and only if the asker and itself are a majority of each of its voter sets. |
-//! | V3 | And only once an entry of its own term is committed: till then it may not know all that was. |
+//! | V1 | The asker looked at its vote after its reader came, and had voted for nobody later than the one that it tells. |
+//! | V2 | The leader answers only if it is that one or a later one, and if the asker and itself are a majority of each of its voter sets. |
+//! | V3 | And only once an entry of its own is committed: till then it may not know all that was. |
 //!
-//! Why that is enough: whoever was elected in a later term than the leader's before the reader came had
+//! Later means by term and then by id: a term can have more than one leader, and whoever has voted for the
+//! first can still vote for the second.
+//!
+//! Why that is enough: whoever was elected later than this leader before the reader came had
 //! the vote of one of these two (V2), and neither had given it (V1). So every write that was
 //! acknowledged before is in this leader's log, and committed there (V3). It is the argument of the
 //! heartbeats that a read index costs otherwise (Raft, dissertation, 6.4), with the question itself as
@@ -19,14 +22,15 @@ use openraft::ServerState;
 
 use super::{
     Node,
-    types::{LogId, Vote},
+    types::{LeaderId, LogId, Vote},
 };
 
 /// What an asker says of itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Voucher {
     pub(crate) member_id: u64,
-    pub(crate) term: u64,
+    /// Whom it has voted for last.
+    pub(crate) voted: LeaderId,
 }
 
 /// A leader, as far as its answer depends on it.
@@ -61,8 +65,7 @@ fn judge(leader: &Leader<'_>, voucher: Voucher) -> Option<LogId> {
         return None;
     }
     // V1, V2
-    let (said, own) = (voucher.term, vote.leader_id.term);
-    if said == 0 || said > own || voucher.member_id == leader.id {
+    if voucher.voted > vote.leader_id || voucher.member_id == leader.id {
         return None;
     }
     let pair = |voters: &BTreeSet<u64>| {
@@ -77,17 +80,21 @@ fn judge(leader: &Leader<'_>, voucher: Voucher) -> Option<LogId> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::types::LeaderId, *};
+    use super::*;
 
     const TERM: u64 = 5;
 
     fn ask(voter_sets: &[&[u64]], (member_id, term): (u64, u64), committed_in: u64) -> bool {
+        ask_of(voter_sets, member_id, LeaderId { term, node_id: 1 }, committed_in)
+    }
+
+    fn ask_of(sets: &[&[u64]], member_id: u64, voted: LeaderId, committed_in: u64) -> bool {
         let sets: Vec<BTreeSet<u64>> =
-            voter_sets.iter().map(|ids| ids.iter().copied().collect()).collect();
+            sets.iter().map(|ids| ids.iter().copied().collect()).collect();
         let vote = Vote::new_committed(TERM, 1);
         let committed = LogId::new(LeaderId { term: committed_in, node_id: 1 }, 9);
         let leader = Leader { id: 1, vote: &vote, voter_sets: &sets, committed: Some(&committed) };
-        judge(&leader, Voucher { member_id, term }) == Some(committed)
+        judge(&leader, Voucher { member_id, voted }) == Some(committed)
     }
 
     #[test]
@@ -109,8 +116,15 @@ mod tests {
     fn an_asker_that_may_have_elected_somebody_later_vouches_for_nobody() {
         assert!(!ask(&[&[1, 2, 3]], (2, TERM + 1), TERM));
         assert!(ask(&[&[1, 2, 3]], (2, TERM - 1), TERM));
-        // One that does not say so, as earlier versions do not.
-        assert!(!ask(&[&[1, 2, 3]], (2, 0), TERM));
+    }
+
+    /// Comparing terms alone let a leader answer from its past that another had replaced in its own term.
+    #[test]
+    fn an_asker_that_elected_another_in_the_same_term_vouches_for_nobody() {
+        let voted = |node_id| LeaderId { term: TERM, node_id };
+        assert!(!ask_of(&[&[1, 2, 3]], 2, voted(3), TERM));
+        assert!(ask_of(&[&[1, 2, 3]], 2, voted(1), TERM));
+        assert!(ask_of(&[&[1, 2, 3]], 2, voted(0), TERM));
     }
 
     #[test]
@@ -122,10 +136,11 @@ mod tests {
     fn a_member_that_does_not_lead_has_no_read_index() {
         let sets = [BTreeSet::from([1, 2, 3])];
         let committed = LogId::new(LeaderId { term: TERM, node_id: 2 }, 9);
+        let voted = LeaderId { term: TERM, node_id: 1 };
         for vote in [Vote::new(TERM, 1), Vote::new_committed(TERM, 2)] {
             let leader =
                 Leader { id: 1, vote: &vote, voter_sets: &sets, committed: Some(&committed) };
-            assert_eq!(judge(&leader, Voucher { member_id: 2, term: TERM }), None);
+            assert_eq!(judge(&leader, Voucher { member_id: 2, voted }), None);
         }
     }
 }
