@@ -13,8 +13,10 @@ export CARGO_TARGET_DIR ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cac
 rocksdb := set -a; eval "$$(scripts/rocksdb.sh)"; set +a
 peers = peers="$$(scripts/peers.sh)"; export ORLOP_PEERS="$$peers" ORLOP_ETCD="$$peers/etcd" PATH="$$peers:$$PATH"
 orlop := $(CARGO_TARGET_DIR)/release/orlop
+# If there is one: without it a soak says that it simulates nothing.
+simulator = $(addprefix --simulator=,$(wildcard $(CARGO_TARGET_DIR)/sim/orlop-sim))
 
-.PHONY: help up build test verify unit fix bench chaos clients fuzz clean
+.PHONY: help up build test verify unit fix bench chaos soak sim planted clients fuzz clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,8 +49,19 @@ bench: build ## The table of figures beside etcd's, in 11 minutes: make bench AR
 chaos: build ## Kill the store's leader under load, again and again: make chaos ARGS="--seed 7"
 	$(orlop) chaos leader-kill $(ARGS)
 
+soak: build ## Hours of chaos with new seeds, counted; goes on after a stop: make soak ARGS="--hours 8"
+	$(orlop) chaos soak $(simulator) $(ARGS)
+
+sim: build ## Run the store in a simulated world, seed after seed: make sim ARGS="--seeds 1-200 --twice"
+	@$(rocksdb); cargo build --profile sim -p chaos-sim --features sim --locked
+	$(orlop) chaos sim --simulator $(CARGO_TARGET_DIR)/sim/orlop-sim $(ARGS)
+
 clients: build ## Let Python's etcd3gw, npm's etcd3 and Rust's etcd-client use a store, as CI does not
 	scripts/clients.sh -- $(orlop) store
+
+planted: ## Plant bugs in the store, and show how soon each is found: make planted ARGS="--bug lease-old-leader"
+	@$(rocksdb); cargo build -p chaos-planted --features planted --bin orlop-planted --locked
+	$(CARGO_TARGET_DIR)/debug/orlop-planted suite $(ARGS)
 
 fuzz: ## Fuzz what clients, peers and disks give the store: make fuzz ARGS="apply wal --time 600"
 	@scripts/fuzz.sh $(ARGS)

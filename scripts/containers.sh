@@ -18,6 +18,8 @@ find_missing() {
         missing+=(containernetworking-plugins)
     # The plugins set up address translation with one of these.
     have iptables || missing+=(iptables)
+    # Not for containers: it sets up the hosts of the chaos tests, which must not skip where these run.
+    have ip || missing+=(iproute2)
     static_busybox || missing+=(busybox-static)
 }
 

@@ -1,7 +1,6 @@
 //! Named combinations of a workload and faults, run on a real cluster and judged.
 
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,14 +11,12 @@ use rand::rngs::StdRng;
 use tokio_util::sync::CancellationToken;
 
 use crate::checker::{self, Verdict};
-use crate::client::MemberClient;
-use crate::cluster::{Cluster, Launcher};
-use crate::history::{
-    Action, FinalState, History, Outcome, Recorder, Step, StepReply, write_json_lines,
-};
+use crate::cluster::Cluster;
+use crate::history::{History, Kind, Recorder};
 use crate::nemesis::{self, Nemesis};
-use crate::workload::{self, Clients, Observers, Settings};
-use crate::{limits, report};
+use crate::report;
+use crate::tested::{Asking, Kept, Tested};
+use crate::workload::{Connect, Fleet, Mix};
 
 /// A named combination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -62,22 +59,18 @@ pub struct Flags {
     /// What to do to the cluster
     #[arg(value_enum)]
     pub scenario: Scenario,
-    /// Program whose members are tested; this one when not given
-    #[arg(long, value_name = "PATH")]
-    pub binary: Option<PathBuf>,
-    /// Words between the program and etcd's flags; give "" for real etcd
-    #[arg(long, value_name = "WORDS", default_value = "store")]
-    pub store_command: String,
-    /// One more flag for every member; may be repeated
-    #[arg(long = "store-flag", value_name = "FLAG", allow_hyphen_values = true)]
-    pub store_flags: Vec<String>,
+    #[command(flatten)]
+    pub tested: Tested,
     /// Members of the cluster (odd)
     #[arg(long, default_value_t = 3)]
     pub members: usize,
     /// How often the fault is injected
     #[arg(long, default_value_t = 5)]
     pub kills: usize,
-    /// Clients that write and read at the same time
+    /// What the clients do, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "rw-txn")]
+    pub workloads: Vec<Kind>,
+    /// Clients of each workload that are at work at the same time
     #[arg(long, default_value_t = 8)]
     pub clients: usize,
     /// Keys that the clients share
@@ -95,21 +88,13 @@ pub struct Flags {
     /// Run at least this many seconds, with calm traffic at the end
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub duration: u64,
-    /// Whether watchers also ask for their progress all the time. When not given they do if the
-    /// members' version says that the answer can be relied on (etcd's since 3.5.13)
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true")]
-    pub watch_progress: Option<bool>,
-    /// Plant a bug: send linearizable reads as serializable ones. The checkers must object, or
-    /// they are asleep
-    #[arg(long)]
-    pub plant_stale_reads: bool,
-    /// Where history, verdicts and data go when a promise was broken; a temporary folder otherwise
-    #[arg(long, value_name = "DIR")]
-    pub output: Option<PathBuf>,
-    /// Write the history even if nothing is wrong
-    #[arg(long)]
-    pub keep: bool,
+    #[command(flatten)]
+    pub asking: Asking,
+    #[command(flatten)]
+    pub kept: Kept,
+    /// Write the run as one HTML page to this file, even if nothing is wrong
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
 impl Flags {
@@ -117,31 +102,20 @@ impl Flags {
     pub fn for_scenario(scenario: Scenario) -> Self {
         Self {
             scenario,
-            binary: None,
-            store_command: "store".to_owned(),
-            store_flags: Vec::new(),
+            tested: Tested::default(),
             members: 3,
             kills: 5,
+            workloads: vec![Kind::RwTxn],
             clients: 8,
             keys: 12,
             rate: 60,
             writes_between: 150,
             seed: None,
             duration: 0,
-            watch_progress: None,
-            plant_stale_reads: false,
-            output: None,
-            keep: false,
+            asking: Asking::default(),
+            kept: Kept::default(),
+            report: None,
         }
-    }
-
-    fn launcher(&self) -> anyhow::Result<Launcher> {
-        let program = match &self.binary {
-            Some(program) => program.clone(),
-            None => std::env::current_exe().context("cannot find the running program")?,
-        };
-        let arguments = self.store_command.split_whitespace().map(str::to_owned).collect();
-        Ok(Launcher { program, arguments, extra: self.store_flags.clone() })
     }
 }
 
@@ -179,7 +153,7 @@ pub async fn execute(flags: &Flags) -> anyhow::Result<Run> {
     ensure!(flags.clients > 0 && flags.keys > 0, "a scenario needs clients and keys");
     let seed = flags.seed.unwrap_or_else(|| rand::rng().random());
     tracing::info!(scenario = ?flags.scenario, seed, "scenario starts");
-    let mut cluster = Cluster::start(flags.launcher()?, flags.members).await?;
+    let mut cluster = Cluster::start(flags.tested.launcher()?, flags.members).await?;
     let recorded = record(flags, seed, &mut cluster).await;
     let history = match recorded {
         Ok(history) => history,
@@ -197,15 +171,21 @@ pub async fn execute(flags: &Flags) -> anyhow::Result<Run> {
     })
     .await?;
     let run = Run { seed, history, verdicts };
-    if !run.passed() || flags.keep {
+    if !run.passed() || flags.kept.keep {
         let dir = save(flags, &run)?;
         let data = cluster.keep();
         let note = format!(
-            "history and verdicts: {}\nmembers' data and logs: {}\n",
+            "report: {}\nhistory and verdicts: {}\nmembers' data and logs: {}\n",
+            dir.join("report.html").display(),
             dir.display(),
             data.display()
         );
         std::io::stderr().write_all(note.as_bytes())?;
+    }
+    if let Some(file) = &flags.report {
+        std::fs::write(file, report::html::page(flags, &run))
+            .with_context(|| format!("cannot write the report to {}", file.display()))?;
+        std::io::stderr().write_all(format!("report: {}\n", file.display()).as_bytes())?;
     }
     Ok(run)
 }
@@ -215,121 +195,38 @@ async fn record(flags: &Flags, seed: u64, cluster: &mut Cluster) -> anyhow::Resu
     let start = Instant::now();
     let mut rng = StdRng::seed_from_u64(seed);
     let recorder = Recorder::default();
-    let urls = cluster.urls();
-    let status = cluster.status(0).await?;
-    let base_revision = status.revision;
-    let progress = flags.watch_progress.unwrap_or_else(|| status.has_reliable_progress());
-    ensure!(base_revision == 1, "an empty store is at revision 1, not {base_revision}");
-    let observers = Observers::start(&urls, base_revision + 1, progress, &recorder)?;
-    let settings = Settings {
-        clients: flags.clients,
+    let connect = Connect::to(&cluster.urls());
+    let mix = Mix {
         keys: flags.keys,
-        rate: flags.rate,
-        seed,
-        plant_stale_reads: flags.plant_stale_reads,
+        watch_progress: flags.asking.watch_progress,
+        plant_stale_reads: flags.asking.plant_stale_reads,
+        ..Mix::of(&flags.workloads, flags.clients, flags.rate, seed)
     };
-    let clients = Clients::start(&urls, settings, &recorder)?;
+    let fleet = Fleet::start(&connect, &mix, &recorder).await?;
 
     let mut faults = Vec::new();
     for _ in 0..flags.kills {
-        await_writes(&recorder, flags.writes_between).await?;
+        nemesis::await_writes(|| recorder.acknowledged_writes(), flags.writes_between).await?;
         let hold = flags.scenario.hold(&mut rng);
         let nemesis = flags.scenario.nemesis();
         faults.push(nemesis::strike(nemesis, cluster, &recorder, &mut rng, hold).await?);
     }
-    await_writes(&recorder, flags.writes_between).await?;
+    nemesis::await_writes(|| recorder.acknowledged_writes(), flags.writes_between).await?;
     if let Some(rest) = Duration::from_secs(flags.duration).checked_sub(start.elapsed()) {
         tokio::time::sleep(rest).await;
     }
-    clients.stop().await;
-
-    // An operation without an answer may still be on its way. A last write through each member
-    // comes after all that its member had; the log is read up to the last of them.
-    let revision = tombstones(&urls, &recorder).await?;
-    let watches = observers.finish(revision).await;
-    let mut finals = Vec::new();
-    for (member, url) in urls.iter().enumerate() {
-        finals.push(final_state(member, url, base_revision, revision).await?);
-    }
+    let recorded = fleet.stop().await?;
     if let Some(crash) = cluster.crashed() {
         bail!("a member ended without being asked to: {crash}");
     }
-    Ok(History { base_revision, ops: recorder.ops(), watches, faults, finals })
-}
-
-/// Waits until this many more writes were acknowledged: a fault in silence proves nothing.
-async fn await_writes(recorder: &Recorder, more: u64) -> anyhow::Result<()> {
-    let goal = recorder.acknowledged_writes() + more;
-    let start = Instant::now();
-    while recorder.acknowledged_writes() < goal {
-        ensure!(
-            start.elapsed() < limits::RECOVERY_GIVE_UP,
-            "not even {more} writes were acknowledged in {:?}",
-            limits::RECOVERY_GIVE_UP
-        );
-        tokio::time::sleep(limits::POLL_INTERVAL).await;
-    }
-    Ok(())
-}
-
-async fn tombstones(urls: &[String], recorder: &Recorder) -> anyhow::Result<i64> {
-    let mut last = 0;
-    for (member, url) in urls.iter().enumerate() {
-        let step = Step::Put { key: "tombstone".to_owned(), value: format!("tombstone-{member}") };
-        let action = Action::Single { step, serializable: false };
-        let index = recorder
-            .invoke(usize::MAX - member, member, action.clone())
-            .context("the history is full")?;
-        let outcome = MemberClient::new(url)?.execute(&action).await;
-        recorder.complete(index, outcome.clone());
-        match outcome {
-            Outcome::Ok(reply) => last = reply.revision,
-            Outcome::Refused(reason) | Outcome::Unknown(reason) => {
-                bail!("the last write through member {member} failed: {reason}")
-            }
-        }
-    }
-    Ok(last)
-}
-
-async fn final_state(
-    member: usize,
-    url: &str,
-    base_revision: i64,
-    revision: i64,
-) -> anyhow::Result<FinalState> {
-    let mut client = MemberClient::new(url)?;
-    let step = Step::List { prefix: String::new() };
-    let list = Action::Single { step, serializable: false };
-    let reply = match client.execute(&list).await {
-        Outcome::Ok(reply) => reply,
-        Outcome::Refused(reason) | Outcome::Unknown(reason) => {
-            bail!("the final state of member {member} cannot be read: {reason}")
-        }
-    };
-    let live = match reply.steps.into_iter().next() {
-        Some(StepReply::Read { found }) => found,
-        Some(StepReply::Put { .. } | StepReply::Delete { .. }) | None => {
-            bail!("member {member} answered a read with something else")
-        }
-    };
-    let log = workload::read_log(url, base_revision + 1, revision).await?;
-    let hash = client.hash_at(revision).await?;
-    Ok(FinalState { member, revision: reply.revision, live, log, hash })
+    Ok(recorded.history(&recorder, faults))
 }
 
 fn save(flags: &Flags, run: &Run) -> anyhow::Result<PathBuf> {
-    let dir = match &flags.output {
-        Some(dir) => {
-            std::fs::create_dir_all(dir)?;
-            dir.clone()
-        }
-        None => tempfile::Builder::new().prefix("orlop-chaos-report-").tempdir()?.keep(),
-    };
-    let mut history = BufWriter::new(File::create(dir.join("history.jsonl"))?);
-    write_json_lines(&run.history, &mut history)?;
-    let verdicts = BufWriter::new(File::create(dir.join("verdicts.json"))?);
-    serde_json::to_writer_pretty(verdicts, &run.verdicts)?;
-    std::fs::write(dir.join("report.txt"), report::text::summary(flags, run))?;
+    let dir = flags.kept.folder()?;
+    let sheet = report::html::sheet_of(flags, run);
+    sheet
+        .write(&dir, &report::text::summary(flags, run))
+        .with_context(|| format!("cannot write to {}", dir.display()))?;
     Ok(dir)
 }

@@ -369,16 +369,22 @@ async fn live_on_it(launcher: Launcher, members: usize) {
     assert_all_there(&cluster, 50).await;
 
     let delay = Duration::from_millis(40);
-    cluster.disk().expect("it has one").slow_syncs(delay);
+    let slow_syncs = |cluster: &Cluster, delay| {
+        for member in 0..members {
+            cluster.disk(member).expect("it has one").slow_syncs(delay);
+        }
+    };
+    slow_syncs(&cluster, delay);
     let start = Instant::now();
     assert_eq!(put_all(&cluster, 50..60).await, 10);
     assert!(start.elapsed() >= delay * 10, "a put was acknowledged before it was synced");
-    cluster.disk().expect("it has one").slow_syncs(Duration::ZERO);
+    slow_syncs(&cluster, Duration::ZERO);
 
     for (lost, keys) in [(Lost::All, 60..80), (Lost::LastTorn { seed: 1 }, 80..100)] {
         let all = keys.end;
         assert_eq!(put_all(&cluster, keys).await, 20);
-        cluster.cut_power(lost).expect("a power cut");
+        let all_members: Vec<usize> = (0..members).collect();
+        cluster.cut_power(&all_members, lost).expect("a power cut");
         for member in 0..members {
             cluster.spawn(member).expect("a start");
         }

@@ -8,6 +8,7 @@ use chaos::cluster::{Cluster, Launcher};
 use chaos::history::Outcome;
 use chaos::report;
 use chaos::scenario::{Flags, Run, Scenario, execute};
+use chaos::{Asking, Tested};
 
 /// Sources that the binary under test must not be older than.
 const SOURCES: [&str; 2] = ["proto", "store"];
@@ -26,8 +27,8 @@ async fn prove(flags: Flags) -> (Run, String) {
 async fn orlop_keeps_its_promises_while_leaders_are_killed() {
     let binary = testbed::orlop(&SOURCES);
     let flags = Flags {
-        binary: Some(binary),
-        watch_progress: Some(true),
+        tested: Tested::orlop(binary),
+        asking: Asking { watch_progress: Some(true), ..Asking::default() },
         ..Flags::for_scenario(Scenario::LeaderKill)
     };
     let (run, report) = prove(flags).await;
@@ -86,7 +87,7 @@ async fn orlop_replaces_a_leader_that_died_before_its_lease_ends() {
 async fn orlop_elects_while_its_leader_is_paused() {
     let binary = testbed::orlop(&SOURCES);
     let flags = Flags {
-        binary: Some(binary),
+        tested: Tested::orlop(binary),
         kills: 2,
         seed: Some(1),
         ..Flags::for_scenario(Scenario::Pause)
@@ -98,11 +99,6 @@ async fn orlop_elects_while_its_leader_is_paused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_checkers_accept_real_etcd_under_the_same_faults() {
     let Some(etcd) = testbed::program("etcd") else { return };
-    let flags = Flags {
-        binary: Some(etcd),
-        store_command: String::new(),
-        store_flags: vec!["--log-level=warn".to_owned()],
-        ..Flags::for_scenario(Scenario::LeaderKill)
-    };
+    let flags = Flags { tested: Tested::etcd(etcd), ..Flags::for_scenario(Scenario::LeaderKill) };
     println!("{}", prove(flags).await.1);
 }

@@ -89,7 +89,7 @@ enum Command {
     /// Measure a store, ours or any other that speaks etcd's v3 API
     Bench(Box<chaos::bench::Flags>),
     /// Break a cluster on purpose and check that every promise was kept
-    Chaos(Box<chaos::Flags>),
+    Chaos(Box<chaos::Command>),
     /// Print this binary's version and the levels of the wires that it speaks
     Version {
         /// Print JSON
@@ -188,9 +188,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             part::set_up_logs("warn")?;
             part::run(|stop| chaos::bench::run(*flags, stop))?;
         }
-        Command::Chaos(flags) => {
+        Command::Chaos(command) => {
             part::set_up_logs("warn")?;
-            part::run(|stop| chaos::run(*flags, stop))?;
+            part::run(|stop| chaos::run(*command, stop))?;
         }
         Command::Version { output } => print_version(output.is_some())?,
         Command::Completion(flags) => completion::print(&flags)?,

@@ -10,13 +10,18 @@ use serde_json::Value;
 /// Who may import whom, in code (not in tests). Changing a row is a decision about architecture.
 const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("proto", &[]),
-    ("store-state-machine", &["proto"]),
+    ("store-engine", &[]),
+    ("store-planted", &[]),
+    ("store-state-machine", &["proto", "store-engine", "store-planted"]),
     ("store-client", &["proto"]),
     // In store/histogram: it has the name of the crate whose place it takes.
     ("base2histogram", &[]),
     ("store-differential", &["proto"]),
     ("store-backup", &["proto"]),
-    ("store-server", &["proto", "store-state-machine", "store-backup"]),
+    (
+        "store-server",
+        &["proto", "store-engine", "store-planted", "store-state-machine", "store-backup"],
+    ),
     ("store-fuzz", &["proto", "store-state-machine", "store-backup", "store-server"]),
     ("api-machinery", &[]),
     ("api-tables", &["api-machinery"]),
@@ -26,6 +31,8 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("api-scheduler", &["api-client"]),
     ("node-agent", &["proto"]),
     ("chaos", &["proto", "store-client"]),
+    ("chaos-planted", &["proto", "chaos", "store-planted", "store-server"]),
+    ("chaos-sim", &["proto", "store-engine", "store-server", "chaos"]),
     (
         "cli",
         &[
@@ -46,10 +53,13 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
 /// Crates from outside that only some of ours may use.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("openraft", &["store-server"]),
-    ("rocksdb", &["store-state-machine", "store-server"]),
+    ("rocksdb", &["store-engine"]),
     ("axum", &["store-server", "api-server", "node-agent"]),
     ("kube", &["api-client", "api-controllers", "api-scheduler", "node-agent", "chaos"]),
+    ("turmoil", &["store-server", "chaos-sim"]),
+    ("mad-turmoil", &["chaos-sim"]),
     ("fuser", &["chaos"]),
+    ("tun-rs", &["chaos"]),
 ];
 
 /// A file longer than this does not fit in a head: before its tests, and with them.
@@ -87,8 +97,8 @@ fn report(broken: &[String]) {
     assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
 }
 
-/// The direct dependencies of each of our crates, those of tests left out.
-fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+/// What cargo says of each of our crates.
+fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
         .current_dir(root())
@@ -96,16 +106,23 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
-    let text = |value: &Value| value.as_str().expect("a name is text").to_owned();
-    let packages = metadata["packages"].as_array().expect("packages are a list");
-    packages
-        .iter()
-        .map(|package| {
-            let listed = package["dependencies"].as_array().expect("dependencies are a list");
-            let used = listed.iter().filter(|one| one["kind"] != "dev");
-            (text(&package["name"]), used.map(|one| text(&one["name"])).collect())
-        })
-        .collect()
+    metadata["packages"].as_array().expect("packages are a list").clone()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a name is text").to_owned()
+}
+
+/// The entries of a crate's dependencies, those of tests left out.
+fn used(package: &Value) -> impl Iterator<Item = &Value> {
+    let listed = package["dependencies"].as_array().expect("dependencies are a list");
+    listed.iter().filter(|one| one["kind"] != "dev")
+}
+
+/// The direct dependencies of each of our crates.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let names = |package: &Value| used(package).map(|one| text(&one["name"])).collect();
+    packages().iter().map(|package| (text(&package["name"]), names(package))).collect()
 }
 
 #[test]
@@ -134,6 +151,57 @@ fn crates_from_outside_stay_where_they_belong() {
         for (outside, homes) in ONLY_IN {
             if used.contains(*outside) && !homes.contains(&name.as_str()) {
                 broken.push(format!("{name} -> {outside}: only in {}", homes.join(", ")));
+            }
+        }
+    }
+    report(&broken);
+}
+
+/// What only a simulation needs, such as an engine that loses data, is in no binary that people run.
+#[test]
+fn the_binary_has_no_simulated_parts() {
+    let ours: BTreeMap<String, Value> =
+        packages().into_iter().map(|package| (text(&package["name"]), package)).collect();
+    let (mut broken, mut seen) = (Vec::new(), BTreeSet::new());
+    let mut queue = vec!["cli".to_owned()];
+    while let Some(name) = queue.pop() {
+        let Some(package) = ours.get(&name).filter(|_| seen.insert(name.clone())) else { continue };
+        for one in used(package) {
+            if one["features"].as_array().is_some_and(|all| all.iter().any(|name| name == "sim")) {
+                broken.push(format!("{name} -> {} with the feature sim", text(&one["name"])));
+            }
+            queue.push(text(&one["name"]));
+        }
+        if package["features"]["default"].as_array().is_some_and(|all| !all.is_empty()) {
+            broken.push(format!("{name}: features that are on by default"));
+        }
+    }
+    assert!(seen.contains("store-engine"), "the binary is made of other crates than this looks at");
+    report(&broken);
+}
+
+/// Bugs on purpose are in what is built when somebody asks for them by name, and in nothing else.
+#[test]
+fn nobody_gets_a_planted_bug_who_does_not_ask_for_one() {
+    let feature = "planted";
+    let asks = |value: &Value| value.as_str().is_some_and(|text| text.ends_with(feature));
+    let asked = |list: &Value| list.as_array().is_some_and(|list| list.iter().any(asks));
+    let mut broken = Vec::new();
+    for package in packages() {
+        let name = package["name"].as_str().expect("a name is text");
+        let features = package["features"].as_object().expect("features are a table");
+        // Only the feature of this name may lead to it.
+        for (leading, _) in features.iter().filter(|(key, to)| *key != feature && asked(to)) {
+            broken.push(format!("{name}: feature {leading} plants bugs"));
+        }
+        let used = package["dependencies"].as_array().expect("dependencies are a list");
+        for other in used.iter().filter(|other| asked(&other["features"])) {
+            broken.push(format!("{name} -> {}: always with planted bugs", other["name"]));
+        }
+        for target in package["targets"].as_array().expect("targets are a list") {
+            let is_planted = asks(&target["name"]) && target["kind"][0] == "bin";
+            if is_planted && !asked(&target["required-features"]) {
+                broken.push(format!("{name}: {} is built unasked", target["name"]));
             }
         }
     }

@@ -199,3 +199,20 @@ async fn a_reflector_recovers_from_a_server_that_knows_no_past() {
     holds(&reader, &["after", "kept", "new"]).await;
     followed.abort();
 }
+
+/// A client that moves here from a server that is ahead has seen more than is known here: it is not
+/// told to resume from an older revision, and then not told again what it knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_behind_sends_nobody_back() {
+    let server = Cluster::on(Store::own(1)).await;
+    let made = server.post(CONFIG_MAPS, &config_map("x")).await.json();
+    let now: u64 = made["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    let watch = format!("{CONFIG_MAPS}?watch=1&allowWatchBookmarks=true&timeoutSeconds=3");
+    let bookmark = server.watch(&format!("{watch}&resourceVersion={now}")).await.next().await;
+    assert_eq!(bookmark.unwrap()["type"], "BOOKMARK");
+
+    let ahead = now + 1_000_000;
+    let mut events = server.watch(&format!("{watch}&resourceVersion={ahead}")).await;
+    server.post(CONFIG_MAPS, &config_map("y")).await;
+    assert_eq!(events.next().await, None);
+}

@@ -16,7 +16,7 @@ pub fn check(history: &History) -> Verdict {
     let mut verdict = Verdict::new("answers");
     let mut writes: Vec<(&Op, &Reply)> = Vec::new();
     let mut reads: Vec<(&Op, &Reply)> = Vec::new();
-    for op in &history.ops {
+    for op in history.ops.iter().filter(|op| op.action.is_of_steps()) {
         if let Some(reply) = op.reply() {
             if reply.wrote() { writes.push((op, reply)) } else { reads.push((op, reply)) }
         }

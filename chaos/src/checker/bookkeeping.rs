@@ -2,15 +2,18 @@
 //!
 //! | Rule | What always holds |
 //! |------|-------------------|
-//! | B1 | Reads and writes of every kind were acknowledged, through every member. |
+//! | B1 | There was a workload, and operations of every kind that each consists of were |
+//! |    | acknowledged, and some through every member. |
 //! | B2 | Every fault had effect: clients felt it, and one on the leader brought a later term. |
 //! | B3 | A healed member serves linearizable reads within the recovery deadline. |
 //! | B4 | While a quorum is left, a write is acknowledged within the recovery deadline of a fault; |
 //! |    | else within that of its healing. |
-//! | B5 | Every watcher was told something. |
+//! | B5 | Everybody who watched everything to the end was told something. |
+
+use std::collections::BTreeSet;
 
 use super::Verdict;
-use crate::history::{Action, Fault, History, Step};
+use crate::history::{Fault, History};
 use crate::limits;
 
 /// Checks B1 to B5.
@@ -21,7 +24,7 @@ pub fn check(history: &History) -> Verdict {
         check_effect(history, fault, &mut verdict);
         check_recovery(history, fault, &mut verdict);
     }
-    for watch in &history.watches {
+    for watch in history.watches.iter().filter(|w| w.asked.is_everything() && !w.ended) {
         verdict.checked += 1;
         if watch.seen.iter().all(|seen| seen.events.is_empty()) {
             verdict.fail("B5", Vec::new(), format!("watcher {} was told nothing", watch.name));
@@ -39,22 +42,16 @@ fn check_variety(history: &History, verdict: &mut Verdict) {
             verdict.fail("B1", Vec::new(), text);
         }
     }
-    for kind in ["put", "delete", "get", "list", "txn"] {
+    if history.kinds.is_empty() {
+        verdict.fail("B1", Vec::new(), "there was no workload".to_owned());
+    }
+    let kinds: BTreeSet<&str> =
+        history.kinds.iter().flat_map(|kind| kind.actions()).copied().collect();
+    for kind in kinds {
         verdict.checked += 1;
-        if !acknowledged().any(|op| kind_of(&op.action) == kind) {
+        if !acknowledged().any(|op| op.action.kind() == kind) {
             verdict.fail("B1", Vec::new(), format!("no {kind} was acknowledged"));
         }
-    }
-}
-
-/// The kind of an action, as reports name it.
-pub fn kind_of(action: &Action) -> &'static str {
-    match action {
-        Action::Single { step: Step::Put { .. }, .. } => "put",
-        Action::Single { step: Step::Delete { .. }, .. } => "delete",
-        Action::Single { step: Step::Get { .. }, .. } => "get",
-        Action::Single { step: Step::List { .. }, .. } => "list",
-        Action::Txn { .. } => "txn",
     }
 }
 
@@ -109,12 +106,22 @@ fn check_recovery(history: &History, fault: &Fault, verdict: &mut Verdict) {
 /// Time from a fault (or from its healing, when it left no quorum) to the first acknowledgement of
 /// a write that was sent after it, in milliseconds; `None` when there was none.
 pub fn write_gap_ms(history: &History, fault: &Fault) -> Option<u64> {
-    let quorum_left = fault.members.len() * 2 < history.finals.len();
-    let since = if quorum_left { fault.injected_ns } else { fault.healed_ns };
+    let next = next_write_ns(history, fault)?;
+    Some((next - awaited_since_ns(history, fault)) / 1_000_000)
+}
+
+/// When that acknowledgement came.
+pub fn next_write_ns(history: &History, fault: &Fault) -> Option<u64> {
+    let since = awaited_since_ns(history, fault);
     history
         .ops
         .iter()
         .filter(|op| op.invoked_ns >= since && op.write().is_some())
-        .map(|op| (op.completed_ns - since) / 1_000_000)
+        .map(|op| op.completed_ns)
         .min()
+}
+
+fn awaited_since_ns(history: &History, fault: &Fault) -> u64 {
+    let quorum_left = fault.members.len() * 2 < history.finals.len();
+    if quorum_left { fault.injected_ns } else { fault.healed_ns }
 }

@@ -1,142 +1,10 @@
 //! Each checker accepts a good history and rejects the history that its rule is about.
 
-use super::{Verdict, answers, bookkeeping, converged, durable, revisions, watch};
+use super::story::{Story, assert_rejects, both, delete, get, good, put, reply_mut};
+use super::{answers, bookkeeping, converged, durable, linear, revisions, watch};
 use crate::history::{
-    Action, Event, EventKind, FinalState, History, KeyValue, Op, Outcome, Reply, Step, StepReply,
-    WatchLog, WatchSeen,
+    Action, EventKind, History, KeyValue, Outcome, Restored, Step, StepReply, WatchSeen,
 };
-use crate::model::kv::Store;
-
-/// Builds a history by running actions one after the other on the model, which is by definition
-/// a good store; the tests then break one thing.
-struct Story {
-    history: History,
-    store: Store,
-    log: Vec<Event>,
-    clock: u64,
-}
-
-fn put(key: &str, value: &str) -> Action {
-    let step = Step::Put { key: key.to_owned(), value: value.to_owned() };
-    Action::Single { step, serializable: false }
-}
-
-fn delete(key: &str) -> Action {
-    Action::Single { step: Step::Delete { key: key.to_owned() }, serializable: false }
-}
-
-fn get(key: &str) -> Action {
-    Action::Single { step: Step::Get { key: key.to_owned() }, serializable: false }
-}
-
-fn list() -> Action {
-    Action::Single { step: Step::List { prefix: String::new() }, serializable: false }
-}
-
-fn both(first: &str, second: &str, value: &str) -> Action {
-    let then = [first, second]
-        .iter()
-        .enumerate()
-        .map(|(n, key)| Step::Put { key: (*key).to_owned(), value: format!("{value}{n}") })
-        .collect();
-    Action::Txn { guards: Vec::new(), then, otherwise: Vec::new() }
-}
-
-impl Story {
-    fn new() -> Self {
-        Self {
-            history: History { base_revision: 1, ..History::default() },
-            store: Store::at(1),
-            log: Vec::new(),
-            clock: 0,
-        }
-    }
-
-    /// The action happens; with an answer, or without (`answered` false).
-    fn happens(&mut self, action: Action, answered: bool) -> &mut Self {
-        let expected = self.store.predict(&action);
-        if !expected.events.is_empty() {
-            let revision = self.store.revision + 1;
-            self.store.apply(revision, &expected.events);
-            self.log.extend(expected.events);
-        }
-        let reply = Reply {
-            revision: self.store.revision,
-            succeeded: expected.succeeded,
-            steps: expected.steps,
-        };
-        let outcome = if answered {
-            Outcome::Ok(reply)
-        } else {
-            Outcome::Unknown("the connection was lost".to_owned())
-        };
-        self.record(action, outcome)
-    }
-
-    fn ok(&mut self, action: Action) -> &mut Self {
-        self.happens(action, true)
-    }
-
-    fn record(&mut self, action: Action, outcome: Outcome) -> &mut Self {
-        let index = self.history.ops.len();
-        let member = index % 3;
-        let (invoked_ns, completed_ns) = (self.clock + 1, self.clock + 5);
-        self.clock += 10;
-        let op = Op { index, process: 0, member, invoked_ns, completed_ns, action, outcome };
-        self.history.ops.push(op);
-        self
-    }
-
-    /// All members end with the log, and one watcher was told it, a revision a response.
-    fn finish(&mut self) -> History {
-        let mut history = self.history.clone();
-        for member in 0..3 {
-            history.finals.push(FinalState {
-                member,
-                revision: self.store.revision,
-                live: self.store.live().cloned().collect(),
-                log: self.log.clone(),
-                hash: Some(7),
-            });
-        }
-        let seen = super::by_revision(&self.log)
-            .map(|(revision, events)| WatchSeen {
-                time_ns: self.clock,
-                stream: 0,
-                member: 0,
-                start_revision: 2,
-                revision,
-                canceled: None,
-                created: false,
-                events: events.to_vec(),
-            })
-            .collect();
-        history.watches.push(WatchLog { watcher: 0, name: "on member 0".to_owned(), seen });
-        history
-    }
-}
-
-/// Revisions 2 to 6: put a, put b, both, delete a, put a; reads between.
-fn good() -> History {
-    let mut story = Story::new();
-    story.ok(put("a", "1")).ok(get("a")).ok(put("b", "2")).ok(both("a", "b", "3-"));
-    story.ok(list()).ok(delete("a")).ok(delete("a")).ok(put("a", "4")).ok(list());
-    story.finish()
-}
-
-fn assert_rejects(verdict: &Verdict, rule: &str) {
-    assert!(
-        verdict.violations.iter().any(|violation| violation.rule == rule),
-        "{rule} was expected from {verdict:#?}"
-    );
-}
-
-fn reply_mut(history: &mut History, index: usize) -> &mut Reply {
-    match &mut history.ops[index].outcome {
-        Outcome::Ok(reply) => reply,
-        Outcome::Refused(_) | Outcome::Unknown(_) => panic!("operation {index} has no answer"),
-    }
-}
 
 fn forget_revision(history: &mut History, revision: i64) {
     for state in &mut history.finals {
@@ -151,6 +19,7 @@ fn a_good_history_passes_every_checker_that_judges_the_store() {
         durable::check(&history),
         revisions::check(&history),
         answers::check(&history),
+        linear::check(&history),
         watch::check(&history),
         converged::check(&history),
     ] {
@@ -421,6 +290,22 @@ fn c1_to_c4_a_member_that_is_not_like_the_others() {
     assert_rejects(&converged::check(&history), "C4");
 }
 
+#[test]
+fn c5_what_was_restored_is_not_what_was_there() {
+    let mut history = good();
+    let state = history.finals[0].clone();
+    let whole = Restored { member: 1, revision: state.revision, live: state.live };
+    history.restored = vec![whole.clone()];
+    assert!(converged::check(&history).passed());
+    // A key is gone; there is one more; it is of another time.
+    history.restored[0].live.pop();
+    assert_rejects(&converged::check(&history), "C5");
+    history.restored = vec![Restored { revision: whole.revision - 1, ..whole.clone() }];
+    assert_rejects(&converged::check(&history), "C5");
+    history.restored = vec![Restored { revision: whole.revision + 1, ..whole }];
+    assert_rejects(&converged::check(&history), "C5");
+}
+
 mod runs {
     use super::{bookkeeping, good};
     use crate::checker::checker_test::assert_rejects;
@@ -437,6 +322,7 @@ mod runs {
             leader_after: Some(1),
             term_before: 2,
             term_after: 3,
+            ..Fault::default()
         }
     }
 

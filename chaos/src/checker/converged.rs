@@ -6,12 +6,13 @@
 //! | C2 | Every member has the same live keys: those that the log leaves. |
 //! | C3 | Every member delivers the same log, event by event. |
 //! | C4 | Every member that offers a hash of its history offers the same one. |
+//! | C5 | What is made of a backup holds what the log leaves at the backup's revision. |
 
 use super::{Verdict, by_revision};
-use crate::history::{FinalState, History, KeyValue};
+use crate::history::{FinalState, History, KeyValue, Restored};
 use crate::model::kv::Store;
 
-/// Checks C1 to C4.
+/// Checks C1 to C5.
 pub fn check(history: &History) -> Verdict {
     let mut verdict = Verdict::new("converged");
     let mut store = Store::at(history.base_revision);
@@ -21,6 +22,7 @@ pub fn check(history: &History) -> Verdict {
     for state in &history.finals {
         check_member(state, &store, history, &mut verdict);
     }
+    check_restored(history, &mut verdict);
     let mut hashes = history.finals.iter().filter_map(|state| Some((state.member, state.hash?)));
     if let Some((first, hash)) = hashes.next() {
         for (member, other) in hashes {
@@ -37,6 +39,40 @@ pub fn check(history: &History) -> Verdict {
     verdict
 }
 
+/// What keys are live that should not be, or the other way round.
+fn difference(live: &[KeyValue], store: &Store) -> Option<String> {
+    if live.iter().eq(store.live()) {
+        return None;
+    }
+    let expected: Vec<&KeyValue> = store.live().collect();
+    let wrong = live
+        .iter()
+        .find(|kv| !expected.contains(kv))
+        .or_else(|| expected.iter().copied().find(|kv| !live.contains(kv)));
+    let (has, left) = (live.len(), expected.len());
+    Some(format!("{has} keys, the log leaves {left}; first difference: {wrong:?}"))
+}
+
+/// C5, going through the log once.
+fn check_restored(history: &History, verdict: &mut Verdict) {
+    let mut restored: Vec<&Restored> = history.restored.iter().collect();
+    restored.sort_by_key(|state| state.revision);
+    let mut store = Store::at(history.base_revision);
+    let mut log = by_revision(history.log()).peekable();
+    for state in restored {
+        while let Some((revision, events)) = log.next_if(|(at, _)| *at <= state.revision) {
+            store.apply(revision, events);
+        }
+        verdict.checked += 1;
+        let of = format!("what was restored of member {} at {}", state.member, state.revision);
+        if store.revision != state.revision {
+            verdict.fail("C5", Vec::new(), format!("{of}: no such revision in the log"));
+        } else if let Some(difference) = difference(&state.live, &store) {
+            verdict.fail("C5", Vec::new(), format!("{of} has {difference}"));
+        }
+    }
+}
+
 fn check_member(state: &FinalState, store: &Store, history: &History, verdict: &mut Verdict) {
     let member = state.member;
     verdict.checked += 3;
@@ -47,22 +83,8 @@ fn check_member(state: &FinalState, store: &Store, history: &History, verdict: &
             format!("member {member} is at revision {}, not {}", state.revision, store.revision),
         );
     }
-    if !state.live.iter().eq(store.live()) {
-        let expected: Vec<&KeyValue> = store.live().collect();
-        let wrong = state
-            .live
-            .iter()
-            .find(|kv| !expected.contains(kv))
-            .or_else(|| expected.iter().copied().find(|kv| !state.live.contains(kv)));
-        verdict.fail(
-            "C2",
-            Vec::new(),
-            format!(
-                "member {member} has {} keys, the log leaves {}; first difference: {wrong:?}",
-                state.live.len(),
-                expected.len()
-            ),
-        );
+    if let Some(difference) = difference(&state.live, store) {
+        verdict.fail("C2", Vec::new(), format!("member {member} has {difference}"));
     }
     if state.log != history.log() {
         let place = state.log.iter().zip(history.log()).position(|(left, right)| left != right);

@@ -6,13 +6,16 @@
 //! | D2 | A refused operation is nowhere in the log. |
 //! | D3 | An operation with unknown outcome is in the log once and whole, or not at all. |
 //! | D4 | Every revision in the log belongs to an operation that was asked for before. |
+//! |    | A lease that ends owns the deletion of its keys, the lock service's calls own its keys. |
 //! | D5 | The log's revisions rise by exactly one, from the first on. |
+//! | D6 | A lease takes all its keys with it in one revision. |
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::floor::Floor;
+use super::owners::Owners;
 use super::{Verdict, by_revision};
-use crate::history::{Action, Event, EventKind, History, Op, Outcome, Step, StepReply};
+use crate::history::{Event, EventKind, History, Op, Outcome, Step, StepReply};
 use crate::model::kv::Store;
 
 /// Checks D1 to D5.
@@ -49,11 +52,12 @@ pub fn check(history: &History) -> Verdict {
     verdict
 }
 
-/// One change of one key: kind, key, and the value of a put.
-type Change<'a> = (EventKind, &'a str, &'a str);
+/// One change of one key: kind, key, and the value and lease of a put.
+type Change<'a> = (EventKind, &'a str, &'a str, i64);
 
 fn changes(events: &[Event]) -> Vec<Change<'_>> {
-    events.iter().map(|e| (e.kind, e.kv.key.as_str(), e.kv.value.as_str())).collect()
+    let changes = events.iter();
+    changes.map(|e| (e.kind, e.kv.key.as_str(), e.kv.value.as_str(), e.kv.lease)).collect()
 }
 
 /// What an acknowledged write says that it did.
@@ -63,12 +67,22 @@ fn claimed_changes(op: &Op) -> Vec<Change<'_>> {
     for (step, answer) in op.action.steps(reply.succeeded).iter().zip(&reply.steps) {
         match (step, answer) {
             (Step::Put { key, value }, StepReply::Put { .. }) => {
-                claimed.push((EventKind::Put, key.as_str(), value.as_str()));
+                claimed.push((EventKind::Put, key.as_str(), value.as_str(), 0));
+            }
+            (Step::PutLeased { key, value, lease }, StepReply::Put { .. }) => {
+                claimed.push((EventKind::Put, key.as_str(), value.as_str(), *lease));
             }
             (Step::Delete { key }, StepReply::Delete { previous }) if !previous.is_empty() => {
-                claimed.push((EventKind::Delete, key.as_str(), ""));
+                claimed.push((EventKind::Delete, key.as_str(), "", 0));
             }
-            (Step::Put { .. } | Step::Delete { .. } | Step::Get { .. } | Step::List { .. }, _) => {}
+            (
+                Step::Put { .. }
+                | Step::PutLeased { .. }
+                | Step::Delete { .. }
+                | Step::Get { .. }
+                | Step::List { .. },
+                _,
+            ) => {}
         }
     }
     claimed
@@ -89,49 +103,45 @@ fn check_dense(history: &History, verdict: &mut Verdict) {
     }
 }
 
-/// Finds who wrote each revision that nobody was told about (D2, D3, D4).
+/// Finds who wrote each revision that nobody was told about (D2, D3, D4, D6).
 fn find_owners(history: &History, owned: &BTreeSet<i64>, verdict: &mut Verdict) {
     let floor = Floor::of(history);
     let writers = writers_by_value(&history.ops);
-    let mut deletes: BTreeSet<usize> = unknown_deletes(&history.ops).collect();
+    let mut owners = Owners::of(history, &floor);
     let mut used = BTreeSet::new();
     let mut store = Store::at(history.base_revision);
 
     for (revision, events) in by_revision(history.log()) {
         if !owned.contains(&revision) {
             verdict.checked += 1;
-            let value = events.iter().find(|e| e.kind == EventKind::Put).map(|e| &e.kv.value);
-            match value {
-                Some(value) => match writers.get(value.as_str()) {
+            let put = events.iter().find(|event| event.kind == EventKind::Put);
+            match put {
+                Some(put) if Owners::puts_lock(put) => {
+                    if !owners.claim_lock(revision, events) {
+                        let text =
+                            format!("revision {revision} has {events:?}, which nobody asked");
+                        verdict.fail("D4", Vec::new(), text);
+                    }
+                }
+                Some(put) => match writers.get(put.kv.value.as_str()) {
                     Some(index) => {
                         let op = &history.ops[*index];
                         let unused = used.insert(*index);
                         judge_owner(&store, &floor, op, unused, (revision, events), verdict);
                     }
-                    None => verdict.fail(
-                        "D4",
-                        Vec::new(),
-                        format!("revision {revision} has value {value:?}, which nobody wrote"),
-                    ),
+                    None => {
+                        let value = &put.kv.value;
+                        let text =
+                            format!("revision {revision} has value {value:?}, which nobody wrote");
+                        verdict.fail("D4", Vec::new(), text);
+                    }
                 },
-                // Deletes carry no value. Any unanswered delete of that key that was sent early
-                // enough can be the one; which of several does not matter, because being early
-                // enough for one revision means being early enough for every later one.
+                // Deletes carry no value.
                 None => {
-                    let owner = deletes.iter().copied().find(|index| {
-                        let op = &history.ops[*index];
-                        floor.before(op.invoked_ns).0 < revision
-                            && changes(&store.predict(&op.action).events) == changes(events)
-                    });
-                    match owner {
-                        Some(index) => {
-                            deletes.remove(&index);
-                        }
-                        None => verdict.fail(
-                            "D4",
-                            Vec::new(),
-                            format!("revision {revision} deletes {events:?}, which nobody asked"),
-                        ),
+                    if let Err(rule) = owners.claim_deletes(&store, revision, events) {
+                        let text =
+                            format!("revision {revision} deletes {events:?}, which nobody asked");
+                        verdict.fail(rule, Vec::new(), text);
                     }
                 }
             }
@@ -197,19 +207,10 @@ fn writers_by_value(ops: &[Op]) -> BTreeMap<&str, usize> {
     let mut writers = BTreeMap::new();
     for op in ops {
         for step in op.action.steps(true).iter().chain(op.action.steps(false)) {
-            if let Step::Put { value, .. } = step {
-                writers.insert(value.as_str(), op.index);
+            if let Some((_, value, _)) = step.put() {
+                writers.insert(value, op.index);
             }
         }
     }
     writers
-}
-
-fn unknown_deletes(ops: &[Op]) -> impl Iterator<Item = usize> {
-    ops.iter()
-        .filter(|op| {
-            matches!(op.outcome, Outcome::Unknown(_))
-                && matches!(op.action, Action::Single { step: Step::Delete { .. }, .. })
-        })
-        .map(|op| op.index)
 }

@@ -66,6 +66,12 @@ impl Floor {
         Self { base: history.base_revision, known }
     }
 
+    /// When somebody first knew of a revision, or of a later one; `None` when nobody ever did.
+    pub(crate) fn first_known_ns(&self, revision: i64) -> Option<u64> {
+        let place = self.known.partition_point(|(_, known, _)| *known < revision);
+        self.known.get(place).map(|(time_ns, _, _)| *time_ns)
+    }
+
     /// The highest revision that was known strictly before `time_ns`, and to whom.
     pub(crate) fn before(&self, time_ns: u64) -> (i64, Source) {
         let end = self.known.partition_point(|(time, _, _)| *time < time_ns);

@@ -1,76 +1,61 @@
-//! A cluster of real processes on loopback addresses of its own.
+//! A cluster of real processes, on loopback addresses or hosts of its own, each member's data in a
+//! folder or on a disk of its own that can misbehave.
 
 mod binary;
+mod member;
 mod process;
+mod setup;
 
 pub use binary::Launcher;
 pub use process::Process;
+pub use setup::Setup;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use rand::Rng as _;
 
+use self::member::Member;
 use crate::client::{MemberClient, MemberStatus};
-use crate::disk::{Disk, Lost};
+use crate::disk::{Disk, Lost, Taken};
 use crate::history::{Action, Outcome, Step};
 use crate::limits;
+use crate::topo::Topo;
 
 /// Members, their processes and folders. Dropping it kills every process; the folder goes too
 /// unless [`Cluster::keep`] was called.
 #[derive(Debug)]
 pub struct Cluster {
     launcher: Launcher,
+    /// Their disks are unmounted after they have ended and before the folder goes.
     members: Vec<Member>,
-    /// Unmounted after the members have ended and before the folder goes.
-    disk: Option<Disk>,
-    dir: Option<tempfile::TempDir>,
+    dir: tempfile::TempDir,
+    topo: Option<Arc<Topo>>,
     token: String,
-}
-
-#[derive(Debug)]
-struct Member {
-    name: String,
-    address: String,
-    process: Option<Process>,
 }
 
 impl Cluster {
     /// Starts `size` members and waits until each serves a linearizable read.
     pub async fn start(launcher: Launcher, size: usize) -> anyhow::Result<Self> {
-        Self::start_in(folder()?, None, launcher, size).await
+        Self::bring_up(Setup::new(launcher, size)).await
     }
 
-    /// The same, with the data of all members on a disk that can misbehave ([`Cluster::disk`]),
-    /// mounted by [`Disk::mount`] or [`Disk::mount_volatile`].
+    /// The same, with each member's data on a disk that can misbehave ([`Cluster::disk`]), mounted
+    /// by [`Disk::mount`] or [`Disk::mount_volatile`].
     pub async fn start_on_disk(
         mount: fn(&Path, &Path) -> anyhow::Result<Disk>,
         launcher: Launcher,
         size: usize,
     ) -> anyhow::Result<Self> {
-        let dir = folder()?;
-        let [backing, mountpoint] = disk_folders(dir.path());
-        std::fs::create_dir(&backing)?;
-        std::fs::create_dir(&mountpoint)?;
-        let disk = mount(&backing, &mountpoint)?;
-        Self::start_in(dir, Some(disk), launcher, size).await
+        Self::bring_up(Setup { mount: Some(mount), ..Setup::new(launcher, size) }).await
     }
 
-    async fn start_in(
-        dir: tempfile::TempDir,
-        disk: Option<Disk>,
-        launcher: Launcher,
-        size: usize,
-    ) -> anyhow::Result<Self> {
-        ensure!(size % 2 == 1, "a cluster has an odd number of members, not {size}");
-        let members = free_addresses(size)?
-            .into_iter()
-            .enumerate()
-            .map(|(index, address)| Member { name: format!("m{index}"), address, process: None })
-            .collect();
-        let token = format!("chaos-{}-{}", std::process::id(), rand::rng().random::<u32>());
-        let mut cluster = Self { launcher, members, disk, dir: Some(dir), token };
+    /// Starts what a set-up says, and waits until each member serves a linearizable read.
+    pub async fn bring_up(setup: Setup) -> anyhow::Result<Self> {
+        let size = setup.size;
+        let mut cluster = setup.made()?;
         for member in 0..size {
             cluster.spawn(member)?;
         }
@@ -80,14 +65,29 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Number of members.
+    /// Number of members, spare ones not counted.
     pub fn size(&self) -> usize {
-        self.members.len()
+        self.members.iter().filter(|member| !member.is_spare).count()
+    }
+
+    /// Number of spare members.
+    pub fn spares(&self) -> usize {
+        self.members.len() - self.size()
     }
 
     /// The client URL of a member.
     pub fn url(&self, member: usize) -> String {
         format!("http://{}:2379", self.members[member].address)
+    }
+
+    /// The URL that a member's peers know it by.
+    pub fn peer_url(&self, member: usize) -> String {
+        format!("http://{}:2380", self.members[member].address)
+    }
+
+    /// What a member calls itself.
+    pub fn name(&self, member: usize) -> &str {
+        &self.members[member].name
     }
 
     /// The client URLs of all members.
@@ -100,6 +100,11 @@ impl Cluster {
         self.members.iter().filter_map(|m| m.process.as_ref().map(Process::id)).collect()
     }
 
+    /// The process id of a member that runs.
+    pub fn pid(&self, member: usize) -> Option<u32> {
+        self.members[member].process.as_ref().map(Process::id)
+    }
+
     /// What the members were started from.
     pub fn launcher(&self) -> &Launcher {
         &self.launcher
@@ -107,66 +112,98 @@ impl Cluster {
 
     /// The folder with data and logs.
     pub fn dir(&self) -> &Path {
-        self.dir.as_ref().expect("only keep() takes it, by value").path()
+        self.dir.path()
     }
 
-    /// The disk that all data is on, if the cluster was started on one.
-    pub fn disk(&self) -> Option<&Disk> {
-        self.disk.as_ref()
+    /// The disk that a member's data is on, if the cluster was started on disks.
+    pub fn disk(&self, member: usize) -> Option<&Disk> {
+        self.members[member].disk.as_ref()
+    }
+
+    /// Where a member's data is.
+    pub fn data_dir(&self, member: usize) -> PathBuf {
+        self.members[member].data_dir(self.dir())
     }
 
     /// Starts a member on the data that it has.
     pub fn spawn(&mut self, member: usize) -> anyhow::Result<()> {
-        let peers = self
-            .members
-            .iter()
-            .map(|m| format!("{}=http://{}:2380", m.name, m.address))
-            .collect::<Vec<_>>()
-            .join(",");
-        let name = &self.members[member].name;
-        let address = &self.members[member].address;
-        let client = format!("http://{address}:2379");
-        let peer = format!("http://{address}:2380");
-        let data = self.disk.as_ref().map_or(self.dir(), Disk::mountpoint).join(name);
-        let arguments = [
-            ("--name", name.clone()),
-            ("--data-dir", data.display().to_string()),
-            ("--listen-client-urls", client.clone()),
-            ("--advertise-client-urls", client),
-            ("--listen-peer-urls", peer.clone()),
-            ("--initial-advertise-peer-urls", peer),
-            ("--initial-cluster", peers),
-            ("--initial-cluster-state", "new".to_owned()),
-            ("--initial-cluster-token", self.token.clone()),
-        ]
-        .map(|(flag, value)| format!("{flag}={value}"));
+        let here = &self.members[member];
+        ensure!(here.process.is_none(), "member {member} runs already");
+        let initial = here.initial.clone().unwrap_or_else(|| self.founders());
+        let arguments = here.arguments(&here.data_dir(self.dir()), &initial, &self.token);
         let log = self.log_file(member);
-        let process = Process::spawn(&self.launcher, &arguments, &log)
-            .with_context(|| format!("member {member} did not start"))?;
+        let start = || Process::spawn_with(&self.launcher, &arguments, &log, &here.environment);
+        let started = match (&self.topo, here.host) {
+            (Some(topo), Some(host)) => topo.host(host).run(start)?,
+            (_, None) | (None, _) => start(),
+        };
+        let process = started.with_context(|| format!("member {member} did not start"))?;
         self.members[member].process = Some(process);
         Ok(())
     }
 
+    /// All members of the beginning, as the flag wants them.
+    fn founders(&self) -> member::Initial {
+        let founders = self.members.iter().filter(|member| !member.is_spare);
+        let peers: Vec<String> = founders.map(Member::named_peer_url).collect();
+        member::Initial { peers: peers.join(","), state: "new" }
+    }
+
+    /// From its next start on a member joins a cluster that runs, of these members and itself. Give
+    /// each as `name=url`.
+    pub fn joins(&mut self, member: usize, others: &[String]) {
+        let mut peers = others.to_vec();
+        peers.push(self.members[member].named_peer_url());
+        let initial = member::Initial { peers: peers.join(","), state: "existing" };
+        self.members[member].initial = Some(initial);
+    }
+
     /// Ends a member at once with SIGKILL, and waits until it is gone.
     pub fn kill(&mut self, member: usize) -> anyhow::Result<()> {
-        match self.members[member].process.take() {
+        match self.take_process(member) {
             Some(process) => process.kill(),
             None => bail!("member {member} does not run"),
         }
     }
 
-    /// Takes the power from all members and their disk, which must be a volatile one, and gives it
-    /// back to the disk: what was synced is there for members that are started again.
-    pub fn cut_power(&mut self, lost: Lost) -> anyhow::Result<()> {
-        let disk = self.disk.take().context("the members' data is on no disk that loses any")?;
-        disk.cut_power(lost)?;
-        for member in &mut self.members {
-            member.process = None;
+    /// A member's process, which is the caller's now: dropping it kills it.
+    pub fn take_process(&mut self, member: usize) -> Option<Process> {
+        self.members[member].process.take()
+    }
+
+    /// How a member's process ended, if it did; then the member has none any more.
+    pub fn reap(&mut self, member: usize) -> Option<ExitStatus> {
+        let status = self.members[member].process.as_mut().and_then(Process::exited)?;
+        self.members[member].process = None;
+        Some(status)
+    }
+
+    /// Takes the power from members and their disks, which must be volatile ones, and gives it back
+    /// to the disks: what was synced is there for members that are started again.
+    pub fn cut_power(&mut self, members: &[usize], lost: Lost) -> anyhow::Result<Taken> {
+        let mut taken = Taken::default();
+        for member in members {
+            let disk = self.disk(*member).context("this member's data is on no disk")?;
+            let here = disk.cut_power(lost)?;
+            taken.files += here.files;
+            taken.changes += here.changes;
         }
-        drop(disk);
-        let [backing, mountpoint] = disk_folders(self.dir());
-        self.disk = Some(Disk::mount_volatile(&backing, &mountpoint)?);
-        Ok(())
+        for member in members {
+            self.members[*member].process = None;
+            self.mount_anew(*member, false)?;
+        }
+        Ok(taken)
+    }
+
+    /// Removes all data of a member that does not run, and gives it a new disk.
+    pub fn wipe(&mut self, member: usize) -> anyhow::Result<()> {
+        ensure!(self.members[member].process.is_none(), "member {member} runs");
+        self.mount_anew(member, true)
+    }
+
+    fn mount_anew(&mut self, member: usize, is_empty: bool) -> anyhow::Result<()> {
+        let dir = self.dir.path().to_owned();
+        self.members[member].mount_anew(&dir, is_empty)
     }
 
     /// Stops a member's process with SIGSTOP: it keeps its sockets and does nothing.
@@ -179,7 +216,8 @@ impl Cluster {
         self.running(member)?.resume()
     }
 
-    fn running(&self, member: usize) -> anyhow::Result<&Process> {
+    /// The process of a member.
+    pub fn running(&self, member: usize) -> anyhow::Result<&Process> {
         let process = self.members[member].process.as_ref();
         process.with_context(|| format!("member {member} does not run"))
     }
@@ -256,50 +294,26 @@ impl Cluster {
 
     /// Ends all processes and keeps the folder; returns where it is.
     pub fn keep(mut self) -> PathBuf {
-        self.members.clear();
-        let dir = self.dir.take().expect("keep() is the only taker");
-        dir.keep()
+        self.keep_folder()
     }
 
-    fn log_file(&self, member: usize) -> PathBuf {
+    /// The same, for who does not own it.
+    pub fn keep_folder(&mut self) -> PathBuf {
+        self.members.clear();
+        self.dir.disable_cleanup(true);
+        self.dir.path().to_owned()
+    }
+
+    /// Where a member's output goes.
+    pub fn log_file(&self, member: usize) -> PathBuf {
         self.dir().join(format!("{}.log", self.members[member].name))
     }
 
-    fn tail(&self, member: usize) -> String {
+    /// The last lines of a member's output.
+    pub fn tail(&self, member: usize) -> String {
         let log = std::fs::read(self.log_file(member)).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(8)..].join("\n")
     }
-}
-
-/// A new folder for a cluster's data and logs.
-fn folder() -> anyhow::Result<tempfile::TempDir> {
-    let folder = tempfile::Builder::new().prefix("orlop-chaos-").tempdir();
-    folder.context("no folder for the cluster's data")
-}
-
-/// The folder behind a cluster's disk, and that which it is mounted on.
-fn disk_folders(dir: &Path) -> [PathBuf; 2] {
-    ["backing", "disk"].map(|name| dir.join(name))
-}
-
-/// Loopback addresses that nobody else uses, one a member. Own addresses and not own ports: a port
-/// that is free now can be taken by any outgoing connection while its member is down.
-fn free_addresses(count: usize) -> anyhow::Result<Vec<String>> {
-    const ATTEMPTS: usize = 100;
-    for _ in 0..ATTEMPTS {
-        let net =
-            format!("127.{}.{}", rand::rng().random_range(64..250), rand::rng().random::<u8>());
-        let addresses: Vec<String> = (1..=count).map(|host| format!("{net}.{host}")).collect();
-        let is_free = |address: &String| {
-            [2379_u16, 2380]
-                .iter()
-                .all(|port| std::net::TcpListener::bind((address.as_str(), *port)).is_ok())
-        };
-        if addresses.iter().all(is_free) {
-            return Ok(addresses);
-        }
-    }
-    bail!("no free loopback addresses in 127.64.0.0 to 127.249.255.255")
 }

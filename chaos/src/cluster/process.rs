@@ -19,11 +19,22 @@ pub struct Process {
 impl Process {
     /// Starts a member; its output is added to `log`.
     pub fn spawn(launcher: &Launcher, arguments: &[String], log: &Path) -> anyhow::Result<Self> {
+        Self::spawn_with(launcher, arguments, log, &[])
+    }
+
+    /// The same, with variables in its environment.
+    pub fn spawn_with(
+        launcher: &Launcher,
+        arguments: &[String],
+        log: &Path,
+        environment: &[(String, String)],
+    ) -> anyhow::Result<Self> {
         let output = OpenOptions::new().create(true).append(true).open(log)?;
         let child = Command::new(&launcher.program)
             .args(&launcher.arguments)
             .args(arguments)
             .args(&launcher.extra)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -47,6 +58,19 @@ impl Process {
         self.child.kill().context("SIGKILL")?;
         self.child.wait().context("waiting for a killed process")?;
         Ok(())
+    }
+
+    /// SIGTERM: asks it to end in order.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGTERM)
+    }
+
+    /// Whether the kernel says that it is stopped, and has not ended.
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        // The state follows the name, which is in brackets and may contain anything.
+        let state = stat.ok().and_then(|stat| stat.rsplit(") ").next()?.chars().next());
+        state == Some('T')
     }
 
     /// SIGSTOP.

@@ -24,7 +24,7 @@ mod tree;
 mod unsynced;
 
 pub use faults::{Fault, Injected, Operations};
-pub use unsynced::Lost;
+pub use unsynced::{Lost, Taken};
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,6 +63,11 @@ impl Disk {
     /// read for each write over something.
     pub fn mount_volatile(backing: &Path, mountpoint: &Path) -> anyhow::Result<Self> {
         Self::start(backing, mountpoint, true)
+    }
+
+    /// Takes away the disks of processes that were killed.
+    pub fn reap() {
+        stale::reap();
     }
 
     /// Whether this machine can mount one, tried out on empty folders.
@@ -140,7 +145,7 @@ impl Disk {
     /// Of what may be lost, this loses content and length, and keeps names: a file that was
     /// created, renamed or removed stays so without a sync of its folder. So a file that was written
     /// and renamed without a sync is there, and empty.
-    pub fn cut_power(&self, lost: Lost) -> io::Result<()> {
+    pub fn cut_power(&self, lost: Lost) -> io::Result<Taken> {
         self.tree.cut_power(lost)
     }
 }

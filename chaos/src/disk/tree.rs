@@ -23,7 +23,7 @@ use rand::rngs::StdRng;
 use super::content::Open;
 use super::faults::{Faults, Operation};
 use super::inodes::{Inode, Inodes};
-use super::unsynced::Lost;
+use super::unsynced::{Lost, Taken};
 
 /// One entry of a folder: its number, kind and name.
 pub(super) type Entry = (u64, FileType, OsString);
@@ -184,15 +184,16 @@ impl Tree {
     }
 
     /// See [`super::Disk::cut_power`].
-    pub(super) fn cut_power(&self, lost: Lost) -> io::Result<()> {
+    pub(super) fn cut_power(&self, lost: Lost) -> io::Result<Taken> {
         // Waits for whoever is changing something.
         let mut powered = self.power.write();
         if !self.is_volatile {
             let error = "the disk does not remember what was not synced";
             return Err(io::Error::new(io::ErrorKind::Unsupported, error));
         }
+        let mut taken = Taken::default();
         if !std::mem::replace(&mut *powered, false) {
-            return Ok(());
+            return Ok(taken);
         }
         let mut inodes = self.inodes.all();
         inodes.sort_by_key(|inode| inode.number);
@@ -204,10 +205,12 @@ impl Tree {
             let mut log = inode.log.lock();
             if !log.is_empty() {
                 let file = OpenOptions::new().read(true).write(true).open(inode.magic_path())?;
-                log.lose(&file, seed.as_mut())?;
+                let here = log.lose(&file, seed.as_mut())?;
+                taken.files += here.files;
+                taken.changes += here.changes;
             }
         }
-        Ok(())
+        Ok(taken)
     }
 }
 

@@ -23,6 +23,15 @@ pub enum Lost {
     },
 }
 
+/// What a power cut had to choose from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Files with changes that were not synced.
+    pub files: u64,
+    /// Those changes: with [`Lost::All`] all of them are gone.
+    pub changes: u64,
+}
+
 /// A file's changes since its last sync, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Log {
@@ -89,7 +98,8 @@ impl Log {
     }
 
     /// Takes the changes back.
-    pub(super) fn lose(&mut self, file: &File, torn: Option<&mut StdRng>) -> io::Result<()> {
+    pub(super) fn lose(&mut self, file: &File, torn: Option<&mut StdRng>) -> io::Result<Taken> {
+        let taken = Taken { files: 1, changes: self.changes.len() as u64 };
         match torn {
             None => {
                 while let Some(change) = self.changes.pop() {
@@ -103,7 +113,7 @@ impl Log {
             }
         }
         *self = Self::default();
-        Ok(())
+        Ok(taken)
     }
 }
 

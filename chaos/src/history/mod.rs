@@ -9,14 +9,23 @@
 //! | H4 | An outcome is `Refused` only if the operation certainly did not happen. |
 
 mod export;
+#[cfg(test)]
+mod export_test;
+mod form;
+mod kind;
+mod moment;
 mod op;
 mod recorder;
+mod watch;
 
-pub use export::write_json_lines;
+pub use export::{write_edn_lines, write_json_lines};
+pub use kind::Kind;
 pub use op::{
-    Action, Event, EventKind, Guard, KeyValue, Op, Outcome, Reply, Step, StepReply, WatchSeen,
+    Action, AdminCall, Event, EventKind, Guard, KeyValue, LeaseCall, LockCall, Op, Outcome, Page,
+    Reply, Step, StepReply,
 };
 pub use recorder::Recorder;
+pub use watch::{Asked, Keys, WatchLog, WatchSeen};
 
 use serde::Serialize;
 
@@ -35,8 +44,19 @@ pub struct FinalState {
     pub hash: Option<u32>,
 }
 
+/// What a store holds that was made of a backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Restored {
+    /// Which member the backup was taken of.
+    pub member: usize,
+    /// The revision of the restored store.
+    pub revision: i64,
+    /// Every live key.
+    pub live: Vec<KeyValue>,
+}
+
 /// One fault: what was done to which members, and what the harness saw afterwards.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Fault {
     /// What was done, in words ("kill leader").
     pub name: String,
@@ -56,31 +76,15 @@ pub struct Fault {
     pub term_before: u64,
     /// See `term_before`.
     pub term_after: u64,
-}
-
-/// Everything that one watcher was told.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct WatchLog {
-    /// Number of the watcher.
-    pub watcher: usize,
-    /// What it is, in words ("on member 1").
-    pub name: String,
-    /// Every response, in order of arrival, over all its streams.
-    pub seen: Vec<WatchSeen>,
-}
-
-impl WatchLog {
-    /// Responses that say nothing but how far the stream is.
-    pub fn progress_answers(&self) -> usize {
-        let says_only_progress =
-            |seen: &&WatchSeen| seen.events.is_empty() && !seen.created && seen.canceled.is_none();
-        self.seen.iter().filter(says_only_progress).count()
-    }
+    /// What was measured that shows its effect, in words; empty when nothing was.
+    pub proof: String,
 }
 
 /// Everything that one run recorded.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct History {
+    /// The workloads that ran: the promises of each must have been checked.
+    pub kinds: Vec<Kind>,
     /// The store's revision before the first operation (1 for an empty store).
     pub base_revision: i64,
     /// Operations in order of invocation: an operation's index is its place.
@@ -91,6 +95,8 @@ pub struct History {
     pub faults: Vec<Fault>,
     /// State of every member at the end.
     pub finals: Vec<FinalState>,
+    /// What was made of backups that were taken meanwhile.
+    pub restored: Vec<Restored>,
 }
 
 impl History {

@@ -1,10 +1,12 @@
 //! Where clients write down what they do, while it happens.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+// Not the standard library's: under simulation time is the runtime's.
+use tokio::time::Instant;
 
 use super::{Action, Op, Outcome};
 use crate::limits;
@@ -19,7 +21,9 @@ pub struct Recorder {
 struct Inner {
     start: Instant,
     ops: Mutex<Vec<Op>>,
+    acknowledged: AtomicU64,
     acknowledged_writes: AtomicU64,
+    processes: AtomicUsize,
 }
 
 impl Default for Recorder {
@@ -28,7 +32,9 @@ impl Default for Recorder {
             inner: Arc::new(Inner {
                 start: Instant::now(),
                 ops: Mutex::new(Vec::new()),
+                acknowledged: AtomicU64::new(0),
                 acknowledged_writes: AtomicU64::new(0),
+                processes: AtomicUsize::new(0),
             }),
         }
     }
@@ -38,6 +44,11 @@ impl Recorder {
     /// Nanoseconds since the history began (H2).
     pub fn now_ns(&self) -> u64 {
         nanoseconds(self.inner.start.elapsed())
+    }
+
+    /// A number for a sequential process that nobody had before.
+    pub fn new_process(&self) -> usize {
+        self.inner.processes.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Writes down an operation that is about to be sent (H1) and returns its index; `None` when
@@ -63,19 +74,35 @@ impl Recorder {
     /// Writes down how it ended.
     pub fn complete(&self, index: usize, outcome: Outcome) {
         let now = self.now_ns();
+        let is_ok = matches!(&outcome, Outcome::Ok(_));
         let wrote = matches!(&outcome, Outcome::Ok(reply) if reply.wrote());
         let mut ops = self.inner.ops.lock();
         ops[index].completed_ns = now;
         ops[index].outcome = outcome;
         drop(ops);
+        if is_ok {
+            self.inner.acknowledged.fetch_add(1, Ordering::Relaxed);
+        }
         if wrote {
             self.inner.acknowledged_writes.fetch_add(1, Ordering::Relaxed);
         }
     }
 
+    /// Operations acknowledged so far.
+    pub fn acknowledged(&self) -> u64 {
+        self.inner.acknowledged.load(Ordering::Relaxed)
+    }
+
     /// Writes acknowledged so far.
     pub fn acknowledged_writes(&self) -> u64 {
         self.inner.acknowledged_writes.load(Ordering::Relaxed)
+    }
+
+    /// The operations that were sent since a time.
+    pub fn ops_since(&self, since_ns: u64) -> Vec<Op> {
+        let ops = self.inner.ops.lock();
+        let from = ops.partition_point(|op| op.invoked_ns < since_ns);
+        ops[from..].to_vec()
     }
 
     /// The operations so far.

@@ -1,6 +1,7 @@
 //! The key-value store as a sequential machine: the oracle that every answer is compared with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::history::{Action, Event, EventKind, Guard, KeyValue, Step, StepReply};
 
@@ -10,6 +11,7 @@ pub struct Store {
     /// The revision of this state.
     pub revision: i64,
     live: BTreeMap<String, KeyValue>,
+    leased: BTreeMap<i64, BTreeSet<String>>,
 }
 
 /// What an action answers and does on a given state.
@@ -26,7 +28,7 @@ pub struct Prediction {
 impl Store {
     /// An empty store at the given revision.
     pub fn at(revision: i64) -> Self {
-        Self { revision, live: BTreeMap::new() }
+        Self { revision, ..Self::default() }
     }
 
     /// The live keys in order.
@@ -34,12 +36,30 @@ impl Store {
         self.live.values()
     }
 
+    /// A live key.
+    pub fn get(&self, key: &str) -> Option<&KeyValue> {
+        self.live.get(key)
+    }
+
+    /// The live keys with a prefix, in order, behind one of them ("" for all).
+    pub fn under<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: &'a str,
+    ) -> impl Iterator<Item = &'a KeyValue> {
+        let from = self.live.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        let with_prefix = from.take_while(move |(key, _)| key.starts_with(prefix));
+        with_prefix.map(|(_, kv)| kv).filter(move |kv| after.is_empty() || kv.key.as_str() > after)
+    }
+
+    /// The keys that end with a lease, in order.
+    pub fn leased(&self, lease: i64) -> impl Iterator<Item = &str> {
+        self.leased.get(&lease).into_iter().flatten().map(String::as_str)
+    }
+
     /// What `action` would answer and change if it came next. Changes nothing.
     pub fn predict(&self, action: &Action) -> Prediction {
-        let succeeded = match action {
-            Action::Single { .. } => true,
-            Action::Txn { guards, .. } => guards.iter().all(|guard| self.holds(guard)),
-        };
+        let succeeded = action.guards().iter().all(|guard| self.holds(guard));
         let mut overlay = Overlay { store: self, changed: BTreeMap::new() };
         let mut steps = Vec::new();
         let mut events = Vec::new();
@@ -52,8 +72,13 @@ impl Store {
     /// Takes over what one revision of the log says, whatever the model thinks of it.
     pub fn apply(&mut self, revision: i64, events: &[Event]) {
         for event in events {
+            self.detach(&event.kv.key);
             match event.kind {
                 EventKind::Put => {
+                    if event.kv.lease != 0 {
+                        let keys = self.leased.entry(event.kv.lease).or_default();
+                        keys.insert(event.kv.key.clone());
+                    }
                     self.live.insert(event.kv.key.clone(), event.kv.clone());
                 }
                 EventKind::Delete => {
@@ -64,12 +89,25 @@ impl Store {
         self.revision = revision;
     }
 
+    fn detach(&mut self, key: &str) {
+        let Some(lease) = self.live.get(key).map(|kv| kv.lease) else { return };
+        if let Some(keys) = self.leased.get_mut(&lease) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.leased.remove(&lease);
+            }
+        }
+    }
+
     /// What the log should say about a key, given only what was done to it: versions, creation
     /// and previous value follow from the state before.
     pub fn expect_event(&self, revision: i64, event: &Event) -> Event {
         let previous = self.live.get(&event.kv.key).cloned();
         match event.kind {
-            EventKind::Put => put_event(revision, &event.kv.key, &event.kv.value, previous),
+            EventKind::Put => {
+                let put = (event.kv.key.as_str(), event.kv.value.as_str(), event.kv.lease);
+                put_event(revision, put, previous)
+            }
             EventKind::Delete => delete_event(revision, &event.kv.key, previous),
         }
     }
@@ -93,14 +131,19 @@ impl Overlay<'_> {
         }
     }
 
+    fn put(&mut self, revision: i64, put: (&str, &str, i64), events: &mut Vec<Event>) -> StepReply {
+        let previous = self.get(put.0);
+        let event = put_event(revision, put, previous.clone());
+        self.changed.insert(put.0.to_owned(), Some(event.kv.clone()));
+        events.push(event);
+        StepReply::Put { previous }
+    }
+
     fn run(&mut self, step: &Step, revision: i64, events: &mut Vec<Event>) -> StepReply {
         match step {
-            Step::Put { key, value } => {
-                let previous = self.get(key);
-                let event = put_event(revision, key, value, previous.clone());
-                self.changed.insert(key.clone(), Some(event.kv.clone()));
-                events.push(event);
-                StepReply::Put { previous }
+            Step::Put { key, value } => self.put(revision, (key, value, 0), events),
+            Step::PutLeased { key, value, lease } => {
+                self.put(revision, (key, value, *lease), events)
             }
             Step::Delete { key } => {
                 let previous = self.get(key);
@@ -112,20 +155,20 @@ impl Overlay<'_> {
             }
             Step::Get { key } => StepReply::Read { found: self.get(key).into_iter().collect() },
             Step::List { prefix } => {
-                let keys = self
-                    .store
-                    .live
-                    .keys()
-                    .chain(self.changed.keys())
-                    .filter(|key| key.starts_with(prefix.as_str()))
-                    .collect::<std::collections::BTreeSet<_>>();
+                let live = self.store.under(prefix, "").map(|kv| &kv.key);
+                let changed = self.changed.keys().filter(|key| key.starts_with(prefix.as_str()));
+                let keys: BTreeSet<&String> = live.chain(changed).collect();
                 StepReply::Read { found: keys.into_iter().filter_map(|k| self.get(k)).collect() }
             }
         }
     }
 }
 
-fn put_event(revision: i64, key: &str, value: &str, previous: Option<KeyValue>) -> Event {
+fn put_event(
+    revision: i64,
+    (key, value, lease): (&str, &str, i64),
+    previous: Option<KeyValue>,
+) -> Event {
     let (create_revision, version) =
         previous.as_ref().map_or((revision, 1), |kv| (kv.create_revision, kv.version + 1));
     let kv = KeyValue {
@@ -134,6 +177,7 @@ fn put_event(revision: i64, key: &str, value: &str, previous: Option<KeyValue>) 
         create_revision,
         mod_revision: revision,
         version,
+        lease,
     };
     Event { kind: EventKind::Put, kv, previous }
 }

@@ -3,9 +3,9 @@
 mod kill;
 mod pause;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
@@ -102,5 +102,24 @@ pub async fn strike(
         leader_after: Some(leader_after),
         term_before,
         term_after,
+        ..Fault::default()
     })
+}
+
+/// Waits until this many more writes were acknowledged: a fault in silence proves nothing.
+///
+/// # Errors
+/// If that takes too long.
+pub(crate) async fn await_writes(acknowledged: impl Fn() -> u64, more: u64) -> anyhow::Result<()> {
+    let goal = acknowledged() + more;
+    let start = Instant::now();
+    while acknowledged() < goal {
+        ensure!(
+            start.elapsed() < limits::RECOVERY_GIVE_UP,
+            "not even {more} writes were acknowledged in {:?}",
+            limits::RECOVERY_GIVE_UP
+        );
+        tokio::time::sleep(limits::POLL_INTERVAL).await;
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
+use super::replay;
 use crate::checker::{Verdict, bookkeeping, shortest_counter_example};
 use crate::history::{History, Outcome, WatchLog};
 use crate::scenario::{Flags, Run};
@@ -10,6 +11,7 @@ use crate::scenario::{Flags, Run};
 /// The scenario in words.
 pub fn title(flags: &Flags) -> String {
     let program = flags
+        .tested
         .binary
         .as_ref()
         .map_or_else(|| "this program".to_owned(), |path| path.display().to_string());
@@ -26,8 +28,15 @@ pub fn summary(flags: &Flags, run: &Run) -> String {
 fn write_summary(out: &mut String, flags: &Flags, run: &Run) -> fmt::Result {
     let history = &run.history;
     writeln!(out, "{} (seed {})", title(flags), run.seed)?;
+    writeln!(out, "again   {}", replay::command_line(flags, run.seed))?;
     operations(out, history)?;
     faults(out, history)?;
+    watches(out, history)?;
+    verdicts(out, history, &run.verdicts)
+}
+
+/// What the watchers were told.
+pub(crate) fn watches(out: &mut String, history: &History) -> fmt::Result {
     let events: usize =
         history.watches.iter().flat_map(|w| &w.seen).map(|seen| seen.events.len()).sum();
     let streams: usize =
@@ -40,11 +49,15 @@ fn write_summary(out: &mut String, flags: &Flags, run: &Run) -> fmt::Result {
         history.watches.len(),
         history.log().len(),
         history.log().last().map_or(0, |event| event.kv.mod_revision)
-    )?;
-    for verdict in &run.verdicts {
+    )
+}
+
+/// What each checker says, with the shortest counter-example.
+pub(crate) fn verdicts(out: &mut String, history: &History, all: &[Verdict]) -> fmt::Result {
+    for verdict in all {
         line(out, verdict)?;
     }
-    if let Some((checker, violation)) = shortest_counter_example(&run.verdicts) {
+    if let Some((checker, violation)) = shortest_counter_example(all) {
         writeln!(out, "\nshortest counter-example ({checker}, {}):", violation.rule)?;
         writeln!(out, "  {}", violation.text)?;
         for index in &violation.ops {
@@ -62,18 +75,19 @@ fn write_summary(out: &mut String, flags: &Flags, run: &Run) -> fmt::Result {
             )?;
         }
     }
-    let passed = run.verdicts.iter().filter(|verdict| verdict.passed()).count();
-    writeln!(out, "{passed} passed, {} failed", run.verdicts.len() - passed)
+    let passed = all.iter().filter(|verdict| verdict.passed()).count();
+    writeln!(out, "{passed} passed, {} failed", all.len() - passed)
 }
 
-fn operations(out: &mut String, history: &History) -> fmt::Result {
+/// How many operations of which kind, and how they ended.
+pub(crate) fn operations(out: &mut String, history: &History) -> fmt::Result {
     let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
     let (mut ok, mut refused, mut unknown) = (0_u64, 0_u64, 0_u64);
     for op in &history.ops {
         match &op.outcome {
             Outcome::Ok(_) => {
                 ok += 1;
-                *kinds.entry(bookkeeping::kind_of(&op.action)).or_default() += 1;
+                *kinds.entry(op.action.kind()).or_default() += 1;
             }
             Outcome::Refused(_) => refused += 1,
             Outcome::Unknown(_) => unknown += 1,
@@ -122,6 +136,9 @@ fn line(out: &mut String, verdict: &Verdict) -> fmt::Result {
         "{state}  {:12} {} facts, {} wrong",
         verdict.name, verdict.checked, verdict.broken
     )?;
+    for note in &verdict.notes {
+        writeln!(out, "        {note}")?;
+    }
     for violation in &verdict.violations {
         let text: String = violation.text.chars().take(300).collect();
         writeln!(out, "        {}: {text}", violation.rule)?;

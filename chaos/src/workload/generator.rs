@@ -33,11 +33,6 @@ impl Generator {
         }
     }
 
-    /// The member that gets the next operation.
-    pub fn member(&mut self, members: usize) -> usize {
-        self.rng.random_range(0..members)
-    }
-
     /// The next operation.
     pub fn action(&mut self) -> Action {
         match self.rng.random_range(0..100) {
@@ -64,7 +59,7 @@ impl Generator {
         let Outcome::Ok(reply) = outcome else { return };
         for (step, answer) in action.steps(reply.succeeded).iter().zip(&reply.steps) {
             match (step, answer) {
-                (Step::Put { key, .. }, _) => {
+                (Step::Put { key, .. } | Step::PutLeased { key, .. }, _) => {
                     self.seen.insert(key.clone(), reply.revision);
                 }
                 (Step::Delete { key }, _) => {

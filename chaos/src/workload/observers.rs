@@ -1,58 +1,75 @@
-//! Watchers of everything from the first revision on: one stays on each member, one moves from
-//! member to member with every stream that breaks.
+//! Watchers of everything from the first revision on: one stays on each member, one moves from member
+//! to member with every stream that breaks. Together they keep the log that compaction takes away.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
-use anyhow::{Context as _, ensure};
-use proto::etcdserverpb as pb;
-use tokio::sync::mpsc;
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{self, MemberClient};
-use crate::history::{Event, Recorder, WatchLog, WatchSeen};
+use super::Connect;
+use super::watcher::{Watch, Watcher};
+use crate::client::MemberClient;
+use crate::history::{Asked, Event, Recorder, WatchLog};
 use crate::limits;
+
+/// How far the watchers are.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    each: Arc<Mutex<Vec<Arc<AtomicI64>>>>,
+}
+
+impl Told {
+    /// Up to here somebody was told every event: what may be compacted.
+    pub fn highest(&self) -> i64 {
+        self.each.lock().iter().map(|told| told.load(Ordering::Acquire)).max().unwrap_or(0)
+    }
+
+    fn lowest(&self) -> i64 {
+        self.each.lock().iter().map(|told| told.load(Ordering::Acquire)).min().unwrap_or(0)
+    }
+}
 
 /// Running watchers.
 #[derive(Debug)]
-pub struct Observers {
-    tasks: JoinSet<WatchLog>,
-    told: Vec<Arc<AtomicI64>>,
+pub(super) struct Observers {
+    tasks: JoinSet<Vec<WatchLog>>,
+    told: Told,
     stop: CancellationToken,
 }
 
 impl Observers {
     /// Starts one watcher a member and one that roams, all from `start_revision`. With `progress`
-    /// they keep asking how far the stream is.
-    pub fn start(
-        urls: &[String],
+    /// they keep asking how far the stream is. `numbers` gives each its number.
+    pub(super) fn start(
+        connect: &Connect,
         start_revision: i64,
         progress: bool,
         recorder: &Recorder,
+        numbers: &Arc<AtomicUsize>,
     ) -> anyhow::Result<Self> {
-        let members: Vec<MemberClient> =
-            urls.iter().map(|url| MemberClient::new(url)).collect::<Result<_, _>>()?;
+        let members = connect.clients()?;
         let stop = CancellationToken::new();
+        let told = Told::default();
         let mut tasks = JoinSet::new();
-        let mut told = Vec::new();
-        for watcher in 0..=members.len() {
-            let (name, route) = if watcher < members.len() {
-                (format!("on member {watcher}"), vec![(watcher, members[watcher].clone())])
+        for place in 0..=members.len() {
+            let (name, route) = if place < members.len() {
+                (format!("on member {place}"), vec![(place, members[place].clone())])
             } else {
                 ("roaming".to_owned(), members.iter().cloned().enumerate().collect())
             };
             let last = Arc::new(AtomicI64::new(0));
-            told.push(Arc::clone(&last));
+            told.each.lock().push(Arc::clone(&last));
             let observer = Observer {
-                log: WatchLog { watcher, name, seen: Vec::new() },
+                name,
                 route,
-                next: start_revision,
+                start_revision,
                 progress,
                 recorder: recorder.clone(),
+                numbers: Arc::clone(numbers),
                 told: last,
             };
             tasks.spawn(observer.run(stop.clone()));
@@ -60,19 +77,22 @@ impl Observers {
         Ok(Self { tasks, told, stop })
     }
 
+    /// How far they are.
+    pub(super) fn told(&self) -> &Told {
+        &self.told
+    }
+
     /// Gives every watcher time to be told `revision`, then stops all. Who was not told is found
     /// by the checker, not here.
-    pub async fn finish(mut self, revision: i64) -> Vec<WatchLog> {
+    pub(super) async fn finish(mut self, revision: i64) -> Vec<WatchLog> {
         let start = Instant::now();
-        while self.told.iter().any(|told| told.load(Ordering::Acquire) < revision)
-            && start.elapsed() < limits::WATCH_CATCH_UP_DEADLINE
-        {
+        while self.told.lowest() < revision && start.elapsed() < limits::WATCH_CATCH_UP_DEADLINE {
             tokio::time::sleep(limits::POLL_INTERVAL).await;
         }
         self.stop.cancel();
         let mut logs = Vec::new();
-        while let Some(log) = self.tasks.join_next().await {
-            logs.extend(log);
+        while let Some(observed) = self.tasks.join_next().await {
+            logs.extend(observed.into_iter().flatten());
         }
         logs.sort_by_key(|log| log.watcher);
         logs
@@ -80,109 +100,66 @@ impl Observers {
 }
 
 struct Observer {
-    log: WatchLog,
+    name: String,
     route: Vec<(usize, MemberClient)>,
-    next: i64,
+    start_revision: i64,
     progress: bool,
     recorder: Recorder,
+    numbers: Arc<AtomicUsize>,
     told: Arc<AtomicI64>,
 }
 
 impl Observer {
-    async fn run(mut self, stop: CancellationToken) -> WatchLog {
-        let mut stream = 0;
+    /// Watches until it is stopped. What was compacted before it was told is another watcher's to
+    /// know, and it begins anew behind it.
+    async fn run(self, stop: CancellationToken) -> Vec<WatchLog> {
+        let mut logs: Vec<WatchLog> = Vec::new();
+        let mut start_revision = self.start_revision;
         loop {
-            let (member, client) = self.route[stream % self.route.len()].clone();
+            let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+            let asked = Asked::everything(start_revision);
+            let mut watch = Watch::new(number, self.name.clone(), asked);
+            watch.position.told = Arc::clone(&self.told);
+            let mut watcher = Watcher {
+                route: self.route.clone(),
+                watches: vec![watch],
+                ask_progress: self.progress,
+                renew_after: None,
+                recorder: self.recorder.clone(),
+            };
             tokio::select! {
-                () = stop.cancelled() => return self.log,
-                // The end of a stream is what this is about, whatever the reason.
-                () = self.one_stream(stream, member, client) => {}
+                biased;
+                () = stop.cancelled() => {}
+                () = watcher.run() => {}
             }
-            stream += 1;
-            tokio::select! {
-                () = stop.cancelled() => return self.log,
-                () = tokio::time::sleep(limits::WATCH_RETRY_INTERVAL) => {}
-            }
-        }
-    }
-
-    async fn one_stream(&mut self, stream: usize, member: usize, mut client: MemberClient) {
-        let start_revision = self.next;
-        let (requests, receiver) = mpsc::channel(4);
-        if requests.send(client::watch_everything(start_revision)).await.is_err() {
-            return;
-        }
-        let Ok(mut responses) = client.open_watch(ReceiverStream::new(receiver)).await else {
-            return;
-        };
-        let mut asked = tokio::time::interval(limits::WATCH_PROGRESS_INTERVAL);
-        let mut heard = Instant::now();
-        loop {
-            tokio::select! {
-                response = responses.next() => {
-                    let Some(Ok(response)) = response else { return };
-                    heard = Instant::now();
-                    self.see(stream, member, start_revision, response);
-                }
-                _ = asked.tick() => {
-                    if heard.elapsed() > limits::WATCH_SILENCE {
-                        return;
-                    }
-                    if self.progress && requests.try_send(client::watch_progress()).is_err() {
-                        // The server reads no requests now; the next tick asks again.
-                        continue;
-                    }
-                }
+            logs.extend(watcher.watches.into_iter().map(|watch| watch.log));
+            let last = logs.last().and_then(|log| log.seen.last());
+            match last.map_or(0, |seen| seen.compact_revision) {
+                0 => return logs,
+                compacted => start_revision = compacted,
             }
         }
-    }
-
-    fn see(&mut self, stream: usize, member: usize, start_revision: i64, from: pb::WatchResponse) {
-        let canceled = from
-            .canceled
-            .then(|| format!("{} (compacted at {})", from.cancel_reason, from.compact_revision));
-        let events: Vec<Event> = from.events.into_iter().map(client::event).collect();
-        let seen = WatchSeen {
-            time_ns: self.recorder.now_ns(),
-            stream,
-            member,
-            start_revision,
-            revision: from.header.map_or(0, |header| header.revision),
-            canceled,
-            created: from.created,
-            events,
-        };
-        if let Some(last) = seen.events.last() {
-            self.next = last.kv.mod_revision + 1;
-            self.told.store(last.kv.mod_revision, Ordering::Release);
-        }
-        self.log.seen.push(seen);
     }
 }
 
-/// Every event of a member's log from `start_revision` to `end_revision`, by a new watch.
-pub async fn read_log(
-    url: &str,
-    start_revision: i64,
-    end_revision: i64,
-) -> anyhow::Result<Vec<Event>> {
-    let mut events: Vec<Event> = Vec::new();
-    if end_revision < start_revision {
-        return Ok(events);
+/// The log up to a revision, out of what those who watched everything were told. Where one of them
+/// came too late for a previous value, another one was told it.
+pub(super) fn archive(logs: &[WatchLog], end_revision: i64) -> Vec<Event> {
+    let mut revisions: BTreeMap<i64, Vec<&Event>> = BTreeMap::new();
+    let whole = |log: &&WatchLog| log.asked.prev_kv && !log.asked.fragment;
+    for log in logs.iter().filter(|log| log.asked.is_everything()).filter(whole) {
+        let mut told: BTreeMap<i64, Vec<&Event>> = BTreeMap::new();
+        let events = log.seen.iter().flat_map(|seen| &seen.events);
+        for event in events.take_while(|event| event.kv.mod_revision <= end_revision) {
+            told.entry(event.kv.mod_revision).or_default().push(event);
+        }
+        for (revision, events) in told {
+            let shown = |events: &[&Event]| events.iter().filter(|e| e.previous.is_some()).count();
+            let kept = revisions.entry(revision).or_default();
+            if kept.is_empty() || shown(kept) < shown(&events) {
+                *kept = events;
+            }
+        }
     }
-    let (requests, receiver) = mpsc::channel(1);
-    requests.send(client::watch_everything(start_revision)).await?;
-    let mut client = MemberClient::new(url)?;
-    let mut responses = client.open_watch(ReceiverStream::new(receiver)).await?;
-    let start = Instant::now();
-    while events.last().is_none_or(|last| last.kv.mod_revision < end_revision) {
-        ensure!(start.elapsed() < limits::WATCH_CATCH_UP_DEADLINE, "the log is not read in time");
-        let response = tokio::time::timeout(limits::WATCH_CATCH_UP_DEADLINE, responses.next())
-            .await
-            .with_context(|| format!("{url} tells no more of its log"))?
-            .context("the watch ended before the log did")??;
-        ensure!(!response.canceled, "the watch was cancelled: {}", response.cancel_reason);
-        events.extend(response.events.into_iter().map(client::event));
-    }
-    Ok(events)
+    revisions.into_values().flatten().cloned().collect()
 }

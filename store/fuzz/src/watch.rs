@@ -49,7 +49,7 @@ fn created(step: &Step) -> Option<WatchCreateRequest> {
         Step::Ask(WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }) => {
             Some(create.clone())
         }
-        Step::Ask(_) | Step::Apply(_) => None,
+        Step::Ask(_) | Step::Apply(_) | Step::Install(_) | Step::Await { .. } => None,
     }
 }
 

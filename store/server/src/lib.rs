@@ -12,6 +12,7 @@ mod cork;
 pub mod decoders;
 mod digests;
 mod error;
+mod exec;
 mod flags;
 mod gateway;
 mod header;
@@ -21,6 +22,7 @@ mod lessor;
 mod limits;
 mod members;
 mod metrics;
+mod net;
 mod node;
 mod pending;
 mod propose;
@@ -29,6 +31,8 @@ mod read;
 mod restore;
 mod rpc;
 mod serve;
+#[cfg(feature = "sim")]
+pub mod simulated;
 mod state;
 mod strict;
 mod tls;
@@ -54,5 +58,9 @@ pub(crate) fn fatal(doing: &str, error: &dyn std::error::Error) -> ! {
     let damage = error.contains("Corruption") || error.contains("damaged data");
     let advice = if damage && !error.contains(checks::ADVICE) { checks::ADVICE } else { "" };
     tracing::error!(doing, error, advice, "this member cannot go on");
+    #[cfg(feature = "sim")]
+    if exec::is_simulated() {
+        simulated::fatal(&format!("{doing}: {error}"));
+    }
     std::process::abort();
 }

@@ -28,6 +28,8 @@ pub(crate) const PROPOSALS_IN_FLIGHT_MAX: usize = 20_000;
 pub(crate) const PROPOSAL_BYTES_IN_FLIGHT_MAX: usize = 256 << 20;
 /// Batches of this member that are under way: one is being made durable while the next is sent.
 pub(crate) const BATCHES_IN_FLIGHT_MAX: usize = 2;
+/// Between two looks for a leader that takes a batch.
+pub(crate) const LEADER_LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Linearizable reads that wait for one read index.
 pub(crate) const READS_WAITING_MAX: usize = 50_000;
@@ -43,8 +45,6 @@ pub(crate) const WATCHES_PER_STREAM_MAX: usize = 100_000;
 
 /// The longest lease, in seconds.
 pub(crate) const LEASE_TTL_MAX: i64 = 9_000_000_000;
-/// Leases revoked at once by the leader's timers.
-pub(crate) const LEASE_REVOKES_IN_FLIGHT_MAX: usize = 16;
 /// Leases revoked in one second by the leader's timers.
 pub(crate) const LEASE_REVOKES_PER_SECOND_MAX: usize = 1000;
 /// Leases in one checkpoint: etcd's.

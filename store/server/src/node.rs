@@ -28,6 +28,7 @@ use crate::{
     limits,
     members::{Members, Rules},
     metrics::{Metrics, peers::Peers},
+    net::TcpListener,
     pending::Pending,
     propose::Proposer,
     raft::{self, Log, Machine, Network, Node, Peer, Promised},
@@ -110,7 +111,7 @@ async fn identify(
 }
 
 /// A bound socket, whether it is served over TLS, and what it serves.
-type Socket = (tokio::net::TcpListener, bool, Content);
+type Socket = (TcpListener, bool, Content);
 
 struct Ports {
     client: Vec<Socket>,
@@ -333,7 +334,7 @@ impl Member {
             services.lessor.clone(),
             (services.state.clone(), services.proposer.clone(), services.reader.clone()),
             services.leader.clone(),
-            (services.headers.member_id(), config.election),
+            config.election,
             stop.clone(),
         );
         self.tasks.spawn(ends(lessor.boxed()));
@@ -364,6 +365,21 @@ impl Member {
     #[must_use]
     pub fn voters(&self) -> usize {
         self.raft.voter_ids().count()
+    }
+
+    /// This member's state at this instant.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub fn glance(&self) -> crate::simulated::Glance {
+        let view = self.services.state.view();
+        let digest = view.digest();
+        crate::simulated::Glance {
+            leader: self.leader(),
+            applied_index: checks::compare::applied_index(&view),
+            revision: view.revision(),
+            compact_revision: view.compact_revision(),
+            digest: (digest.entries, digest.value),
+        }
     }
 
     /// Returns when this member was removed from the cluster for good.
@@ -399,15 +415,11 @@ impl Member {
         let name = self.services.config.name.clone();
         let released = self.services.state.view().released();
         let log_users = self.log.users();
-        let (mut apply, log) = (self.apply, self.log);
+        let (apply, log) = (self.apply, self.log);
         drop((self.services, self.raft));
-        let closed = tokio::task::spawn_blocking(move || {
-            apply.stop();
-            log.close();
-        });
-        if closed.await.is_err() {
-            tracing::error!("closing the disk failed");
-        }
+        apply.stop().await;
+        log.closed().await;
+        drop(log);
         // Requests that are being dropped, and a flush under way, may hold the files for a moment.
         let closed = || released.is_closed() && log_users.strong_count() == 0;
         let deadline = tokio::time::Instant::now() + limits::DRAIN_TIMEOUT;
@@ -478,7 +490,7 @@ fn gate(config: &Config, state: State, reader: Reader, tokens: Arc<Tokens>) -> G
 
 /// Removes what is left of snapshots that were under way; there may be nothing, or much.
 async fn clear(scratch: PathBuf) {
-    let _cleared = tokio::task::spawn_blocking(|| std::fs::remove_dir_all(scratch)).await;
+    let _cleared = crate::exec::blocking(|| std::fs::remove_dir_all(scratch)).await;
 }
 
 /// What comes from another member is counted as its from the first byte.
@@ -532,7 +544,7 @@ async fn open(
 ) -> anyhow::Result<(Log, StateMachine)> {
     let metrics = metrics.clone();
     let open = move || checks::start::open(&log_path, &state_path, fresh, metrics);
-    tokio::task::spawn_blocking(open).await?
+    crate::exec::blocking(open).await?
 }
 
 /// Every initial member writes the same first membership, so none needs to be asked first.

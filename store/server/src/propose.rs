@@ -20,6 +20,7 @@ use proto::orlop::{
     peer::v1::{self as peer, forward_response},
     store::v1::{Batch, Caller, Command, command::Op},
 };
+use store_planted::{self as planted, Bug};
 use store_state_machine::Reply;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
@@ -118,12 +119,58 @@ impl Proposer {
         unknown
     }
 
-    /// Proposes what matters only while this member leads: it is in the log at this place or never.
-    /// Returns when it has its place among this member's proposals; nobody is told the outcome.
-    pub(crate) async fn propose_here(&self, op: Op) {
+    /// This member and the term in which it leads, as far as it knows.
+    pub(crate) fn leads(&self) -> Option<LeaderId> {
+        self.inner.leader().filter(|leader| leader.node_id == *self.inner.raft.node_id())
+    }
+
+    /// Proposes what only this member may do while it leads in this term: it is in the log of this
+    /// leader or in none, and nobody else's. Answers as [`Self::propose`], one outcome for each.
+    pub(crate) async fn propose_as(
+        &self,
+        leader: LeaderId,
+        ops: Vec<Op>,
+    ) -> Result<Vec<Result<Reply, Error>>, Error> {
         let inner = &self.inner;
-        let leader = inner.leader().filter(|leader| leader.node_id == *inner.raft.node_id());
-        let Some(leader) = leader else { return };
+        let (mut commands, mut waiters) = (Vec::new(), Vec::new());
+        for op in ops {
+            let mut command = Command { id: u64::MAX, caller: auth::member(), op: Some(op) };
+            let waiter = inner.pending.register(command.encoded_len())?;
+            command.id = waiter.id;
+            commands.push(command);
+            waiters.push(waiter);
+        }
+        let payload = Payload(Bytes::from(Batch { commands }.encode_to_vec()));
+        let (lost, mut is_lost) = tokio::sync::oneshot::channel();
+        // Success is told by the apply thread: then this sender is only dropped.
+        let callback = Callback::new(move |result: Result<_, ClientWriteError<_>>| {
+            if result.is_err() {
+                let _told = lost.send(());
+            }
+        });
+        let write = inner.raft.write(payload).with_leader(leader).responder(callback);
+        write.await.map_err(|_| Error::Stopped)?;
+        let deadline = Instant::now() + inner.timeout;
+        let mut outcomes = Vec::with_capacity(waiters.len());
+        for mut waiter in waiters {
+            outcomes.push(tokio::select! {
+                biased;
+                answer = timeout_at(deadline, &mut waiter.receive) => match answer {
+                    Ok(Ok(answer)) => answer,
+                    Ok(Err(_)) => Err(Error::Stopped),
+                    Err(_) => Err(Error::Timeout),
+                },
+                Ok(()) = &mut is_lost => return Err(Error::LeaderChanged),
+            });
+        }
+        Ok(outcomes)
+    }
+
+    /// Proposes what matters only while this member leads in this term: it is in the log at this place
+    /// or never. Returns when it has its place among this member's proposals; nobody is told the
+    /// outcome.
+    pub(crate) async fn propose_here(&self, leader: LeaderId, op: Op) {
+        let inner = &self.inner;
         let commands = vec![Command { id: 0, caller: auth::member(), op: Some(op) }];
         let payload = Payload(Bytes::from(Batch { commands }.encode_to_vec()));
         if let Err(fatal) = inner.raft.write(payload).with_leader(leader).await {
@@ -218,7 +265,7 @@ async fn write(inner: &Arc<Inner>, flight: Flight, leader: LeaderId) {
         let runtime = inner.network.runtime().clone();
         // P1: not led from here means that it is in no log; every other error may mean that it is.
         if let ClientWriteError::ForwardToLeader(_) = error {
-            runtime.spawn(forward(inner, flight));
+            runtime.spawn(refused(inner, flight, leader));
         } else {
             runtime.spawn(outlive(inner, flight.batch, leader));
         }
@@ -227,6 +274,20 @@ async fn write(inner: &Arc<Inner>, flight: Flight, leader: LeaderId) {
     if let Err(fatal) = write.await {
         tracing::warn!(error = %fatal, "a proposal was not taken");
     }
+}
+
+/// Sends a batch again that this member's raft did not take. A leader that hands over, and does not hear
+/// of the next one, says for long that it leads and takes nothing: it is not asked all the time.
+async fn refused(inner: Arc<Inner>, flight: Flight, by: LeaderId) {
+    let mut leaders = inner.leader.clone();
+    leaders.mark_unchanged();
+    if inner.leader() == Some(by)
+        && let Ok(Err(_)) = timeout(limits::LEADER_LOOK_AGAIN, leaders.changed()).await
+    {
+        // Nobody tells any more: the member ends.
+        return;
+    }
+    forward(inner, flight).await;
 }
 
 /// Finds the leader, and hands it the batch; gives up when nobody waits any more.
@@ -255,6 +316,7 @@ async fn find_leader(inner: Arc<Inner>, mut flight: Flight) {
                 };
                 match sent {
                     Sent::Never => {}
+                    Sent::Unknown if planted::is(Bug::ForwardTwice) => {}
                     Sent::Whole => return,
                     Sent::Unknown => {
                         // Its place is free for the next batch.
@@ -264,8 +326,10 @@ async fn find_leader(inner: Arc<Inner>, mut flight: Flight) {
                 }
             }
         }
-        // The leader changes, or it is tried again after a pause.
-        drop(timeout(Duration::from_millis(50), leaders.changed()).await);
+        // The leader changes, or it is tried again after a pause; or nobody tells any more: the member ends.
+        if let Ok(Err(_)) = timeout(limits::LEADER_LOOK_AGAIN, leaders.changed()).await {
+            return;
+        }
     }
 }
 

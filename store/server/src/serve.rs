@@ -10,7 +10,6 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
     time::timeout,
 };
@@ -22,6 +21,7 @@ use crate::{
     auth::CommonName,
     cork, limits,
     metrics::{Metered, Metrics, Traffic, peers::Caller},
+    net::{self, TcpListener, TcpStream},
     tls,
 };
 
@@ -69,15 +69,8 @@ impl Settings {
 
 /// Binds an address; `shared`: other processes may bind it as well.
 pub(crate) fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let bound = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A member that restarts gets its port back at once.
-        socket.set_reuseaddr(true)?;
-        socket.set_reuseport(shared)?;
-        socket.bind(address)?;
-        socket.listen(limits::LISTEN_BACKLOG)
-    };
-    bound().map_err(|error| io::Error::new(error.kind(), format!("listen on {address}: {error}")))
+    let bound = net::bind(address, shared);
+    bound.map_err(|error| io::Error::new(error.kind(), format!("listen on {address}: {error}")))
 }
 
 /// Accepts connections until `stop` fires, then lets open requests end.

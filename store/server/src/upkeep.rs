@@ -21,7 +21,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AutoCompaction, VERSION, auth, header::Headers, limits, metrics::Metrics, raft::Node,
+    AutoCompaction, VERSION, auth,
+    header::Headers,
+    limits,
+    metrics::Metrics,
+    raft::{Node, TypeConfig},
     rpc::Services,
 };
 
@@ -56,8 +60,34 @@ pub(crate) async fn follow(
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            changed = changes.changed() => if changed.is_err() { return },
+            changed = changes.changed() => if changed.is_err() {
+                let state = changes.borrow_watched().running_state.clone();
+                if is_lost(&state, stop.is_cancelled()) {
+                    crate::fatal("running raft", &openraft::errors::Fatal::<TypeConfig>::Panicked);
+                }
+                return;
+            },
         }
+    }
+}
+
+/// Whether raft's core, which tells nothing any more, has ended without saying so: a panic leaves the
+/// last state as it was. A member without it answers nobody, and must not look as if it ran.
+fn is_lost(last: &Result<(), openraft::errors::Fatal<TypeConfig>>, is_stopping: bool) -> bool {
+    last.is_ok() && !is_stopping
+}
+
+#[cfg(test)]
+mod raft_tests {
+    use openraft::errors::Fatal;
+
+    use super::*;
+
+    #[test]
+    fn a_core_that_panicked_is_told_from_one_that_was_stopped() {
+        assert!(is_lost(&Ok(()), false), "it ran, and is gone");
+        assert!(!is_lost(&Ok(()), true), "the member ends");
+        assert!(!is_lost(&Err(Fatal::Stopped), false), "it was told to");
     }
 }
 
@@ -175,7 +205,7 @@ async fn check_space(services: &Services) {
     if view.alarms().iter().any(|a| a.alarm == alarm && a.member_id == member_id) {
         return;
     }
-    let sizes = tokio::task::spawn_blocking(move || view.sizes()).await;
+    let sizes = crate::exec::blocking(move || view.sizes()).await;
     if let Ok(Ok(sizes)) = sizes
         && sizes.in_use > quota
     {

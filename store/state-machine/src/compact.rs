@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use proto::orlop::store::v1::Record;
-use rocksdb::WriteBatch;
 use serde::{Deserialize, Serialize};
+use store_planted::{self as planted, Bug};
 
 use crate::codec;
 use crate::disk::{LIVE, META, REV};
@@ -64,10 +64,12 @@ impl StateMachine {
         }
 
         let start = Revision { main: progress.next_main, sub: progress.next_sub }.to_key();
-        let end = Revision::first_of(compacted + 1).to_key().to_vec();
+        let end = compacted + 1 + i64::from(planted::is(Bug::CompactionTooMuch));
+        let end = Revision::first_of(end).to_key().to_vec();
+        let keeps = !(planted::is(Bug::WatchLosesDelete) || planted::is(Bug::CompactionRewinds));
         let (mut seen, mut removed) = (0, 0);
         let mut next = None;
-        let mut batch = WriteBatch::default();
+        let mut batch = disk.batch();
         let mut forgotten = Vec::new();
         disk.scan(REV, &start, Some(end), |key, stored| {
             let place = Revision::from_key(key).ok_or_else(|| Fault::damaged("revision key"))?;
@@ -79,12 +81,12 @@ impl StateMachine {
             let record: Record = codec::decode(stored)?;
             if record.previous_main != 0 {
                 let previous = Revision { main: record.previous_main, sub: record.previous_sub };
-                batch.delete_cf(disk.family(REV), previous.to_key());
+                batch.delete(disk.family(REV), previous.to_key());
                 removed += 1;
             }
             // A deletion at the compacted revision itself stays: a watch may start there.
-            if record.deleted && place.main < compacted {
-                batch.delete_cf(disk.family(REV), place.to_key());
+            if record.deleted && place.main < compacted + i64::from(!keeps) {
+                batch.delete(disk.family(REV), place.to_key());
                 removed += 1;
                 let kv = record.kv.ok_or_else(|| Fault::damaged("record without a key"))?;
                 forgotten.push((kv.key, place));
@@ -98,7 +100,7 @@ impl StateMachine {
             state.index.get(key).is_some_and(|meta| meta.modified == *place)
         });
         for (key, _) in &forgotten {
-            batch.delete_cf(disk.family(LIVE), key);
+            batch.delete(disk.family(LIVE), key);
         }
         // The next compaction looks again at the deletions that this one had to keep.
         let continue_at = next.unwrap_or(Revision::first_of(compacted));
@@ -107,7 +109,7 @@ impl StateMachine {
         if next.is_none() {
             progress.finished = compacted;
         }
-        batch.put_cf(disk.family(META), keys::COMPACT, codec::encode_local(&progress));
+        batch.put(disk.family(META), keys::COMPACT, codec::encode_local(&progress));
         disk.write(batch)?;
 
         let mut state = parking_lot::RwLockUpgradableReadGuard::upgrade(state);

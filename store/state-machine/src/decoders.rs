@@ -6,11 +6,11 @@ use std::path::Path;
 
 use proto::mvccpb::KeyValue;
 use proto::orlop::store::v1::Record;
-use rocksdb::WriteBatch;
+use store_engine::seal;
 
 use crate::disk::{Disk, LIVE, META, Options, REV};
 use crate::error::Fault;
-use crate::{codec, compact, export, seal};
+use crate::{codec, compact, export};
 
 /// Where a pair of the state lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +29,14 @@ pub enum Family {
 /// When the disk fails.
 pub fn plant(dir: &Path, options: &Options, pairs: &[(Family, &[u8], &[u8])]) -> Result<(), Fault> {
     let disk = Disk::open(dir, options)?;
-    let mut batch = WriteBatch::default();
+    let mut batch = disk.batch();
     for (family, key, value) in pairs {
         let family = match family {
             Family::Live => LIVE,
             Family::Rev => REV,
             Family::Meta => META,
         };
-        batch.put_cf(disk.family(family), key, value);
+        batch.put(disk.family(family), key, value);
     }
     disk.write(batch)?;
     disk.flush()

@@ -74,8 +74,6 @@ impl Staged<'_> {
 
 #[cfg(test)]
 mod tests {
-    use rocksdb::WriteBatch;
-
     use crate::disk::{Disk, LIVE, META, Options, REV};
 
     /// D1: a batch names families by numbers, which RocksDB gives out in the order in which they are made.
@@ -85,9 +83,9 @@ mod tests {
         let options = Options { block_cache_bytes: 1 << 20, ..Options::default() };
         let numbered = |disk: &Disk| {
             for (name, number) in [LIVE, REV, META].into_iter().zip(1..) {
-                let mut batch = WriteBatch::default();
+                let mut batch = disk.batch();
                 let header = batch.size_in_bytes();
-                batch.put_cf(disk.family(name), "key", "value");
+                batch.put(disk.family(name), "key", "value");
                 assert_eq!(batch.data()[header + 1], number, "{name}");
             }
         };

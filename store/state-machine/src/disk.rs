@@ -1,4 +1,4 @@
-//! The RocksDB instance of the state, and the folder it lies in.
+//! The database of the state, and the folder it lies in.
 //!
 //! Inside the given folder each installed state has a folder `db-N`; the file `CURRENT` names the one
 //! that counts. There is no write-ahead log: what is on disk is always the state after some prefix of
@@ -8,14 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, io};
 
-use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBPinnableSlice, ErrorKind, FlushOptions, Options as RocksOptions, ReadOptions, ReadTier,
-    WriteBatch, WriteOptions, checkpoint::Checkpoint, properties,
-};
+use store_engine::{Batch, Db, Durability, Family, Reading, StateOptions, Value, seal};
 
 use crate::error::Fault;
-use crate::seal::{self, Closing};
 
 pub(crate) const LIVE: &str = "live";
 pub(crate) const REV: &str = "rev";
@@ -57,9 +52,8 @@ impl Drop for Folder {
 }
 
 pub(crate) struct Disk {
-    /// Dropped before its folder is sealed or removed: fields drop in this order.
-    pub(crate) db: DB,
-    closing: Closing,
+    /// Dropped before its folder is removed: fields drop in this order.
+    pub(crate) db: Db,
     folder: Folder,
 }
 
@@ -103,31 +97,28 @@ impl Disk {
             return Err(Fault::damaged(format!("{}/{CURRENT} is missing", path.display())));
         }
         seal::break_open(&path)?;
-        let mut db_options = RocksOptions::default();
-        db_options.create_if_missing(make);
-        db_options.create_missing_column_families(make);
-        db_options.set_paranoid_checks(true);
-        db_options.set_atomic_flush(true);
-        db_options.set_max_background_jobs(options.background_jobs);
-        db_options.set_bytes_per_sync(1 << 20);
-        db_options.set_keep_log_file_num(4);
-        let db = DB::open_cf_descriptors(&db_options, &path, families(options))
-            .map_err(|error| Fault::opening(&path, error))?;
-        let closing = Closing::new(path.clone());
-        Ok(Self { db, closing, folder: Folder { path, remove: AtomicBool::new(false) } })
+        let wanted = StateOptions {
+            block_cache_bytes: options.block_cache_bytes,
+            write_buffer_bytes: options.write_buffer_bytes,
+            background_jobs: options.background_jobs,
+            // Revisions are read by number and always there; keys are often asked for in vain.
+            always_found: &[REV],
+        };
+        let db = Db::open_state(&path, make, &wanted, &FAMILIES)?;
+        Ok(Self { db, folder: Folder { path, remove: AtomicBool::new(false) } })
     }
 
     /// From now on nothing is written: the folder is sealed when it is closed.
     pub(crate) fn finish(&self) -> Result<(), Fault> {
         self.flush()?;
-        self.closing.set(true);
+        self.db.seal_when_closed(true);
         Ok(())
     }
 
-    /// Whether RocksDB has given up writing in the background: what was found there, it says in its
-    /// own log file, in the folder.
+    /// Whether the engine has given up writing in the background: what was found there, RocksDB says in
+    /// its own log file, in the folder.
     pub(crate) fn background_errors(&self) -> Result<u64, Fault> {
-        Ok(self.db.property_int_value(properties::BACKGROUND_ERRORS)?.unwrap_or(0))
+        Ok(self.db.background_errors()?)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -155,34 +146,26 @@ impl Disk {
         Ok(opened)
     }
 
-    pub(crate) fn family(&self, name: &str) -> &ColumnFamily {
-        self.db.cf_handle(name).expect("opened with all column families")
+    pub(crate) fn family(&self, name: &str) -> Family<'_> {
+        self.db.family(name)
     }
 
-    pub(crate) fn write(&self, batch: WriteBatch) -> Result<(), Fault> {
-        self.closing.set(false);
-        let mut options = WriteOptions::default();
-        options.disable_wal(true);
-        Ok(self.db.write_opt(batch, &options)?)
+    pub(crate) fn batch(&self) -> Batch {
+        self.db.batch()
+    }
+
+    pub(crate) fn write(&self, batch: Batch) -> Result<(), Fault> {
+        self.db.seal_when_closed(false);
+        Ok(self.db.write(batch, Durability::AtFlush)?)
     }
 
     pub(crate) fn get(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-        Ok(self.db.get_cf(self.family(family), key)?)
+        Ok(self.db.get(self.family(family), key)?)
     }
 
     /// As `get`, but only from memory: none if the disk would have to be asked, or has no such key.
-    pub(crate) fn get_cached(
-        &self,
-        family: &str,
-        key: &[u8],
-    ) -> Option<Result<DBPinnableSlice<'_>, Fault>> {
-        let mut options = ReadOptions::default();
-        options.set_read_tier(ReadTier::BlockCache);
-        match self.db.get_pinned_cf_opt(self.family(family), key, &options) {
-            Ok(found) => found.map(Ok),
-            Err(error) if error.kind() == ErrorKind::Incomplete => None,
-            Err(error) => Some(Err(error.into())),
-        }
+    pub(crate) fn get_cached(&self, family: &str, key: &[u8]) -> Option<Result<Value<'_>, Fault>> {
+        self.db.get_cached(self.family(family), key).map_err(Fault::from).transpose()
     }
 
     /// Calls `each` with every pair of the family from `start` on, below `end`, until it says stop.
@@ -193,9 +176,8 @@ impl Disk {
         end: Option<Vec<u8>>,
         mut each: impl FnMut(&[u8], &[u8]) -> Result<bool, Fault>,
     ) -> Result<(), Fault> {
-        let mut options = bounded(end);
-        options.fill_cache(false);
-        let mut iterator = self.db.raw_iterator_cf_opt(self.family(family), options);
+        let reading = Reading { fill_cache: false, ..Reading::below(end) };
+        let mut iterator = self.db.cursor(self.family(family), reading);
         iterator.seek(start);
         while let Some((key, value)) = iterator.item() {
             if !each(key, value)? {
@@ -208,69 +190,22 @@ impl Disk {
 
     /// Returns when everything written before the call is on disk.
     pub(crate) fn flush(&self) -> Result<(), Fault> {
-        let families = FAMILIES.map(|name| self.family(name));
-        Ok(self.db.flush_cfs_opt(&families, &FlushOptions::default())?)
+        Ok(self.db.flush()?)
     }
 
     pub(crate) fn checkpoint(&self, dir: &Path) -> Result<(), Fault> {
-        Ok(Checkpoint::new(&self.db)?.create_checkpoint(dir)?)
+        Ok(self.db.checkpoint(dir)?)
     }
 
     /// Bytes held by this database, and of these the bytes that are not garbage. Estimates.
     pub(crate) fn sizes(&self) -> Result<(u64, u64), Fault> {
-        let (mut total, mut live) = (0, 0);
-        for name in FAMILIES {
-            let read = |property| self.db.property_int_value_cf(self.family(name), property);
-            let memory = read(properties::SIZE_ALL_MEM_TABLES)?.unwrap_or(0);
-            total += memory + read(properties::TOTAL_SST_FILES_SIZE)?.unwrap_or(0);
-            live += memory + read(properties::ESTIMATE_LIVE_DATA_SIZE)?.unwrap_or(0);
-        }
-        Ok((total, live.min(total)))
+        Ok(self.db.sizes()?)
     }
 }
 
 /// Reads one value of a state that nobody has open, such as a checkpoint.
 pub(crate) fn peek(path: &Path, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, Fault> {
-    let options = RocksOptions::default();
-    let families = families(&Options { block_cache_bytes: 1 << 20, ..Options::default() });
-    let db = DB::open_cf_descriptors_read_only(&options, path, families, false)?;
-    let meta = db.cf_handle(META).expect("opened with all column families");
-    keys.iter().map(|key| Ok(db.get_cf(meta, key)?)).collect()
-}
-
-pub(crate) fn bounded(end: Option<Vec<u8>>) -> ReadOptions {
-    let mut options = ReadOptions::default();
-    if let Some(end) = end {
-        options.set_iterate_upper_bound(end);
-    }
-    options.set_auto_readahead_size(true);
-    options
-}
-
-fn families(options: &Options) -> Vec<ColumnFamilyDescriptor> {
-    let cache = Cache::new_lru_cache(options.block_cache_bytes);
-    let family = |name: &str| {
-        let mut table = BlockBasedOptions::default();
-        table.set_block_cache(&cache);
-        table.set_block_size(16 << 10);
-        table.set_cache_index_and_filter_blocks(true);
-        table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-        table.set_format_version(5);
-        if name != REV {
-            // Revisions are read by number and always there; keys are often asked for in vain.
-            table.set_bloom_filter(10.0, false);
-        }
-        let mut family = RocksOptions::default();
-        family.set_block_based_table_factory(&table);
-        family.set_write_buffer_size(options.write_buffer_bytes);
-        family.set_max_write_buffer_number(4);
-        family.set_compression_type(DBCompressionType::Lz4);
-        family.set_level_compaction_dynamic_level_bytes(true);
-        ColumnFamilyDescriptor::new(name, family)
-    };
-    let mut all = vec![ColumnFamilyDescriptor::new("default", RocksOptions::default())];
-    all.extend(FAMILIES.map(family));
-    all
+    Ok(store_engine::peek(path, &FAMILIES, META, keys)?)
 }
 
 /// The folders of states, whichever counts.
@@ -303,6 +238,7 @@ fn point_at(dir: &Path, name: &str) -> Result<(), Fault> {
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    store_engine::before_sync(path)?;
     let context = || format!("write {}", path.display());
     let mut file = fs::File::create(path).map_err(Fault::file(context()))?;
     io::Write::write_all(&mut file, bytes).map_err(Fault::file(context()))?;
@@ -310,6 +246,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
 }
 
 fn sync_dir(dir: &Path) -> Result<(), Fault> {
+    store_engine::before_sync(dir)?;
     let context = || format!("sync {}", dir.display());
     let file = fs::File::open(dir).map_err(Fault::file(context()))?;
     file.sync_all().map_err(Fault::file(context()))

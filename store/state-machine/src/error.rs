@@ -1,6 +1,7 @@
 //! The two ways to fail: a refusal is the same on every member, a fault is this member's alone.
 
 use proto::orlop::store::v1::Refusal as Wire;
+use store_engine::Error;
 
 /// Why a command or a read was not carried out. Every member refuses the same commands for the
 /// same reason; the server turns each into etcd's code and text.
@@ -174,9 +175,9 @@ impl Refusal {
 /// fault the [`crate::StateMachine`] takes no further entries.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// RocksDB refused.
-    #[error("rocksdb: {0}")]
-    Disk(rocksdb::Error),
+    /// The engine could not work on its files.
+    #[error("{0}")]
+    Disk(String),
     /// A file operation failed.
     #[error("{context}: {source}")]
     File {
@@ -204,31 +205,23 @@ pub enum ReadError {
     Failed(#[from] Fault),
 }
 
-impl From<rocksdb::Error> for ReadError {
-    fn from(error: rocksdb::Error) -> Self {
+impl From<Error> for ReadError {
+    fn from(error: Error) -> Self {
         Self::Failed(error.into())
     }
 }
 
-impl From<rocksdb::Error> for Fault {
-    fn from(error: rocksdb::Error) -> Self {
-        match error.kind() {
-            rocksdb::ErrorKind::Corruption => Self::Damaged(error.into_string()),
-            _ => Self::Disk(error),
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Damaged(what) => Self::Damaged(what),
+            Error::File { context, source } => Self::File { context, source },
+            Error::Refused(what) => Self::Disk(what),
         }
     }
 }
 
 impl Fault {
-    /// RocksDB cannot open what lies in `path`; its own words mostly, but not always, name the file.
-    pub(crate) fn opening(path: &std::path::Path, error: rocksdb::Error) -> Self {
-        if is_damage(&error) {
-            Self::Damaged(format!("{}: {error}", path.display()))
-        } else {
-            Self::Disk(error)
-        }
-    }
-
     pub(crate) fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged(what.into())
     }
@@ -236,17 +229,6 @@ impl Fault {
     pub(crate) fn file(context: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let context = context.into();
         move |source| Self::File { context, source }
-    }
-}
-
-/// Whether RocksDB refused for what the files hold, and not because it could not work on them.
-#[must_use]
-pub fn is_damage(error: &rocksdb::Error) -> bool {
-    match error.kind() {
-        rocksdb::ErrorKind::Corruption | rocksdb::ErrorKind::InvalidArgument => true,
-        // A file that is gone; a full disk is the same kind.
-        rocksdb::ErrorKind::IOError => error.as_ref().contains("No such file"),
-        _ => false,
     }
 }
 

@@ -8,11 +8,12 @@ use prost::encoding::decode_varint;
 use proto::etcdserverpb::{AlarmMember, Member};
 use proto::mvccpb::KeyValue;
 use proto::orlop::store::v1::LeaseRecord;
+use store_engine::Reading;
 
 use crate::auth::Auth;
 use crate::codec;
 use crate::compact;
-use crate::disk::{META, REV, bounded};
+use crate::disk::{META, REV};
 use crate::error::Fault;
 use crate::keys::{self, Revision};
 use crate::view::{Frozen, View};
@@ -97,7 +98,7 @@ impl View {
         };
         drop(state);
         drop(registry);
-        let progress = frozen.snapshot.get_pinned_cf(disk.family(META), keys::COMPACT);
+        let progress = frozen.snapshot.get(disk.family(META), keys::COMPACT);
         if let Some(stored) = progress.map_err(Fault::from)? {
             facts.removed_below = compact::finished(&stored)?;
         }
@@ -116,12 +117,14 @@ impl Export<'_> {
     ) -> Result<(), E> {
         let family = self.frozen.disk.family(REV);
         let end = Revision::first_of(self.facts.revision.saturating_add(1)).to_key();
-        let mut options = bounded(Some(end.to_vec()));
-        // A backup reads everything once; what clients read often must stay in memory.
-        options.fill_cache(false);
-        options.set_readahead_size(READAHEAD_BYTES);
-        let mut iterator = self.frozen.snapshot.raw_iterator_cf_opt(family, options);
-        iterator.seek_to_first();
+        let reading = Reading {
+            end: Some(end.to_vec()),
+            // A backup reads everything once; what clients read often must stay in memory.
+            fill_cache: false,
+            readahead_bytes: Some(READAHEAD_BYTES),
+        };
+        let mut iterator = self.frozen.snapshot.cursor(family, reading);
+        iterator.seek(&[]);
         let mut bare = Vec::new();
         while let Some((key, stored)) = iterator.item() {
             let revision =

@@ -11,7 +11,7 @@ use proto::authpb::{Role, User};
 use proto::etcdserverpb::Member;
 use proto::mvccpb::KeyValue;
 use proto::orlop::store::v1::{AuthRecord, LeaseRecord, Record, StateRecord};
-use rocksdb::WriteBatch;
+use store_engine::Batch;
 
 use crate::auth::check_record;
 use crate::codec;
@@ -60,7 +60,7 @@ pub struct Importer {
     disk: Disk,
     /// The newest record of each key, for the chains of revisions.
     newest: Index,
-    batch: WriteBatch,
+    batch: Batch,
     last: Revision,
 }
 
@@ -76,7 +76,7 @@ impl Importer {
             return Err(Fault::damaged(format!("{} is not empty", dir.display())));
         }
         let disk = Disk::open(dir, options)?;
-        let batch = WriteBatch::default();
+        let batch = disk.batch();
         Ok(Self { disk, newest: Index::default(), batch, last: Revision::default() })
     }
 
@@ -91,7 +91,8 @@ impl Importer {
         let disk = Arc::into_inner(disk).ok_or_else(|| Fault::damaged("the state is in use"))?;
         let imported = Imported { revision, compacted, ..Imported::default() };
         let last = Revision { main: revision, sub: u32::MAX };
-        Ok((Self { disk, newest: index, batch: WriteBatch::default(), last }, imported))
+        let batch = disk.batch();
+        Ok((Self { disk, newest: index, batch, last }, imported))
     }
 
     /// Adds the next record. Of a deletion only the key counts.
@@ -128,11 +129,12 @@ impl Importer {
             deleted,
         };
         let stored = codec::encode(&record);
-        self.batch.put_cf(self.disk.family(LIVE), &key, &stored);
-        self.batch.put_cf(self.disk.family(REV), at.to_key(), &stored);
+        self.batch.put(self.disk.family(LIVE), &key, &stored);
+        self.batch.put(self.disk.family(REV), at.to_key(), &stored);
         self.newest.insert(key.as_ref().into(), meta);
         if self.batch.size_in_bytes() >= BATCH_BYTES {
-            self.disk.write(std::mem::take(&mut self.batch))?;
+            let batch = std::mem::replace(&mut self.batch, self.disk.batch());
+            self.disk.write(batch)?;
         }
         Ok(())
     }
@@ -144,17 +146,17 @@ impl Importer {
     pub fn finish(mut self, imported: &Imported, seed: &Seed) -> Result<Restored, Fault> {
         let meta = self.disk.family(META);
         for lease in &imported.leases {
-            self.batch.put_cf(meta, keys::lease(lease.id), codec::encode(lease));
+            self.batch.put(meta, keys::lease(lease.id), codec::encode(lease));
         }
         for user in &imported.users {
-            self.batch.put_cf(meta, keys::user(text(&user.name)?), codec::encode(user));
+            self.batch.put(meta, keys::user(text(&user.name)?), codec::encode(user));
         }
         for role in &imported.roles {
-            self.batch.put_cf(meta, keys::role(text(&role.name)?), codec::encode(role));
+            self.batch.put(meta, keys::role(text(&role.name)?), codec::encode(role));
         }
         if let Some(auth) = &imported.auth {
             check_record(auth)?;
-            self.batch.put_cf(meta, keys::AUTH, codec::encode(auth));
+            self.batch.put(meta, keys::AUTH, codec::encode(auth));
         }
         let record = StateRecord {
             format: codec::FORMAT,
@@ -162,7 +164,7 @@ impl Importer {
             compact_revision: imported.compacted,
             ..StateRecord::default()
         };
-        self.batch.put_cf(meta, keys::STATE, codec::encode(&record));
+        self.batch.put(meta, keys::STATE, codec::encode(&record));
         self.disk.write(self.batch)?;
         give_identity(&self.disk, seed)
     }
@@ -217,23 +219,23 @@ fn give_identity(disk: &Disk, seed: &Seed) -> Result<Restored, Fault> {
     // The new cluster's members begin together.
     (record.digest, record.digested) = (0, 0);
 
-    let mut batch = WriteBatch::default();
+    let mut batch = disk.batch();
     let meta = disk.family(META);
     for prefix in [keys::MEMBER_PREFIX, keys::REMOVED_PREFIX, keys::ALARM_PREFIX] {
         disk.scan(META, prefix, None, |key, _| {
             let inside = key.starts_with(prefix);
             if inside {
-                batch.delete_cf(meta, key);
+                batch.delete(meta, key);
             }
             Ok(inside)
         })?;
     }
     for member in &seed.members {
-        batch.put_cf(meta, keys::member(member.id), codec::encode(member));
+        batch.put(meta, keys::member(member.id), codec::encode(member));
     }
-    batch.put_cf(meta, keys::APPLIED, &seed.applied);
-    batch.put_cf(meta, keys::MEMBERSHIP, &seed.membership);
-    batch.put_cf(meta, keys::STATE, codec::encode(&record));
+    batch.put(meta, keys::APPLIED, &seed.applied);
+    batch.put(meta, keys::MEMBERSHIP, &seed.membership);
+    batch.put(meta, keys::STATE, codec::encode(&record));
     disk.write(batch)?;
     disk.flush()?;
     Ok(Restored { revision: record.revision, compacted: record.compact_revision })

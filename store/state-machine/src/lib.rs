@@ -1,4 +1,4 @@
-//! The store's state machine: multi-version keys, leases, members and alarms over RocksDB.
+//! The store's state machine: multi-version keys, leases, members and alarms over a storage engine.
 //!
 //! One thread owns the [`StateMachine`] and applies log entries in order; any thread reads through
 //! a [`View`]. Nothing here knows the time, rolls dice, waits or talks to a network: the same log
@@ -33,7 +33,6 @@ mod machine;
 mod range;
 mod registry;
 mod reply;
-pub mod seal;
 mod staged;
 mod txn;
 mod view;
@@ -43,7 +42,7 @@ pub use check::{check_delete_range, check_put, check_range, check_txn, txn_is_re
 pub use compact::CompactProgress;
 pub use digest::{DIGEST_SCHEME, Digest};
 pub use disk::Options;
-pub use error::{Fault, ReadError, Refusal, is_damage};
+pub use error::{Fault, ReadError, Refusal};
 pub use event::{Event, RevisionEvents};
 pub use export::{Export, Facts, Written};
 pub use import::{Imported, Importer, Restored, Seed, reseed, revisions};

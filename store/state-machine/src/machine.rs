@@ -7,6 +7,7 @@ use bytes::Bytes;
 use parking_lot::{RwLock, RwLockUpgradableReadGuard};
 use proto::etcdserverpb as etcd;
 use proto::orlop::store::v1::{AuthChanged, Command, Record, StateRecord, command::Op};
+use store_planted::{self as planted, Bug};
 
 use crate::auth::Published;
 use crate::codec;
@@ -106,7 +107,8 @@ pub(crate) fn load(disk: Disk) -> Result<(State, Registry), Fault> {
     registry.cluster_id = record.cluster_id;
     registry.cluster_version = record.cluster_version;
 
-    let revision = record.revision;
+    let (mut revision, mut compacted) = (record.revision, record.compact_revision);
+    let mut newest = FIRST_REVISION;
     let mut index = Index::default();
     disk.scan(LIVE, &[], None, |key, stored| {
         let record: Record = codec::decode(stored)?;
@@ -122,27 +124,25 @@ pub(crate) fn load(disk: Disk) -> Result<(State, Registry), Fault> {
                 key.escape_ascii().to_string()
             )));
         }
+        newest = newest.max(kv.mod_revision);
         registry.attach(key, 0, kv.lease);
+        let forgets = planted::is(Bug::DivergesAfterRestart);
         let meta = Meta {
             modified: Revision { main: kv.mod_revision, sub: record.sub },
-            created: kv.create_revision,
+            created: if forgets { kv.mod_revision } else { kv.create_revision },
             version: kv.version,
             lease: kv.lease,
         };
         index.insert(key.into(), meta);
         Ok(true)
     })?;
+    if planted::is(Bug::CompactionRewinds) {
+        (revision, compacted) = (newest, compacted.min(newest));
+    }
     let applied = disk.get(META, keys::APPLIED)?.map(Bytes::from);
     let membership = disk.get(META, keys::MEMBERSHIP)?.map(Bytes::from);
-    let state = State {
-        disk: Arc::new(disk),
-        index,
-        revision: record.revision,
-        compacted: record.compact_revision,
-        applied,
-        membership,
-        digest,
-    };
+    let state =
+        State { disk: Arc::new(disk), index, revision, compacted, applied, membership, digest };
     Ok((state, registry))
 }
 
@@ -229,11 +229,12 @@ impl StateMachine {
 
         let Staged { registry, overlay, mut batch, revision, compacted, digest, .. } = staged;
         let meta = state.disk.family(META);
-        if let Some(log_id) = &log_id {
-            batch.put_cf(meta, keys::APPLIED, log_id);
+        let behind = planted::is(Bug::AppliedBehind);
+        if let Some(log_id) = if behind { &state.applied } else { &log_id } {
+            batch.put(meta, keys::APPLIED, log_id);
         }
         if let Some(membership) = &membership {
-            batch.put_cf(meta, keys::MEMBERSHIP, membership);
+            batch.put(meta, keys::MEMBERSHIP, membership);
         }
         let record = StateRecord {
             format: codec::FORMAT,
@@ -245,7 +246,7 @@ impl StateMachine {
             digested: digest.entries,
             digest_scheme: DIGEST_SCHEME,
         };
-        batch.put_cf(meta, keys::STATE, codec::encode(&record));
+        batch.put(meta, keys::STATE, codec::encode(&record));
         state.disk.write(batch)?;
 
         // U4: before the data.
@@ -298,7 +299,10 @@ impl StateMachine {
     /// A fault of this member; the old state stays current unless the new one was opened.
     pub fn replace_from(&mut self, source: &Path) -> Result<(), Fault> {
         let old = Arc::clone(&self.shared.state.read().disk);
-        let (new_state, new_registry) = load(old.install(source, &self.options)?)?;
+        let (new_state, mut new_registry) = load(old.install(source, &self.options)?)?;
+        if planted::is(Bug::SnapshotForgetsLeases) {
+            new_registry.leases.values_mut().for_each(|lease| lease.keys.clear());
+        }
         let mut registry = self.shared.registry.write();
         let mut state = self.shared.state.write();
         self.shared.auth.set(&new_registry.auth);

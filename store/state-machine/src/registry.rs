@@ -10,7 +10,7 @@ use proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmType, LeaseCheckpointRequest, LeaseGrantRequest, Member,
 };
 use proto::orlop::store::v1::{ClusterSet, Fence, LeaseRecord, auth_change::Change};
-use rocksdb::WriteBatch;
+use store_engine::Batch;
 
 use crate::auth::{Auth, Loader};
 use crate::codec;
@@ -110,7 +110,7 @@ impl Registry {
     pub(crate) fn grant(
         &mut self,
         disk: &Disk,
-        batch: &mut WriteBatch,
+        batch: &mut Batch,
         request: &LeaseGrantRequest,
     ) -> Result<(), Refusal> {
         self.allow(true)?;
@@ -133,7 +133,7 @@ impl Registry {
     pub(crate) fn checkpoint(
         &mut self,
         disk: &Disk,
-        batch: &mut WriteBatch,
+        batch: &mut Batch,
         request: &LeaseCheckpointRequest,
     ) {
         for checkpoint in &request.checkpoints {
@@ -148,7 +148,7 @@ impl Registry {
     pub(crate) fn alarm(
         &mut self,
         disk: &Disk,
-        batch: &mut WriteBatch,
+        batch: &mut Batch,
         request: &AlarmRequest,
     ) -> Result<Vec<AlarmMember>, Refusal> {
         // Raising a kind that does not exist, or an action that does not, kills etcd's members.
@@ -185,7 +185,7 @@ impl Registry {
                 }
                 AlarmAction::Deactivate => {
                     self.alarms.remove(&(*kind, *member));
-                    batch.delete_cf(disk.family(META), key);
+                    batch.delete(disk.family(META), key);
                 }
                 AlarmAction::Get => {}
             }
@@ -196,7 +196,7 @@ impl Registry {
     pub(crate) fn set_member(
         &mut self,
         disk: &Disk,
-        batch: &mut WriteBatch,
+        batch: &mut Batch,
         member: Member,
     ) -> Result<(), Refusal> {
         if self.removed.contains(&member.id) {
@@ -218,7 +218,7 @@ impl Registry {
     pub(crate) fn remove_member(
         &mut self,
         disk: &Disk,
-        batch: &mut WriteBatch,
+        batch: &mut Batch,
         id: u64,
     ) -> Result<(), Refusal> {
         if !self.removed.insert(id) {
@@ -226,21 +226,21 @@ impl Registry {
         }
         self.members.remove(&id);
         self.fence(disk, batch, &Fence { member_id: id, lifted: true });
-        batch.delete_cf(disk.family(META), keys::member(id));
-        batch.put_cf(disk.family(META), keys::removed(id), []);
+        batch.delete(disk.family(META), keys::member(id));
+        batch.put(disk.family(META), keys::removed(id), []);
         Ok(())
     }
 
     /// Fences a member, or lifts its fence.
-    pub(crate) fn fence(&mut self, disk: &Disk, batch: &mut WriteBatch, fence: &Fence) {
+    pub(crate) fn fence(&mut self, disk: &Disk, batch: &mut Batch, fence: &Fence) {
         let key = keys::fenced(fence.member_id);
         if fence.lifted {
             if self.fenced.remove(&fence.member_id) {
-                batch.delete_cf(disk.family(META), key);
+                batch.delete(disk.family(META), key);
             }
         } else if !self.removed.contains(&fence.member_id) {
             self.fenced.insert(fence.member_id);
-            batch.put_cf(disk.family(META), key, []);
+            batch.put(disk.family(META), key, []);
         }
     }
 
@@ -248,7 +248,7 @@ impl Registry {
     pub(crate) fn change_auth(
         &mut self,
         disk: &Disk,
-        batch: &mut WriteBatch,
+        batch: &mut Batch,
         change: Change,
     ) -> Result<u64, Refusal> {
         if let Change::Authenticate(request) = &change {
@@ -257,8 +257,8 @@ impl Registry {
         }
         for (key, value) in Arc::make_mut(&mut self.auth).change(change)? {
             match value {
-                Some(value) => batch.put_cf(disk.family(META), key, value),
-                None => batch.delete_cf(disk.family(META), key),
+                Some(value) => batch.put(disk.family(META), key, value),
+                None => batch.delete(disk.family(META), key),
             }
         }
         Ok(self.auth.revision())
@@ -277,6 +277,6 @@ impl Registry {
     }
 }
 
-fn put(disk: &Disk, batch: &mut WriteBatch, key: &[u8], record: &impl prost::Message) {
-    batch.put_cf(disk.family(META), key, codec::encode(record));
+fn put(disk: &Disk, batch: &mut Batch, key: &[u8], record: &impl prost::Message) {
+    batch.put(disk.family(META), key, codec::encode(record));
 }

@@ -10,7 +10,8 @@ use proto::etcdserverpb::{
 };
 use proto::mvccpb::KeyValue;
 use proto::orlop::store::v1::Record;
-use rocksdb::WriteBatch;
+use store_engine::Batch;
+use store_planted::{self as planted, Bug};
 
 use crate::check;
 use crate::codec;
@@ -29,7 +30,7 @@ pub(crate) struct Staged<'a> {
     pub(crate) registry: &'a mut Registry,
     pub(crate) overlay: BTreeMap<Box<[u8]>, Meta>,
     records: BTreeMap<Revision, Record>,
-    pub(crate) batch: WriteBatch,
+    pub(crate) batch: Batch,
     pub(crate) revision: i64,
     pub(crate) compacted: i64,
     /// Writes of the command under way.
@@ -43,7 +44,7 @@ pub(crate) struct Staged<'a> {
 
 impl<'a> Staged<'a> {
     pub(crate) fn new(base: &'a State, registry: &'a mut Registry) -> Self {
-        let batch = WriteBatch::default();
+        let batch = base.disk.batch();
         Self {
             base,
             registry,
@@ -83,9 +84,10 @@ impl<'a> Staged<'a> {
 
     /// The newest record of a key that exists.
     pub(crate) fn live_record(&self, key: &[u8], meta: &Meta) -> Result<KeyValue, Fault> {
+        let old = planted::is(Bug::PrevKvStale) && self.base.index.get(key).is_some();
         let record = match self.records.get(&meta.modified) {
-            Some(record) => record.clone(),
-            None => {
+            Some(record) if !old => record.clone(),
+            _ => {
                 let stored = self.base.disk.get(LIVE, key)?;
                 let stored = stored.ok_or_else(|| Fault::damaged("indexed key without record"))?;
                 codec::decode(&stored)?
@@ -131,12 +133,13 @@ impl<'a> Staged<'a> {
             record.previous_sub = old.modified.sub;
         }
         let old_lease = old.map_or(0, |old| old.lease);
-        self.registry.attach(&kv.key, old_lease, meta.lease);
+        let stays = planted::is(Bug::LeaseKeepsKey);
+        self.registry.attach(&kv.key, if stays { 0 } else { old_lease }, meta.lease);
 
         let stored = codec::encode(&record);
         let disk = &self.base.disk;
-        self.batch.put_cf(disk.family(LIVE), &kv.key, &stored);
-        self.batch.put_cf(disk.family(REV), meta.modified.to_key(), &stored);
+        self.batch.put(disk.family(LIVE), &kv.key, &stored);
+        self.batch.put(disk.family(REV), meta.modified.to_key(), &stored);
         self.overlay.insert(kv.key.as_ref().into(), meta);
         self.records.insert(meta.modified, record.clone());
 
@@ -293,8 +296,11 @@ impl<'a> Staged<'a> {
         let Some(lease) = self.registry.leases.remove(&id) else {
             return Err(Refusal::LeaseNotFound.into());
         };
-        self.batch.delete_cf(self.base.disk.family(META), keys::lease(id));
-        for key in lease.keys {
+        if !planted::is(Bug::LeaseRevives) {
+            self.batch.delete(self.base.disk.family(META), keys::lease(id));
+        }
+        let half = if planted::is(Bug::LeaseHalfRevoked) { 1 } else { usize::MAX };
+        for key in lease.keys.into_iter().take(half) {
             if self.live_meta(&key).is_some() {
                 self.delete(&key, None);
             }

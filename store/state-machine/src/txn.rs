@@ -8,6 +8,7 @@ use proto::etcdserverpb::{
     response_op::Response,
 };
 use proto::mvccpb::KeyValue;
+use store_planted::{self as planted, Bug};
 
 use crate::check;
 use crate::error::{Fault, ReadError};
@@ -105,7 +106,13 @@ impl Staged<'_> {
         let range = KeyRange::new(&compare.key, &compare.range_end);
         let needs_value = compare.target == i32::from(CompareTarget::Value);
         let mut found = false;
-        for (key, meta) in self.keys_in(&range) {
+        let keys = if planted::is(Bug::GuardsOnOldState) {
+            let old = self.base.index.range(&range);
+            old.map(|(key, meta)| (key.into(), *meta)).collect()
+        } else {
+            self.keys_in(&range)
+        };
+        for (key, meta) in keys {
             if !meta.is_live() {
                 continue;
             }

@@ -7,12 +7,13 @@ use proto::etcdserverpb::range_request::SortTarget;
 use proto::etcdserverpb::{AlarmMember, Member, RangeRequest, RangeResponse};
 use proto::mvccpb::KeyValue;
 use proto::orlop::store::v1::{LeaseRecord, Record};
-use rocksdb::{DB, SnapshotWithThreadMode};
+use store_engine::{Reading, Snapshot};
+use store_planted::{self as planted, Bug};
 
 use crate::auth::Auth;
 use crate::codec;
 use crate::digest::Digest;
-use crate::disk::{Disk, LIVE, REV, bounded};
+use crate::disk::{Disk, LIVE, REV};
 use crate::error::{Fault, ReadError, Refusal};
 use crate::event::{Event, RevisionEvents};
 use crate::index::Meta;
@@ -62,15 +63,15 @@ impl Released {
     }
 }
 
-/// RocksDB as of one moment.
+/// The database as of one moment.
 pub(crate) struct Frozen<'a> {
     pub(crate) disk: &'a Disk,
-    pub(crate) snapshot: SnapshotWithThreadMode<'a, DB>,
+    pub(crate) snapshot: Snapshot<'a>,
 }
 
 impl Frozen<'_> {
     pub(crate) fn record(&self, family: &str, key: &[u8]) -> Result<Option<Record>, Fault> {
-        let stored = self.snapshot.get_pinned_cf(self.disk.family(family), key)?;
+        let stored = self.snapshot.get(self.disk.family(family), key)?;
         stored.map(|stored| codec::decode(&stored)).transpose()
     }
 
@@ -87,7 +88,7 @@ impl Frozen<'_> {
         mut each: impl FnMut(&[u8], Record) -> Result<bool, Fault>,
     ) -> Result<(), Fault> {
         let family = self.disk.family(family);
-        let mut iterator = self.snapshot.raw_iterator_cf_opt(family, bounded(end));
+        let mut iterator = self.snapshot.cursor(family, Reading::below(end));
         iterator.seek(start);
         while let Some((key, value)) = iterator.item() {
             if !each(key, codec::decode(value)?)? {
@@ -146,7 +147,10 @@ impl View {
 
         let state = self.shared.state.read();
         let revision = state.revision;
-        let at = range::revision_of(request.revision, revision, state.compacted)?;
+        let mut at = range::revision_of(request.revision, revision, state.compacted)?;
+        if planted::is(Bug::PagesDrift) && request.limit > 0 {
+            at = revision;
+        }
         let known_count = (at == revision).then(|| state.index.count(&keys));
         if let Some(count) = known_count {
             if request.count_only || count == 0 {
@@ -232,13 +236,16 @@ impl View {
 
         let mut all: Vec<RevisionEvents> = Vec::new();
         let mut count = 0;
+        let splits = planted::is(Bug::WatchSplitsRevision);
         let start = Revision::first_of(from.max(0)).to_key();
         let end = Revision::first_of(to.saturating_add(1)).to_key().to_vec();
         frozen.scan(REV, &start, Some(end), |_, record| {
             let revision = record.kv.as_ref().map_or(0, |kv| kv.mod_revision);
             let event = Arc::new(Event::new(record, revision));
             match all.last_mut() {
-                Some(last) if last.revision == revision => last.events.push(event),
+                Some(last) if last.revision == revision && !(splits && count >= limit) => {
+                    last.events.push(event);
+                }
                 Some(_) if count >= limit => return Ok(false),
                 Some(_) | None => all.push(RevisionEvents { revision, events: vec![event] }),
             }
@@ -372,7 +379,7 @@ impl View {
         Ok(Sizes { total, in_use })
     }
 
-    /// Where the state lies, and how often RocksDB failed in the background since it was opened: after
+    /// Where the state lies, and how often the engine failed in the background since it was opened: after
     /// the first time it writes nothing any more.
     ///
     /// # Errors

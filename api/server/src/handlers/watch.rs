@@ -191,6 +191,9 @@ impl Stream {
                 None => return Ok(()),
                 Some(Message::Event(_, event)) if event.revision <= self.wishes.after => continue,
                 Some(Message::Event(change, event)) => self.framer.event(change, &event),
+                // This server is behind the one that the client comes from: a bookmark of here would
+                // send it back to what it has seen.
+                Some(Message::Bookmark(revision)) if revision < self.wishes.after => continue,
                 Some(Message::Bookmark(revision)) => self.framer.bookmark(revision, false),
             };
             self.send(frame).await?;

@@ -3,7 +3,9 @@
 //! | Rule | What always holds |
 //! |------|-------------------|
 //! | T1 | A write says which revision of the key it replaces; the store refuses it otherwise. |
-//! | T2 | A write whose answer was lost is sent again: T1 keeps it from happening twice. |
+//! | T2 | A write whose answer was lost is sent again if T1 keeps it from happening twice: a creation |
+//! |    | does not, as its key may be free again. Where something else stands there afterwards, |
+//! |    | nobody knows whether it happened, and the caller is told just that. |
 //! | T3 | An object's resourceVersion is the revision of its last write, and is not stored. |
 
 pub(crate) mod compaction;
@@ -183,39 +185,47 @@ impl Storage {
         expected: u64,
         write: Write,
     ) -> Result<Outcome, Status> {
-        let key = Bytes::copy_from_slice(key.as_bytes());
+        let bytes = Bytes::copy_from_slice(key.as_bytes());
         let change = match &write {
-            Write::Put { value, lease } => op::put(key.clone(), value.clone(), *lease),
-            Write::Delete => op::delete(key.clone()),
+            Write::Put { value, lease } => op::put(bytes.clone(), value.clone(), *lease),
+            Write::Delete => op::delete(bytes.clone()),
         };
         let request = rpc::TxnRequest {
-            compare: vec![compare::mod_revision_is(key.clone(), signed(expected))],
+            compare: vec![compare::mod_revision_is(bytes.clone(), signed(expected))],
             success: vec![change],
-            failure: vec![op::get(key)],
+            failure: vec![op::get(bytes)],
         };
-        let mut lost = false;
+        // How the answer was lost, in the store's words where it gave some.
+        let mut lost = None;
         for _ in 0..UPDATE_TRIES_MAX {
             let response = match self.client.txn(request.clone()).await {
                 Ok(response) => response,
-                Err(Error::Unknown { .. }) if !lost => {
-                    lost = true;
+                Err(error) => {
+                    // Whatever comes after the first loss, that is what became of the write.
+                    if let Some(first) = lost {
+                        return Err(first);
+                    }
+                    let unknown = status(&error);
+                    if !matches!(error, Error::Unknown { .. }) {
+                        return Err(unknown);
+                    }
+                    if expected == 0 {
+                        let current = self.get_raw(key).await.map_err(|_| unknown)?;
+                        return resolved(&write, current.as_ref(), 0);
+                    }
+                    lost = Some(unknown);
                     continue;
                 }
-                Err(error) => return Err(status(&error)),
             };
             let revision = response.header.as_ref().map_or(0, |header| unsigned(header.revision));
             if response.succeeded {
                 return Ok(Outcome::Done(revision));
             }
             let current = response.responses.into_iter().find_map(range_answer);
-            return Ok(match (&write, current) {
-                // T2: what stands there is what we wrote before the answer was lost.
-                (Write::Put { value, .. }, Some(found)) if lost && found.value == *value => {
-                    Outcome::Done(found.revision)
-                }
-                (Write::Delete, None) if lost => Outcome::Done(revision),
-                (_, current) => Outcome::Conflict(current),
-            });
+            if lost.is_some() {
+                return resolved(&write, current.as_ref(), revision);
+            }
+            return Ok(Outcome::Conflict(current));
         }
         Err(Status::service_unavailable("the store does not confirm the write"))
     }
@@ -236,6 +246,21 @@ impl Storage {
             object.set_resource_version(revision);
         }
         Ok(outcome)
+    }
+}
+
+/// T2: what stands there tells of a write whose answer was lost. `revision` is now.
+fn resolved(write: &Write, current: Option<&RawValue>, revision: u64) -> Result<Outcome, Status> {
+    match (write, current) {
+        (Write::Put { value, .. }, Some(found)) if found.value == *value => {
+            Ok(Outcome::Done(found.revision))
+        }
+        (Write::Delete, None) => Ok(Outcome::Done(revision)),
+        // Somebody wrote later. Whether on top of ours or instead of it cannot be seen: a conflict
+        // would say that it did not happen, and make clients and patches do it a second time.
+        (Write::Put { .. } | Write::Delete, _) => {
+            Err(Status::timeout("the store's answer to the write was lost", 0))
+        }
     }
 }
 
@@ -295,5 +320,35 @@ pub(crate) fn status(error: &Error) -> Status {
         Error::Compacted { .. } => Status::expired(
             "The provided resource version is too old to display a consistent list result.",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(value: &'static str) -> Write {
+        Write::Put { value: Bytes::from_static(value.as_bytes()), lease: 0 }
+    }
+
+    fn stands(value: &'static str) -> RawValue {
+        let value = Bytes::from_static(value.as_bytes());
+        RawValue { key: Bytes::from_static(b"k"), value, revision: 7 }
+    }
+
+    #[test]
+    fn a_lost_answer_is_no_conflict() {
+        let ours = resolved(&put("ours"), Some(&stands("ours")), 9).unwrap();
+        assert!(matches!(ours, Outcome::Done(7)), "{ours:?}");
+        let gone = resolved(&Write::Delete, None, 9).unwrap();
+        assert!(matches!(gone, Outcome::Done(9)), "{gone:?}");
+        for (write, current) in [
+            (put("ours"), Some(stands("theirs"))),
+            (put("ours"), None),
+            (Write::Delete, Some(stands("theirs"))),
+        ] {
+            let status = resolved(&write, current.as_ref(), 9).unwrap_err();
+            assert_eq!(status.code, 504, "{write:?} over {current:?}");
+        }
     }
 }

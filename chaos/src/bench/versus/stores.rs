@@ -115,7 +115,9 @@ pub(super) fn orlop_binary(flags: &VersusFlags) -> anyhow::Result<PathBuf> {
 /// Members with all their data on a disk whose syncs are slow.
 async fn on_slow_disk(launcher: Launcher, delay: Duration) -> anyhow::Result<Cluster> {
     let cluster = Cluster::start_on_disk(Disk::mount, launcher, MEMBERS).await?;
-    cluster.disk().context("it was just mounted")?.slow_syncs(delay);
+    for member in 0..MEMBERS {
+        cluster.disk(member).context("it was just mounted")?.slow_syncs(delay);
+    }
     Ok(cluster)
 }
 

@@ -36,7 +36,7 @@ impl Passwords {
     ) -> Result<T, Error> {
         let slot = timeout(limits::PASSWORD_TIMEOUT, self.slots.acquire()).await;
         let _slot = slot.map_err(|_| Error::TooManyRequests)?.map_err(|_| Error::Stopped)?;
-        tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)
+        crate::exec::blocking(work).await.map_err(|_| Error::Stopped)
     }
 
     /// The hash of a password, as text for the log.

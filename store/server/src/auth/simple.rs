@@ -7,11 +7,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use parking_lot::RwLock;
 use rand::Rng as _;
+use tokio::time::Instant;
 
 use crate::limits;
 

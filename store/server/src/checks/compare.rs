@@ -10,7 +10,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::future::join_all;
@@ -22,7 +22,7 @@ use proto::orlop::{
 use store_state_machine::{ReadError, Refusal, View};
 use tokio::{
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tonic::Status;
 
@@ -67,7 +67,7 @@ pub(crate) async fn answer(
 async fn hash(view: View, revision: i64) -> Result<Answer, Status> {
     let (applied, current_revision, _) = view.position();
     let applied_index = applied.map_or(0, |bytes| index_of(&bytes));
-    let hashed = tokio::task::spawn_blocking(move || view.hash_kv(revision)).await;
+    let hashed = crate::exec::blocking(move || view.hash_kv(revision)).await;
     match hashed.map_err(|error| Status::internal(error.to_string()))? {
         Ok(hash) => Ok(Answer::Hashed(peer::Hashed {
             hash: hash.hash,

@@ -97,7 +97,7 @@ async fn yield_leadership(services: &Services, problem: &str) {
 /// After an error in the background RocksDB refuses to write, but goes on reading.
 async fn check_background(services: &Services) {
     let (log, view) = (services.disk.log.clone(), services.state.view());
-    let found = tokio::task::spawn_blocking(move || -> Result<(), String> {
+    let found = crate::exec::blocking(move || -> Result<(), String> {
         let (path, errors) = log.background_errors().map_err(|error| error.to_string())?;
         if errors > 0 {
             return Err(format!("the raft log in {}", path.display()));

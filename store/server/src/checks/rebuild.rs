@@ -62,8 +62,8 @@ async fn fetch(services: &Services, scratch: &Path) -> io::Result<(u64, Checkpoi
             return Err(failed("a state has one manifest"));
         };
         let write = move || receiver.write(&chunk).map(|()| receiver);
-        receiver = tokio::task::spawn_blocking(write).await.map_err(failed)??;
+        receiver = crate::exec::blocking(write).await.map_err(failed)??;
     }
-    let finish = tokio::task::spawn_blocking(move || receiver.finish());
+    let finish = crate::exec::blocking(move || receiver.finish());
     Ok((index, finish.await.map_err(failed)??))
 }

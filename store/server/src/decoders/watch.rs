@@ -25,6 +25,15 @@ pub enum Step {
     Ask(WatchRequest),
     /// An entry is applied, and what it wrote is published.
     Apply(Entry),
+    /// Entries were applied elsewhere, and the state that they led to takes the place of this one.
+    Install(Vec<Entry>),
+    /// The client waits until a watch has told it of this revision.
+    Await {
+        /// Which watch.
+        watch_id: i64,
+        /// Of an event on it.
+        revision: i64,
+    },
 }
 
 /// What was applied, and what the client was told.
@@ -102,6 +111,22 @@ async fn stream(
                 for applied in machine.apply(vec![entry])? {
                     hub.publish(applied.events.clone(), applied.revision);
                     served.applied.push(applied);
+                }
+            }
+            Step::Install(entries) => {
+                served.applied.extend(machine.apply(entries)?);
+                hub.reset(machine.view().revision());
+            }
+            Step::Await { watch_id, revision } => {
+                let tells = |frame: &WatchResponse| {
+                    let last = frame.events.last().and_then(|event| event.kv.as_ref());
+                    frame.watch_id == watch_id && last.is_some_and(|kv| kv.mod_revision >= revision)
+                };
+                while let Ok(Some(Ok(frame))) = timeout(TIMEOUT, frames.recv()).await {
+                    served.frames.push(frame);
+                    if served.frames.last().is_some_and(tells) {
+                        break;
+                    }
                 }
             }
         }

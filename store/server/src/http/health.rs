@@ -37,7 +37,7 @@ impl Services {
             serializable: true,
             ..RangeRequest::default()
         };
-        let read = tokio::task::spawn_blocking(move || view.range(&request).map(drop));
+        let read = crate::exec::blocking(move || view.range(&request).map(drop));
         match tokio::time::timeout(self.config.request_timeout(), read).await {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(store_state_machine::ReadError::Refused(refusal)))) => Err(refusal.into()),

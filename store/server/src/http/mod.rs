@@ -185,7 +185,7 @@ async fn measured(services: &Services) -> Response {
     metrics.revision.set(view.revision());
     metrics.compact_revision.set(view.compact_revision().max(0));
     metrics.auth_revision.set(view.auth().revision());
-    let sizes = tokio::task::spawn_blocking(move || (view.sizes(), sample::process())).await;
+    let sizes = crate::exec::blocking(move || (view.sizes(), sample::process())).await;
     let Ok((sizes, process)) = sizes else {
         return plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be read\n");
     };

@@ -3,8 +3,9 @@
 //! | Rule | What always holds |
 //! |------|-------------------|
 //! | L2 | A lease is never revoked early: a new leader gives it the time left at its last checkpoint, all of it if there is none, and the time in which nobody could be reached. |
-//! | L3 | A member that does not surely lead revokes nothing. |
+//! | L3 | A member that does not surely lead revokes nothing, and renews nothing: what runs out on a leader of before is revoked by nobody, and whoever renews there is not told that it did. |
 //! | L4 | Nobody is told of a renewal while the log holds a checkpoint of that lease, or may come to. |
+//! | L5 | Nobody is told of a renewal of a lease whose end was committed before: a leader may have applied less than the member that said so. |
 
 mod timers;
 
@@ -16,17 +17,18 @@ use proto::{
     etcdserverpb::{LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest},
     orlop::store::v1::command::Op,
 };
+use store_planted::{self as planted, Bug};
 use store_state_machine::Refusal;
 use tokio::{
-    sync::{RwLock, Semaphore, watch},
+    sync::{RwLock, watch},
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
 use self::timers::{Renewal, Timers};
 use crate::{
-    auth, error::Error, limits, metrics::store::Store, propose::Proposer, read::Reader,
-    state::State,
+    auth, error::Error, limits, metrics::store::Store, propose::Proposer, raft::LeaderId,
+    read::Reader, state::State,
 };
 
 /// The timers of this member's leases; they run only while it leads.
@@ -64,8 +66,29 @@ impl Lessor {
     /// Starts a lease anew; its TTL in seconds, zero if there is none, nothing if not leading.
     ///
     /// # Errors
-    /// If its time left was told, and that cannot be taken back.
-    pub(crate) async fn renew(&self, id: i64, proposer: &Proposer) -> Result<Option<i64>, Error> {
+    /// If its time left was told, and that cannot be taken back; if what was committed is not applied.
+    pub(crate) async fn renew(
+        &self,
+        id: i64,
+        (proposer, reader): (&Proposer, &Reader),
+    ) -> Result<Option<i64>, Error> {
+        let mut renewed = self.renew_here(id, proposer).await?;
+        if renewed == Some(0) {
+            // Another member may have applied its grant, and told its client, before this one.
+            reader.linearizable().await?;
+            renewed = self.renew_here(id, proposer).await?;
+        }
+        // L3: after the timer was set. Whoever is elected later begins later, too.
+        if renewed.is_none() || !reader.leads_and_applied().await? {
+            return Ok(None);
+        }
+        // L5
+        let timers = self.timers.lock();
+        let left = renewed.map(|ttl| if timers.has(id) { ttl } else { 0 });
+        Ok(left.filter(|_| timers.leading))
+    }
+
+    async fn renew_here(&self, id: i64, proposer: &Proposer) -> Result<Option<i64>, Error> {
         let renewal = {
             let _not_telling = self.telling.read().await;
             let mut timers = self.timers.lock();
@@ -110,7 +133,9 @@ impl Lessor {
         let mut timers = self.timers.lock();
         let now = Instant::now();
         for lease in leases {
-            timers.inherit(lease.id, (lease.ttl, lease.remaining_ttl), election, now);
+            let early = planted::is(Bug::LeaseExpiresEarly);
+            let left = if early { 1 } else { lease.remaining_ttl };
+            timers.inherit(lease.id, (lease.ttl, left), election, now);
         }
     }
 
@@ -120,14 +145,15 @@ impl Lessor {
 
     /// Has the log remember how much time is left, so that the next leader does not start from the
     /// beginning: otherwise a lease of a day never ends where leaders change twice a day.
-    async fn tell(&self, proposer: &Proposer) {
+    async fn tell(&self, proposer: &Proposer, leader: LeaderId) {
         let _telling = self.telling.write().await;
         let limit = limits::LEASE_CHECKPOINTS_MAX;
         let checkpoints = self.timers.lock().tell(limit, Instant::now());
         if checkpoints.is_empty() {
             return;
         }
-        proposer.propose_here(Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints })).await;
+        let op = Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints });
+        proposer.propose_here(leader, op).await;
     }
 }
 
@@ -136,58 +162,69 @@ pub(crate) async fn run(
     lessor: Lessor,
     (state, proposer, reader): (State, Proposer, Reader),
     mut leader: watch::Receiver<Option<u64>>,
-    (own, election): (u64, Duration),
+    election: Duration,
     stop: CancellationToken,
 ) {
     let mut tick = interval(limits::LEASE_TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let per_tick = limits::LEASE_REVOKES_PER_SECOND_MAX
         / usize::try_from(1000 / limits::LEASE_TICK.as_millis()).expect("a small number");
-    let in_flight = Arc::new(Semaphore::new(limits::LEASE_REVOKES_IN_FLIGHT_MAX));
-    let mut leading = false;
+    // In which term the timers run.
+    let mut led = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             changed = leader.changed() => if changed.is_err() { return },
             _ = tick.tick() => {}
         }
-        let leads = *leader.borrow() == Some(own);
-        if leads && !leading {
+        let leads = proposer.leads();
+        if leads.is_some() && leads != led {
+            led = None;
             // Everything that earlier leaders granted must be applied before it is listed.
             if reader.linearizable().await.is_err() {
                 continue;
             }
             let (lessor, state) = (lessor.clone(), state.clone());
-            let listed = tokio::task::spawn_blocking(move || lessor.lead(&state, election)).await;
-            leading = listed.is_ok();
-        } else if !leads && leading {
+            let listed = crate::exec::blocking(move || lessor.lead(&state, election)).await;
+            led = leads.filter(|_| listed.is_ok());
+        } else if leads.is_none() && led.is_some() {
             lessor.stop_leading();
-            leading = false;
+            led = None;
         }
-        if !leading {
-            continue;
-        }
-        lessor.tell(&proposer).await;
+        let Some(own) = led else { continue };
+        lessor.tell(&proposer, own).await;
         let expired = lessor.timers.lock().expired(per_tick, Instant::now());
-        // L3: the quorum confirms this leader first.
-        if expired.is_empty() || reader.linearizable().await.is_err() {
+        if expired.is_empty() {
             continue;
         }
-        let revocations = expired.into_iter().map(|id| {
-            let (proposer, in_flight) = (proposer.clone(), in_flight.clone());
-            let lessor = lessor.clone();
-            async move {
-                let Ok(_permit) = in_flight.acquire().await else { return };
-                let op = Op::LeaseRevoke(LeaseRevokeRequest { id });
-                match proposer.propose(auth::member(), op).await {
-                    Ok(_) => drop(lessor.expired.inc()),
-                    Err(Error::Refused(Refusal::LeaseNotFound)) => lessor.revoked(id),
-                    Err(error) => {
-                        tracing::warn!(lease = id, ?error, "an expired lease is not revoked yet");
-                    }
-                }
+        revoke(&lessor, &proposer, own, expired).await;
+    }
+}
+
+/// L3: in the term in which the timers ran, or not at all. Another leader would carry out what this
+/// one's timers say of leases that were renewed there.
+async fn revoke(lessor: &Lessor, proposer: &Proposer, own: LeaderId, expired: Vec<i64>) {
+    let op = |id: &i64| Op::LeaseRevoke(LeaseRevokeRequest { id: *id });
+    if planted::is(Bug::LeaseOldLeader) {
+        for id in &expired {
+            drop(proposer.propose(auth::member(), op(id)).await);
+        }
+        return;
+    }
+    let outcomes = match proposer.propose_as(own, expired.iter().map(op).collect()).await {
+        Ok(outcomes) => outcomes,
+        Err(error) => {
+            tracing::warn!(leases = expired.len(), ?error, "expired leases are not revoked yet");
+            return;
+        }
+    };
+    for (id, outcome) in expired.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(_) => drop(lessor.expired.inc()),
+            Err(Error::Refused(Refusal::LeaseNotFound)) => lessor.revoked(id),
+            Err(error) => {
+                tracing::warn!(lease = id, ?error, "an expired lease is not revoked yet");
             }
-        });
-        futures::future::join_all(revocations).await;
+        }
     }
 }

@@ -102,6 +102,11 @@ impl Timers {
         self.put(id, now, Timer { deadline, ttl: seconds(ttl), told, tell: None });
     }
 
+    /// Whether there is such a lease, as far as was applied.
+    pub(super) fn has(&self, id: i64) -> bool {
+        self.leases.contains_key(&id)
+    }
+
     pub(super) fn renew(&mut self, id: i64, now: Instant) -> Renewal {
         match self.leases.get(&id).copied() {
             Some(timer) if timer.deadline > now => match timer.told {

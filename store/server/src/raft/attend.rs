@@ -14,10 +14,7 @@ use openraft::{
     raft::TransferLeaderRequest,
 };
 use proto::orlop::peer::v1::AttendRequest;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Uri;
 
 use super::{
@@ -25,7 +22,7 @@ use super::{
     network::address,
     types::{TypeConfig, Vote},
 };
-use crate::limits;
+use crate::{limits, net};
 
 /// A leader, in the eyes of one of its followers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,12 +73,14 @@ pub(crate) async fn run(raft: Node, network: Network) {
         let ended = async {
             while Reign::of(&others.borrow_watched()).as_ref() == Some(&reign) {
                 if others.changed().await.is_err() {
-                    return;
+                    return false;
                 }
             }
+            true
         };
         tokio::select! {
-            () = ended => {}
+            // Raft has ended, and nothing will change any more.
+            goes_on = ended => if !goes_on { return },
             () = attend(&network, &reign) => step_in(&raft, &reign).await,
         }
     }
@@ -115,7 +114,7 @@ async fn nobody_listens(reign: &Reign) -> bool {
 
 async fn connect(url: &str) -> io::Result<()> {
     let url: Uri = url.parse().map_err(io::Error::other)?;
-    timeout(limits::PEER_CONNECT_TIMEOUT, TcpStream::connect(address(&url))).await?.map(drop)
+    timeout(limits::PEER_CONNECT_TIMEOUT, net::connect(address(&url))).await?.map(drop)
 }
 
 /// Keeps a call to the leader open for as long as that can be done.

@@ -163,8 +163,14 @@ impl Log {
     }
 
     /// Writes what is queued, and stops the sync thread.
+    #[cfg(test)]
     pub(crate) fn close(&self) {
         self.disk.stop();
+    }
+
+    /// As `close`, for those who must not block.
+    pub(crate) async fn closed(&self) {
+        self.disk.stopped().await;
     }
 
     /// Where the log lies, and up to which entry it was deleted.

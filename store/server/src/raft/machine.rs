@@ -10,8 +10,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Weak, mpsc},
-    thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,11 +22,15 @@ use openraft::{
 use prost::Message;
 use proto::orlop::store::v1::{Batch, command::Op};
 use store_state_machine::{CompactProgress, Fault, Reply, StateMachine, View};
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 
 use super::{
     codec,
     log::Log,
+    pace::{Next, Pace},
     snapshot::Checkpoint,
     types::{LeaderId, LogId, NOBODY, SnapshotMeta, StoredMembership, TypeConfig},
 };
@@ -35,6 +38,7 @@ use crate::{
     auth::{Note, Tokens},
     digests::Digests,
     error::Error,
+    exec::{self, Bell, Loop},
     lessor::Lessor,
     limits,
     metrics::{Metrics, store::Tally},
@@ -70,28 +74,46 @@ pub(crate) struct Listeners {
     pub(crate) metrics: Arc<Metrics>,
 }
 
+/// Where jobs for the apply thread are queued.
+#[derive(Clone)]
+struct Jobs {
+    queue: mpsc::SyncSender<Job>,
+    bell: Bell,
+}
+
+impl Jobs {
+    /// Queues a job, if there is room and the thread runs.
+    fn offer(&self, job: Job) -> io::Result<()> {
+        let closed = |_| io::Error::other("the apply thread has stopped");
+        self.queue.try_send(job).map_err(closed)?;
+        self.bell.ring();
+        Ok(())
+    }
+}
+
 /// openraft's side of the apply thread.
 pub(crate) struct Machine {
-    jobs: mpsc::SyncSender<Job>,
+    jobs: Jobs,
     view: View,
     metrics: Arc<Metrics>,
 }
 
 /// Ends the apply thread.
 pub(crate) struct Handle {
-    jobs: mpsc::SyncSender<Job>,
-    thread: Option<JoinHandle<()>>,
+    jobs: Jobs,
+    running: Loop,
 }
 
 impl Handle {
     /// Carries out what is queued, flushes the state, and ends the thread.
-    pub(crate) fn stop(&mut self) {
-        drop(self.jobs.send(Job::Stop));
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the apply thread panicked");
-        }
+    pub(crate) async fn stop(self) {
+        let Self { jobs, running } = self;
+        let asked = exec::blocking(move || {
+            drop(jobs.queue.send(Job::Stop));
+            jobs.bell.ring();
+        });
+        drop(asked.await);
+        running.ended().await;
     }
 }
 
@@ -101,13 +123,6 @@ struct Worker {
     scratch: PathBuf,
     serial: u64,
     recent: Option<(Instant, SnapshotMeta, Weak<Checkpoint>)>,
-}
-
-/// How long the apply thread does other things after a step of a compaction that took so long.
-fn rest_after(step: Duration, busy: bool) -> Duration {
-    let (times_busy, times_idle) = limits::COMPACTION_RESTS;
-    let times = if busy { times_busy } else { times_idle };
-    (step * times).min(limits::COMPACTION_REST_MAX)
 }
 
 fn fault(error: Fault) -> io::Error {
@@ -123,87 +138,127 @@ impl Machine {
     ) -> io::Result<(Self, Handle)> {
         let (view, metrics) = (machine.view(), listeners.metrics.clone());
         let (jobs, queue) = mpsc::sync_channel(64);
+        let jobs = Jobs { queue: jobs, bell: Bell::default() };
         let worker = Worker { machine, listeners, scratch, serial: 0, recent: None };
-        let thread = std::thread::Builder::new()
-            .name("apply".to_owned())
-            .spawn(move || worker.run(&queue))?;
-        let handle = Handle { jobs: jobs.clone(), thread: Some(thread) };
+        let running = worker.start(queue, &jobs.bell)?;
+        let handle = Handle { jobs: jobs.clone(), running };
         Ok((Self { jobs, view, metrics }, handle))
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Done<T>) -> Job) -> io::Result<T> {
         let (done, answer) = oneshot::channel();
-        let closed = |()| io::Error::other("the apply thread has stopped");
         // openraft has one job under way at a time, so the queue never fills up.
-        self.jobs.try_send(job(done)).map_err(|_| closed(()))?;
-        answer.await.map_err(|_| closed(()))?
+        self.jobs.offer(job(done))?;
+        answer.await.map_err(|_| io::Error::other("the apply thread has stopped"))?
+    }
+}
+
+/// A job, or none when it is time for a step of a compaction. Nothing comes when nobody is left to ask.
+#[cfg(feature = "sim")]
+async fn come(pace: &Pace, queue: &mut mpsc::Receiver<Job>, bell: &Bell) -> Option<Option<Job>> {
+    loop {
+        let due = match pace.next() {
+            Next::Job => None,
+            Next::JobUntil(due) => Some(due),
+            Next::Step => return Some(None),
+        };
+        match queue.try_recv() {
+            Ok(job) => return Some(Some(job)),
+            Err(mpsc::TryRecvError::Disconnected) => return None,
+            Err(mpsc::TryRecvError::Empty) => {}
+        }
+        match due {
+            None => bell.rung().await,
+            Some(due) if tokio::time::timeout_at(due, bell.rung()).await.is_err() => {
+                return Some(None);
+            }
+            Some(_) => {}
+        }
     }
 }
 
 impl Worker {
+    fn start(self, queue: mpsc::Receiver<Job>, bell: &Bell) -> io::Result<Loop> {
+        #[cfg(feature = "sim")]
+        if exec::is_simulated() {
+            return Ok(Loop::Task(tokio::spawn(self.run_simulated(queue, bell.clone()))));
+        }
+        let _nobody_hears_it = bell;
+        Loop::thread("apply", move || self.run(&queue))
+    }
+
     fn run(mut self, queue: &mpsc::Receiver<Job>) {
-        let mut compacting = true;
-        // When the compaction under way made its first step.
-        let mut since = None;
-        // When its next step is due, and whether there was something to apply since the last one.
-        let (mut due, mut busy) = (Instant::now(), false);
+        let mut pace = Pace::new();
         loop {
-            let job = if compacting {
-                // A step that is due goes first: a compaction must end while there is load, too.
-                // Two steps never follow each other while something waits to be applied.
-                let rest = due.saturating_duration_since(Instant::now());
-                let waited = if rest.is_zero() && busy {
-                    Err(mpsc::RecvTimeoutError::Timeout)
-                } else {
-                    queue.recv_timeout(rest)
-                };
-                match waited {
-                    Ok(job) => Some(job),
-                    Err(mpsc::RecvTimeoutError::Timeout) => None,
-                    Err(mpsc::RecvTimeoutError::Disconnected) => return,
-                }
-            } else {
-                match queue.recv() {
+            let job = match pace.next() {
+                Next::Job => match queue.recv() {
                     Ok(job) => Some(job),
                     Err(mpsc::RecvError) => return,
-                }
-            };
-            match job {
-                Some(Job::Apply(items, done)) => {
-                    busy = true;
-                    let result = self.apply(items, &mut compacting);
-                    drop(done.send(result));
-                }
-                Some(Job::Position(done)) => drop(done.send(self.position())),
-                Some(Job::Checkpoint(done)) => drop(done.send(self.checkpoint())),
-                Some(Job::Install(meta, from, done)) => {
-                    drop(done.send(self.install(&meta, &from)));
-                    compacting = true;
-                }
-                Some(Job::Rebuild(index, from, log, done)) => {
-                    drop(done.send(self.rebuild(index, &from, &log, &mut compacting)));
-                    compacting = true;
-                }
-                Some(Job::Stop) => {
-                    if let Err(error) = self.machine.finish() {
-                        tracing::warn!(%error, "the state was not flushed; the log is replayed");
-                    }
-                    return;
-                }
-                None => match self.compact(&mut since) {
-                    Ok((progress, took)) => {
-                        compacting = !progress.done;
-                        due = Instant::now() + rest_after(took, busy);
-                        busy = false;
-                        if progress.done {
-                            let revision = self.machine.view().compact_revision();
-                            self.listeners.compacted.send_replace(revision);
-                        }
-                    }
-                    Err(error) => crate::fatal("compacting", &error),
                 },
+                Next::JobUntil(due) => {
+                    match queue.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                        Ok(job) => Some(job),
+                        Err(mpsc::RecvTimeoutError::Timeout) => None,
+                        Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                    }
+                }
+                Next::Step => None,
+            };
+            if !self.turn(job, &mut pace) {
+                return;
             }
         }
+    }
+
+    /// As a task of a simulated world.
+    #[cfg(feature = "sim")]
+    async fn run_simulated(mut self, mut queue: mpsc::Receiver<Job>, bell: Bell) {
+        let mut pace = Pace::new();
+        while let Some(job) = come(&pace, &mut queue, &bell).await {
+            // What takes time on a machine: others get on meanwhile, and a crash may come.
+            tokio::time::sleep(crate::simulated::apply_time()).await;
+            if !self.turn(job, &mut pace) {
+                return;
+            }
+        }
+    }
+
+    /// Does a job, or a step of a compaction if there is none; false if it was the last one.
+    fn turn(&mut self, job: Option<Job>, pace: &mut Pace) -> bool {
+        match job {
+            Some(Job::Apply(items, done)) => {
+                pace.busy = true;
+                let result = self.apply(items, &mut pace.compacting);
+                drop(done.send(result));
+            }
+            Some(Job::Position(done)) => drop(done.send(self.position())),
+            Some(Job::Checkpoint(done)) => drop(done.send(self.checkpoint())),
+            Some(Job::Install(meta, from, done)) => {
+                drop(done.send(self.install(&meta, &from)));
+                pace.compacting = true;
+            }
+            Some(Job::Rebuild(index, from, log, done)) => {
+                drop(done.send(self.rebuild(index, &from, &log, &mut pace.compacting)));
+                pace.compacting = true;
+            }
+            Some(Job::Stop) => {
+                if let Err(error) = self.machine.finish() {
+                    tracing::warn!(%error, "the state was not flushed; the log is replayed");
+                }
+                return false;
+            }
+            None => match self.compact(&mut pace.since) {
+                Ok((progress, took)) => {
+                    pace.stepped(took, progress.done);
+                    if progress.done {
+                        let revision = self.machine.view().compact_revision();
+                        self.listeners.compacted.send_replace(revision);
+                    }
+                }
+                Err(error) => crate::fatal("compacting", &error),
+            },
+        }
+        true
     }
 
     /// One step of a compaction, if there is anything to do.
@@ -288,15 +343,18 @@ impl Worker {
             // M2: first the watchers, then the client.
             listeners.hub.publish(events, revision);
         }
-        listeners.applied.send_replace(last_index);
-        listeners.metrics.applied(last_index, &tally, started.elapsed());
-        for ((id, revoked), outcome) in commands.into_iter().zip(outcomes) {
-            if let Ok(Reply::LeaseGrant(granted)) = &outcome {
+        // Before those who wait until this is applied: they may ask for the lease.
+        for ((_, revoked), outcome) in commands.iter().zip(&outcomes) {
+            if let Ok(Reply::LeaseGrant(granted)) = outcome {
                 listeners.lessor.granted(granted.id, granted.ttl);
             }
-            if let (Some(lease), Ok(_)) = (revoked, &outcome) {
-                listeners.lessor.revoked(lease);
+            if let (Some(lease), Ok(_)) = (revoked, outcome) {
+                listeners.lessor.revoked(*lease);
             }
+        }
+        listeners.applied.send_replace(last_index);
+        listeners.metrics.applied(last_index, &tally, started.elapsed());
+        for ((id, _), outcome) in commands.into_iter().zip(outcomes) {
             listeners.pending.answer(id, || outcome.map_err(Error::Refused));
         }
         listeners.reign.send_if_modified(|old| std::mem::replace(old, last_leader) != last_leader);
@@ -424,7 +482,7 @@ impl Worker {
 
 /// Replaces the state under openraft, which does not notice.
 pub(crate) struct Rebuilder {
-    jobs: mpsc::SyncSender<Job>,
+    jobs: Jobs,
 }
 
 impl Rebuilder {
@@ -436,9 +494,8 @@ impl Rebuilder {
     /// later ends the process: the next start goes on from where the new state is.
     pub(crate) async fn rebuild(&self, index: u64, from: Checkpoint, log: Log) -> io::Result<()> {
         let (done, answer) = oneshot::channel();
-        let closed = || io::Error::other("the apply thread has stopped");
-        self.jobs.try_send(Job::Rebuild(index, from, log, done)).map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        self.jobs.offer(Job::Rebuild(index, from, log, done))?;
+        answer.await.map_err(|_| io::Error::other("the apply thread has stopped"))?
     }
 }
 
@@ -462,7 +519,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let view = self.view.clone();
         let began = Instant::now();
-        let flush = tokio::task::spawn_blocking(move || view.flush());
+        let flush = exec::blocking(move || view.flush());
         flush.await.map_err(io::Error::other)?.map_err(fault)?;
         self.metrics.disk.flushes.observe(began.elapsed());
         // Files are only made when a follower needs them.

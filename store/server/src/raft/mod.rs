@@ -3,10 +3,13 @@
 pub(crate) mod attend;
 pub(crate) mod codec;
 pub(crate) mod convert;
+#[cfg(test)]
+mod crash_test;
 mod log;
 mod log_disk;
 pub(crate) mod machine;
 mod network;
+mod pace;
 pub(crate) mod peers;
 pub(crate) mod seed;
 pub(crate) mod shorten;
@@ -46,6 +49,10 @@ pub(crate) fn settings(config: &crate::Config) -> Result<Arc<Config>, openraft::
         enable_pre_vote: Some(true),
         // A restarted leader has not proved that its state is current.
         enable_leader_restore: Some(false),
+        // A member whose log lost its end to a damaged disk is sent it again. Else its leader tries the same
+        // for ever, and each attempt renews its lease: after a handover to that member, which cannot
+        // be elected, nobody else could be either.
+        allow_log_reversion: Some(true),
         // Else heartbeats of a half-connected leader keep a connected quorum from electing.
         quorum_loss_probe_interval: Some(4 * election),
         max_payload_entries: 1024,

@@ -1,12 +1,6 @@
 //! This member's calls to its peers.
 
-use std::{
-    collections::HashMap,
-    future::Future,
-    io,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, future::Future, io, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
 use hyper_util::rt::TokioIo;
@@ -24,7 +18,10 @@ use openraft::{
 use parking_lot::Mutex;
 use proto::orlop::peer::v1 as peer;
 use rustls_pki_types::ServerName;
-use tokio::{net::TcpStream, sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{
@@ -38,11 +35,12 @@ use super::{
     types::{Peer, TypeConfig, Vote},
 };
 use crate::{
-    limits,
+    exec, limits,
     metrics::{
         Metered, Traffic,
         peers::{self, Peer as Counts},
     },
+    net,
 };
 
 /// How a member that calls begins to say who it is; its id follows, in hexadecimal.
@@ -89,7 +87,7 @@ async fn connect(
     traffic: Option<Traffic>,
 ) -> io::Result<TokioIo<Metered<Box<dyn Io>>>> {
     let (host, port) = address(&uri);
-    let tcp = timeout(limits::PEER_CONNECT_TIMEOUT, TcpStream::connect((host, port))).await??;
+    let tcp = timeout(limits::PEER_CONNECT_TIMEOUT, net::connect((host, port))).await??;
     tcp.set_nodelay(true)?;
     if uri.scheme_str() != Some("https") {
         return Ok(TokioIo::new(Metered::new(Box::new(tcp), traffic)));
@@ -367,10 +365,9 @@ impl RaftNetworkV2<TypeConfig> for Link {
         let mut client = self.client()?;
         let counts = self.counts.clone();
         let transfer = counts.sending();
-        let (send, receive) = mpsc::channel(4);
+        let (send, receive) = exec::queue(4);
         let cluster_id = self.network.inner.cluster_id;
-        let reader =
-            tokio::task::spawn_blocking(move || send_snapshot(&vote, &snapshot, cluster_id, &send));
+        let reader = exec::blocking(move || send_snapshot(&vote, &snapshot, cluster_id, &send));
         let call = timeout(
             limits::SNAPSHOT_TIMEOUT,
             client.install_snapshot(ReceiverStream::new(receive)),
@@ -434,8 +431,8 @@ pub(super) fn send_snapshot(
         snapshot_id: dir.file_name().unwrap_or_default().to_string_lossy().into_owned(),
     };
     let part = |part| peer::InstallSnapshotRequest { part: Some(part) };
-    if send.blocking_send(part(Part::Manifest(manifest))).is_err() {
+    if exec::send(send, part(Part::Manifest(manifest))).is_err() {
         return Ok(());
     }
-    snapshot::read_chunks(dir, &files, |chunk| send.blocking_send(part(Part::Chunk(chunk))).is_ok())
+    snapshot::read_chunks(dir, &files, |chunk| exec::send(send, part(Part::Chunk(chunk))).is_ok())
 }

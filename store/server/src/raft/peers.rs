@@ -225,9 +225,9 @@ impl Service for Peers {
                 return Err(Status::invalid_argument("a snapshot has one manifest"));
             };
             let write = move || receiver.write(&chunk).map(|()| receiver);
-            receiver = tokio::task::spawn_blocking(write).await.map_err(broken)?.map_err(broken)?;
+            receiver = crate::exec::blocking(write).await.map_err(broken)?.map_err(broken)?;
         }
-        let finish = tokio::task::spawn_blocking(move || receiver.finish()).await;
+        let finish = crate::exec::blocking(move || receiver.finish()).await;
         let checkpoint = finish.map_err(broken)?.map_err(broken)?;
         metrics.disk.received.observe(began.elapsed());
         if let Some(transfer) = transfer {
@@ -277,7 +277,8 @@ impl Service for Peers {
         let message = request.into_inner();
         self.check_cluster(message.cluster_id)?;
         let services = &self.services;
-        let result = match services.lessor.renew(message.lease_id, &services.proposer).await? {
+        let doors = (&services.proposer, &services.reader);
+        let result = match services.lessor.renew(message.lease_id, doors).await? {
             Some(ttl) => lease_renew_response::Result::Ttl(ttl),
             None => lease_renew_response::Result::NotLeader(self.not_leader().unwrap_or_default()),
         };
@@ -334,8 +335,8 @@ impl Service for Peers {
         let snapshot = self.services.raft.get_snapshot().await.map_err(broken)?;
         let snapshot = snapshot.ok_or_else(|| Status::unavailable("there is no state yet"))?;
         let cluster_id = self.services.headers.cluster_id();
-        let (send, parts) = tokio::sync::mpsc::channel(4);
-        tokio::task::spawn_blocking(move || {
+        let (send, parts) = crate::exec::queue(4);
+        crate::exec::blocking(move || {
             // The receiver has the list of the files, and sees if their end is missing.
             if let Err(error) = send_snapshot(&Vote::new(0, 0), &snapshot, cluster_id, &send) {
                 tracing::warn!(%error, "the state was not sent to its end");

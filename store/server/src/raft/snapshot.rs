@@ -153,6 +153,7 @@ impl Receiver {
             None => File::create(self.checkpoint.path().join(&listed.name))?,
         };
         let began = Instant::now();
+        store_engine::before_sync(self.checkpoint.path())?;
         file.sync_all()?;
         if let Some(fsyncs) = &self.fsyncs {
             fsyncs.observe(began.elapsed());
@@ -169,6 +170,7 @@ impl Receiver {
         while self.at < self.files.len() {
             self.finish_file()?;
         }
+        store_engine::before_sync(self.checkpoint.path())?;
         File::open(self.checkpoint.path())?.sync_all()?;
         Ok(self.checkpoint)
     }

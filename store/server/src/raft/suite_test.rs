@@ -1,8 +1,9 @@
-//! openraft's own test suite for storage, over this log and this state machine.
+//! openraft's own test suite for storage, over this log and this state machine, on either engine.
 
 use std::{future::Future, io, sync::Arc};
 
 use openraft::testing::log::{StoreBuilder, Suite};
+use store_engine::sim;
 use store_state_machine::{Options, StateMachine};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -20,8 +21,11 @@ struct Builder;
 type Guard = (TempDir, Handle);
 type All = Suite<TypeConfig, Log, Machine, Builder, Guard>;
 
-fn open() -> (Guard, Log, Machine) {
+fn open(simulated: bool) -> (Guard, Log, Machine) {
     let dir = tempfile::tempdir().unwrap();
+    if simulated {
+        sim::register(dir.path(), &sim::Disk::new());
+    }
     let log = Log::open(&dir.path().join("log"), |_, _| {}).unwrap();
     let state = StateMachine::open(&dir.path().join("state"), &Options::default()).unwrap();
     let listeners = Listeners {
@@ -41,15 +45,18 @@ fn open() -> (Guard, Log, Machine) {
 
 impl StoreBuilder<TypeConfig, Log, Machine, Guard> for Builder {
     async fn build(&self) -> Result<(Guard, Log, Machine), openraft::StorageError<TypeConfig>> {
-        Ok(open())
+        Ok(open(false))
     }
 }
 
-async fn run<F: Future<Output = Result<(), io::Error>>>(test: impl FnOnce(Log, Machine) -> F) {
-    let ((_dir, mut handle), log, machine) = open();
-    test(log, machine).await.unwrap();
-    // A thread that still closes its RocksDB while the process ends aborts it.
-    handle.stop();
+async fn run<F: Future<Output = Result<(), io::Error>>>(test: impl Fn(Log, Machine) -> F) {
+    for simulated in [false, true] {
+        let ((dir, handle), log, machine) = open(simulated);
+        test(log, machine).await.unwrap();
+        // A thread that still closes its RocksDB while the process ends aborts it.
+        handle.stop().await;
+        sim::unregister(dir.path());
+    }
 }
 
 /// All of the suite but the transfer of a snapshot: a snapshot here has no files until a follower

@@ -17,6 +17,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use store_planted::{self as planted, Bug};
+
 const BLOCK: usize = 32 << 10;
 /// Checksum, length, type.
 const HEADER: usize = 7;
@@ -294,7 +296,10 @@ pub(crate) fn prepare(dir: &Path) -> io::Result<u64> {
         let bytes = fs::read(&path).map_err(|error| failed(&path, &error))?;
         // As RocksDB: the lower half of the number is written.
         let number_low = u32::try_from(number & u64::from(u32::MAX)).expect("it was masked");
-        let Scan { next_sequence, end, tail } = scan(&bytes, number_low);
+        let Scan { next_sequence, end, mut tail } = scan(&bytes, number_low);
+        if tail == Tail::Damaged && planted::is(Bug::LogCutAtFlip) {
+            tail = Tail::Torn;
+        }
         drop(bytes);
         match tail {
             Tail::Clean => {}

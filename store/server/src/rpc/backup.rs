@@ -73,7 +73,7 @@ fn list(dir: &Path) -> io::Result<Vec<CheckpointFile>> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Status> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = crate::exec::blocking(work).await;
     done.map_err(|error| Status::internal(error.to_string()))?
         .map_err(|error| Status::internal(format!("reading a checkpoint: {error}")))
 }

@@ -10,6 +10,7 @@ use proto::{
     },
     orlop::store::v1::command::Op,
 };
+use store_planted::{self as planted, Bug};
 use store_state_machine::{
     ReadError, Refusal, Reply, View, check_delete_range, check_put, check_range, check_txn,
     txn_is_read_only,
@@ -107,13 +108,16 @@ impl Kv for Services {
             Some(answer) => answer,
             None => {
                 let view = self.state.view();
-                let read = tokio::task::spawn_blocking(move || view.range(&request));
+                let read = crate::exec::blocking(move || view.range(&request));
                 read.await.map_err(|error| Status::internal(error.to_string()))?
             }
         };
         self.metrics.store.ranged(began.elapsed(), answer.is_ok());
         let mut response = answer.map_err(read_failed)?;
         pass.still_good(&self.state)?;
+        if planted::is(Bug::HeaderAhead) {
+            response.header = Some(self.headers.at(self.state.view().revision()));
+        }
         self.headers.complete(&mut response.header);
         Ok(Response::new(response))
     }
@@ -161,7 +165,7 @@ impl Kv for Services {
             let pass = self.gate.pass(&sender).await?;
             pass.reads(&request)?;
             let view = self.state.view();
-            let read = tokio::task::spawn_blocking(move || read_only(&view, request));
+            let read = crate::exec::blocking(move || read_only(&view, request));
             let answer = read.await.map_err(|error| Status::internal(error.to_string()))?;
             let response = answer.map_err(read_failed)?;
             self.metrics.store.read(&response);

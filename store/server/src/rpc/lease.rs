@@ -11,6 +11,7 @@ use proto::{
         store::v1::command::Op,
     },
 };
+use store_planted::{self as planted, Bug};
 use store_state_machine::{Access, Refusal, Reply};
 use tokio::{
     sync::mpsc,
@@ -39,9 +40,11 @@ impl Services {
         let deadline = Instant::now() + self.config.request_timeout();
         while Instant::now() < deadline {
             if *self.leader.borrow() == Some(self.headers.member_id()) {
-                if let Some(ttl) = self.lessor.renew(id, &self.proposer).await? {
+                if let Some(ttl) = self.lessor.renew(id, (&self.proposer, &self.reader)).await? {
                     return Ok(ttl);
                 }
+            } else if planted::is(Bug::LeaseRenewedNowhere) {
+                return Ok(self.state.view().lease(id).map_or(0, |lease| lease.record.ttl));
             } else if let Some(mut client) = self.leader_client() {
                 let cluster_id = self.headers.cluster_id();
                 let request = peer::LeaseRenewRequest { lease_id: id, cluster_id };

@@ -74,7 +74,7 @@ impl Maintenance for Services {
         self.gate.pass(&sender).await?.user()?;
         let view = self.state.view();
         let sized = view.clone();
-        let sizes = tokio::task::spawn_blocking(move || sized.sizes()).await;
+        let sizes = crate::exec::blocking(move || sized.sizes()).await;
         let sizes = sizes
             .map_err(|error| Status::internal(error.to_string()))?
             .unwrap_or_else(|fault| crate::fatal("reading sizes", &fault));
@@ -141,7 +141,7 @@ impl Maintenance for Services {
         // be done at once is to write out what is in memory; nothing is blocked meanwhile.
         let view = self.state.view();
         let _under_way = self.metrics.disk.defragmenting();
-        let flushed = tokio::task::spawn_blocking(move || view.flush()).await;
+        let flushed = crate::exec::blocking(move || view.flush()).await;
         flushed
             .map_err(|error| Status::internal(error.to_string()))?
             .map_err(|fault| Status::internal(fault.to_string()))?;
@@ -161,7 +161,7 @@ impl Maintenance for Services {
         let view = self.state.view();
         let current = view.revision();
         let began = Instant::now();
-        let hashed = tokio::task::spawn_blocking(move || view.hash_kv(revision)).await;
+        let hashed = crate::exec::blocking(move || view.hash_kv(revision)).await;
         self.metrics.store.hashes.observe(began.elapsed());
         let hash =
             hashed.map_err(|error| Status::internal(error.to_string()))?.map_err(read_failed)?;

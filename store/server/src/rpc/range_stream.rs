@@ -5,12 +5,11 @@ use proto::etcdserverpb::{
     range_request::{SortOrder, SortTarget},
 };
 use store_state_machine::{ReadError, View};
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::Services;
-use crate::{auth::Pass, error::read_failed, limits};
+use crate::{auth::Pass, error::read_failed, exec, limits};
 
 /// The answer's pieces.
 pub(super) type Pieces = ReceiverStream<Result<RangeStreamResponse, Status>>;
@@ -47,19 +46,19 @@ pub(crate) fn pieces(
 
 /// Sends the pieces as fast as the client takes them.
 pub(super) fn stream(services: &Services, request: RangeRequest, pass: Pass) -> Pieces {
-    let (send, pieces) = mpsc::channel(limits::RANGE_STREAM_QUEUE);
+    let (send, pieces) = exec::queue(limits::RANGE_STREAM_QUEUE);
     let state = services.state.clone();
     let view = state.view();
     let headers = services.headers.clone();
     let target = services.config.max_request_bytes;
-    tokio::task::spawn_blocking(move || {
+    exec::blocking(move || {
         let mut source = Source::new(view, request, target);
         loop {
             let mut piece = match source.next() {
                 Ok(Some(piece)) => piece,
                 Ok(None) => return,
                 Err(error) => {
-                    drop(send.blocking_send(Err(read_failed(error))));
+                    drop(exec::send(&send, Err(read_failed(error))));
                     return;
                 }
             };
@@ -69,11 +68,11 @@ pub(super) fn stream(services: &Services, request: RangeRequest, pass: Pass) -> 
             if source.done
                 && let Err(error) = pass.still_good(&state)
             {
-                drop(send.blocking_send(Err(error.into())));
+                drop(exec::send(&send, Err(error.into())));
                 return;
             }
             let message = RangeStreamResponse { range_response: Some(piece) };
-            if send.blocking_send(Ok(message)).is_err() {
+            if exec::send(&send, Ok(message)).is_err() {
                 return;
             }
         }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::Services;
-use crate::{error::Error, limits, raft::seed};
+use crate::{error::Error, exec, limits, raft::seed};
 
 /// Each one holds back what compaction may remove, and reads the whole disk.
 pub(super) static IN_FLIGHT: Semaphore = Semaphore::const_new(limits::SNAPSHOTS_IN_FLIGHT_MAX);
@@ -107,6 +107,9 @@ impl Outlet {
         }
         let version = crate::VERSION.to_owned();
         let response = SnapshotResponse { header: None, remaining_bytes, blob, version };
+        if exec::is_simulated() {
+            return exec::send(&self.sender, Ok(response)).map_err(|_| Broken::Gone);
+        }
         let sent = timeout(limits::SNAPSHOT_STALL_TIMEOUT, self.sender.send(Ok(response)));
         match self.runtime.block_on(sent) {
             Ok(Ok(())) => Ok(()),
@@ -121,11 +124,11 @@ impl Services {
         &self,
     ) -> Result<ReceiverStream<Result<SnapshotResponse, Status>>, Status> {
         let permit = IN_FLIGHT.try_acquire().map_err(|_| Error::TooManyRequests)?;
-        let (sender, receiver) = mpsc::channel(limits::SNAPSHOT_QUEUE_CHUNKS);
+        let (sender, receiver) = exec::queue(limits::SNAPSHOT_QUEUE_CHUNKS);
         let failed = sender.clone();
         let outlet = Outlet { sender, runtime: Handle::current(), stopping: self.stopping.clone() };
         let (view, metrics) = (self.state.view(), self.metrics.clone());
-        tokio::task::spawn_blocking(move || {
+        exec::blocking(move || {
             let _permit = permit;
             let began = Instant::now();
             let sent = view.export(|export| {

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use parking_lot::RwLock;
+use store_planted::{self as planted, Bug};
 use store_state_machine::RevisionEvents;
 use tokio::sync::watch;
 
@@ -60,7 +61,7 @@ impl Hub {
             *ring = Ring {
                 events: VecDeque::new(),
                 bytes: 0,
-                floor: revision,
+                floor: if planted::is(Bug::WatchSnapshotGap) { 0 } else { revision },
                 current: revision.max(ring.current),
             };
         }

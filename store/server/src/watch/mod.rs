@@ -10,6 +10,8 @@
 //! | W9 | A watch that starts below the compacted revision is cancelled, and told so. |
 
 mod hub;
+#[cfg(test)]
+mod install_test;
 mod stream;
 
 pub(crate) use hub::Hub;

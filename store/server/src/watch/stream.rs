@@ -16,6 +16,7 @@ use proto::{
     },
     mvccpb,
 };
+use store_planted::{self as planted, Bug};
 use store_state_machine::{Event, KeyRange, ReadError, RevisionEvents};
 use tokio::{
     sync::{mpsc, watch},
@@ -204,7 +205,8 @@ impl<P: Permit> Watches<P> {
                 // W6: only when no watch has anything outstanding. As etcd: and when the store has
                 // reached every revision that was asked for.
                 let reached = self.watchers.values().all(|w| w.start <= self.cursor);
-                if self.watchers.is_empty() || !self.behind.is_empty() || !reached {
+                let ready = self.behind.is_empty() || planted::is(Bug::ProgressAhead);
+                if self.watchers.is_empty() || !ready || !reached {
                     return Ok(());
                 }
                 let header = self.header(self.cursor);
@@ -261,7 +263,7 @@ impl<P: Permit> Watches<P> {
         let start = create.start_revision;
         let filter = |kind: FilterType| create.filters.contains(&i32::from(kind));
         let watcher = Watcher {
-            next: if start == 0 { self.cursor + 1 } else { start },
+            next: self.first(start),
             start,
             prev_kv: create.prev_kv,
             progress: create.progress_notify,
@@ -287,6 +289,15 @@ impl<P: Permit> Watches<P> {
         Ok(())
     }
 
+    /// Where a watch begins that asks for `start`.
+    fn first(&self, start: i64) -> i64 {
+        match start {
+            0 => self.cursor + 1,
+            _ if start > self.cursor && planted::is(Bug::WatchFromFuture) => self.cursor + 1,
+            _ => start - i64::from(start > 1 && planted::is(Bug::WatchTellsTwice)),
+        }
+    }
+
     fn is_taken(&self, id: i64) -> bool {
         self.watchers.contains_key(&id) || self.compacted.contains(&id)
     }
@@ -299,8 +310,13 @@ impl<P: Permit> Watches<P> {
     }
 
     fn remove(&mut self, id: i64) -> bool {
-        let Some(watcher) = self.watchers.remove(&id) else { return false };
+        self.unindex(id);
         self.behind.retain(|other| *other != id);
+        self.watchers.remove(&id).is_some()
+    }
+
+    fn unindex(&mut self, id: i64) {
+        let Some(watcher) = self.watchers.get(&id) else { return };
         match &watcher.range {
             KeyRange::One(key) => {
                 if let Some(ids) = self.single.get_mut(key) {
@@ -312,7 +328,6 @@ impl<P: Permit> Watches<P> {
             }
             KeyRange::Between(..) | KeyRange::From(_) => self.ranges.retain(|other| *other != id),
         }
-        true
     }
 
     async fn cancel(&mut self, id: i64) -> Result<(), Gone> {
@@ -378,13 +393,7 @@ impl<P: Permit> Watches<P> {
                 None => match self.history(self.cursor + 1, target).await {
                     Ok(found) => found,
                     Err(compacted) => {
-                        // The stream was too slow: its position is no longer readable.
-                        let mut ids: Vec<i64> = self.watchers.keys().copied().collect();
-                        ids.retain(|id| !self.behind.contains(id));
-                        for id in ids {
-                            self.cancel_compacted(id, compacted).await?;
-                        }
-                        self.cursor = target;
+                        self.skip(compacted, target).await?;
                         break;
                     }
                 },
@@ -406,10 +415,28 @@ impl<P: Permit> Watches<P> {
         Ok(())
     }
 
+    /// Goes to `target`, as the stream was too slow: what follows its cursor is no longer readable. Who
+    /// asked only for what comes after the compacted revision has lost nothing, and reads on from there.
+    async fn skip(&mut self, compacted: i64, target: i64) -> Result<(), Gone> {
+        let in_step = |(id, _): &(&i64, &Watcher)| !self.behind.contains(id);
+        let watchers = self.watchers.iter().filter(in_step);
+        let nexts: Vec<_> = watchers.map(|(id, watcher)| (*id, watcher.next)).collect();
+        for (id, next) in nexts {
+            if next <= compacted {
+                self.cancel_compacted(id, compacted).await?;
+            } else if next <= target {
+                self.unindex(id);
+                self.behind.push(id);
+            }
+        }
+        self.cursor = target;
+        Ok(())
+    }
+
     /// Reads history off the async threads; the error is the compacted revision.
     async fn history(&self, from: i64, to: i64) -> Result<(Vec<Arc<RevisionEvents>>, i64), i64> {
         let state = self.context.state.clone();
-        let read = tokio::task::spawn_blocking(move || {
+        let read = crate::exec::blocking(move || {
             let limit = limits::WATCH_CATCH_UP_REVISIONS_MAX;
             let view = state.view();
             match view.events(from, to, limit) {
@@ -467,6 +494,9 @@ impl<P: Permit> Watches<P> {
         revision: i64,
     ) -> Result<(), Gone> {
         let Some(watcher) = self.watchers.get_mut(&id) else { return Ok(()) };
+        if self.frames.capacity() == 0 && planted::is(Bug::WatchDropsSlow) {
+            return Ok(());
+        }
         watcher.active = true;
         let (fragment, prev_kv) = (watcher.fragment, watcher.prev_kv);
         let wire: Vec<mvccpb::Event> = if prev_kv {
@@ -479,7 +509,7 @@ impl<P: Permit> Watches<P> {
                 };
                 events.iter().map(convert).collect()
             };
-            tokio::task::spawn_blocking(with_previous).await.map_err(|_| Gone)?
+            crate::exec::blocking(with_previous).await.map_err(|_| Gone)?
         } else {
             events.iter().map(|event| event.to_wire(None)).collect()
         };

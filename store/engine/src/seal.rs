@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::error::Fault;
+use crate::Error;
 
 const NAME: &str = "SEAL";
 const HEAD: &str = "orlop seal 1";
@@ -95,45 +95,46 @@ pub fn write(dir: &Path) -> io::Result<()> {
 /// database is opened.
 ///
 /// # Errors
-/// [`Fault::Damaged`] with the name of the first file that is not as it was.
-pub fn break_open(dir: &Path) -> Result<(), Fault> {
+/// [`Error::Damaged`] with the name of the first file that is not as it was.
+pub fn break_open(dir: &Path) -> Result<(), Error> {
     let path = dir.join(NAME);
     let context = || path.display().to_string();
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Fault::file(context())(error)),
+        Err(error) => return Err(Error::file(context())(error)),
     };
     let listed =
-        listed(&bytes).ok_or_else(|| Fault::damaged(format!("{}: unreadable", context())))?;
+        listed(&bytes).ok_or_else(|| Error::damaged(format!("{}: unreadable", context())))?;
     for (name, size, sum) in listed {
         let file = dir.join(&name);
         let shown = file.display();
         let found = match fs::metadata(&file) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Fault::damaged(format!("{shown} is missing")));
+                return Err(Error::damaged(format!("{shown} is missing")));
             }
-            Err(error) => return Err(Fault::file(shown.to_string())(error)),
+            Err(error) => return Err(Error::file(shown.to_string())(error)),
         };
         if found != size {
             let what = format!("{shown} has {found} bytes, and had {size} when it was closed");
-            return Err(Fault::damaged(what));
+            return Err(Error::damaged(what));
         }
         let whole = counts(&name) == Some(true);
-        if whole && checksum(&file).map_err(Fault::file(shown.to_string()))? != sum {
+        if whole && checksum(&file).map_err(Error::file(shown.to_string()))? != sum {
             let what = format!("{shown} is not what it was when it was closed (checksum)");
-            return Err(Fault::damaged(what));
+            return Err(Error::damaged(what));
         }
     }
     // From here on the files change: a seal that stayed would accuse them.
-    fs::remove_file(&path).map_err(Fault::file(context()))?;
+    fs::remove_file(&path).map_err(Error::file(context()))?;
     let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(Fault::file(format!("sync {}", dir.display())))
+    synced.map_err(Error::file(format!("sync {}", dir.display())))
 }
 
 /// The names, sizes and checksums of an intact seal.
-pub(crate) fn listed(bytes: &[u8]) -> Option<Vec<(String, u64, u32)>> {
+#[must_use]
+pub fn listed(bytes: &[u8]) -> Option<Vec<(String, u64, u32)>> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (body, end) = text.strip_suffix('\n')?.rsplit_once("\nend ")?;
     if u32::from_str_radix(end, 16).ok()? != crc32c::crc32c(body.as_bytes()) {

@@ -1,0 +1,185 @@
+//! Whether a run was worth judging, and whether everybody came back.
+//!
+//! | Rule | What always holds |
+//! |------|-------------------|
+//! | G1 | So many faults took effect as the run demands. |
+//! | G2 | Each kind that the run demands took effect at least once, unless this machine or this store |
+//! |    | has no way to it: those are listed, and never passed. |
+//! | G3 | Enough operations were acknowledged: in all, and around each fault. |
+//! | G4 | Within the deadline after the last heal each member serves a linearizable read and a write. |
+//! | G5 | No member ended without a fault that explains it, and nothing was found broken by the way. |
+//! | G6 | Everybody who watched from the beginning was told something. |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::kind::Kind;
+use super::strike::{Effect, Strike};
+use crate::checker::Verdict;
+use crate::history::{Action, History, Op, Step};
+use crate::limits;
+
+/// What a run must have shown.
+#[derive(Clone, Debug, Default)]
+pub struct Demands {
+    /// Faults that took effect.
+    pub effects: usize,
+    /// Kinds that did, each once or more.
+    pub kinds: BTreeSet<Kind>,
+    /// Acknowledged operations.
+    pub operations: u64,
+    /// Acknowledged operations from each fault until [`limits::RECOVERY_DEADLINE`] after its heal.
+    pub operations_around_fault: u64,
+}
+
+/// Kinds that were only ever skipped, with the reason.
+pub(super) fn skipped(strikes: &[Strike]) -> Vec<(Kind, &str)> {
+    let mut skipped: Vec<(Kind, &str)> = Vec::new();
+    for strike in strikes {
+        let kind = strike.event.fault;
+        let is_only = strikes
+            .iter()
+            .filter(|other| other.event.fault == kind)
+            .all(|other| matches!(other.effect, Effect::Skipped(_)));
+        if is_only && !skipped.iter().any(|(other, _)| *other == kind) {
+            skipped.push((kind, strike.effect.words()));
+        }
+    }
+    skipped
+}
+
+/// Checks G1 to G6.
+pub fn check(
+    demands: &Demands,
+    history: &History,
+    strikes: &[Strike],
+    crashes: &[String],
+) -> Verdict {
+    let mut verdict = Verdict::new("coverage");
+    check_effects(demands, strikes, &mut verdict);
+    check_traffic(demands, history, &mut verdict);
+    check_recovery(history, &mut verdict);
+    for crash in crashes {
+        verdict.checked += 1;
+        verdict.fail("G5", Vec::new(), crash.clone());
+    }
+    // Others come and go, and may have asked for what never came. Each stream has a log of its own.
+    let stays = |name: &str| name.starts_with("on member") || name == "roaming";
+    let mut told: BTreeMap<&str, bool> = BTreeMap::new();
+    for watch in history.watches.iter().filter(|watch| stays(&watch.name)) {
+        let is_told = watch.seen.iter().any(|seen| !seen.events.is_empty());
+        *told.entry(&watch.name).or_default() |= is_told;
+    }
+    for (name, is_told) in told {
+        verdict.checked += 1;
+        if !is_told {
+            verdict.fail("G6", Vec::new(), format!("watcher {name} was told nothing"));
+        }
+    }
+    verdict
+}
+
+fn check_effects(demands: &Demands, strikes: &[Strike], verdict: &mut Verdict) {
+    let took: Vec<Kind> = strikes
+        .iter()
+        .filter(|strike| matches!(strike.effect, Effect::Took(_)))
+        .map(|strike| strike.event.fault)
+        .collect();
+    verdict.checked += 1;
+    if took.len() < demands.effects {
+        let text = format!("{} faults took effect, {} are demanded", took.len(), demands.effects);
+        verdict.fail("G1", Vec::new(), text);
+    }
+    let skipped = skipped(strikes);
+    for kind in &demands.kinds {
+        verdict.checked += 1;
+        let is_skipped = skipped.iter().any(|(other, _)| other == kind);
+        if !took.contains(kind) && !is_skipped {
+            let reasons: Vec<&str> = strikes
+                .iter()
+                .filter(|strike| strike.event.fault == *kind)
+                .map(|strike| strike.effect.words())
+                .collect();
+            let text = format!("{} never took effect: {reasons:?}", kind.name());
+            verdict.fail("G2", Vec::new(), text);
+        }
+    }
+}
+
+fn check_traffic(demands: &Demands, history: &History, verdict: &mut Verdict) {
+    let mut completed: Vec<u64> =
+        history.ops.iter().filter(|op| op.reply().is_some()).map(|op| op.completed_ns).collect();
+    completed.sort_unstable();
+    verdict.checked += 1;
+    if (completed.len() as u64) < demands.operations {
+        let text = format!(
+            "{} operations were acknowledged, {} are demanded",
+            completed.len(),
+            demands.operations
+        );
+        verdict.fail("G3", Vec::new(), text);
+    }
+    for (number, fault) in history.faults.iter().enumerate() {
+        verdict.checked += 1;
+        let from = completed.partition_point(|ns| *ns < fault.injected_ns);
+        let end = fault.healed_ns + nanoseconds();
+        let count = (completed.partition_point(|ns| *ns <= end) - from) as u64;
+        if count < demands.operations_around_fault {
+            let text = format!(
+                "{count} operations were acknowledged around fault {} ({}), {} are demanded",
+                number + 1,
+                fault.name,
+                demands.operations_around_fault
+            );
+            verdict.fail("G3", Vec::new(), text);
+        }
+    }
+}
+
+fn nanoseconds() -> u64 {
+    u64::try_from(limits::RECOVERY_DEADLINE.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// When the last fault was healed.
+pub(super) fn last_heal_ns(history: &History) -> u64 {
+    history.faults.iter().map(|fault| fault.healed_ns).max().unwrap_or(0)
+}
+
+/// How long after the last heal each member acknowledged a linearizable read, and a write.
+pub(super) fn recoveries(history: &History) -> Vec<(usize, [Option<u64>; 2])> {
+    let since = last_heal_ns(history);
+    let first = |member: usize, is_meant: fn(&Op) -> bool| {
+        let after = history.ops.iter().filter(|op| op.member == member && op.invoked_ns >= since);
+        after.filter(|op| is_meant(op)).map(|op| op.completed_ns - since).min()
+    };
+    let members = history.finals.iter().map(|state| state.member);
+    members.map(|member| (member, [first(member, is_read), first(member, is_write)])).collect()
+}
+
+fn is_read(op: &Op) -> bool {
+    let is_linearizable = matches!(
+        op.action,
+        Action::Single { step: Step::Get { .. } | Step::List { .. }, serializable: false }
+    );
+    op.reply().is_some() && is_linearizable
+}
+
+fn is_write(op: &Op) -> bool {
+    op.write().is_some()
+}
+
+fn check_recovery(history: &History, verdict: &mut Verdict) {
+    for (member, took) in recoveries(history) {
+        for (what, took) in ["linearizable read", "write"].into_iter().zip(took) {
+            verdict.checked += 1;
+            if took.is_none_or(|took| took > nanoseconds()) {
+                let took = took.map_or("never".to_owned(), |ns| format!("{} ms", ns / 1_000_000));
+                let text = format!(
+                    "member {member} served its first {what} after the last heal: {took}; {:?} are \
+                     allowed",
+                    limits::RECOVERY_DEADLINE
+                );
+                verdict.fail("G4", Vec::new(), text);
+            }
+        }
+    }
+}
