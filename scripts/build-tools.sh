@@ -7,8 +7,9 @@ set -euo pipefail
 
 libclang_is_there() {
     [ -n "${LIBCLANG_PATH:-}" ] && return 0
+    # Not libclang-cpp, which other packages bring and which is another library.
     if ldconfig -p 2>/dev/null | grep -q 'libclang[-.0-9]*\.so'; then return 0; fi
-    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+    compgen -G '/usr/lib/llvm-*/lib/libclang[-.][0-9s]*' >/dev/null
 }
 
 have cargo || die "cargo is not on the PATH: install Rust (rustup), version in rust-toolchain or Cargo.toml's rust-version"

@@ -27,6 +27,9 @@ else
     say "kubectl and etcd cannot be had: tests that need them skip themselves"
 fi
 
+# What failed is told by its message; backtraces of asynchronous code bury it.
+export RUST_BACKTRACE="${ORLOP_BACKTRACE:-0}"
+
 own_target
 step() {
     say "$* ($((SECONDS - began)) s so far)"

@@ -306,6 +306,9 @@ pub const INFORMER_MISSED_WRITES: u64 = 40;
 /// doubled up to half a minute.
 pub const INFORMER_SETTLE_DEADLINE: Duration = Duration::from_secs(60);
 
+/// How often a kind of fault is tried beyond the schedule, if it never had an effect.
+pub const RUN_MORE_ATTEMPTS: usize = 3;
+
 /// Faults of one schedule.
 pub const RUN_EVENTS_MAX: usize = 10_000;
 

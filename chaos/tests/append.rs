@@ -1,4 +1,4 @@
-//! Transactions on lists are strictly serializable on real processes, while a leader is killed.
+//! Transactions on lists are strictly serializable on real processes, while leaders come and go.
 
 use chaos::checker::append;
 use chaos::cluster::{Cluster, Launcher};
@@ -20,7 +20,14 @@ async fn more_writes(recorder: &Recorder, more: u64) {
     tokio::time::timeout(limits::RECOVERY_GIVE_UP, waiting).await.expect("writes go on");
 }
 
-async fn record(launcher: Launcher) -> History {
+/// What happens to a leader.
+#[derive(Clone, Copy)]
+enum Loss {
+    Killed,
+    Paused,
+}
+
+async fn record(launcher: Launcher, loss: Loss) -> History {
     let mut cluster = Cluster::start(launcher, 3).await.expect("three members");
     let recorder = Recorder::default();
     let mix = Mix { keys: 3, ..Mix::of(&[Kind::Append], 8, 60, 1) };
@@ -30,9 +37,15 @@ async fn record(launcher: Launcher) -> History {
         more_writes(&recorder, 150).await;
         let deadline = limits::RECOVERY_DEADLINE;
         let (leader, _) = cluster.wait_leader(deadline).await.expect("a leader");
-        cluster.kill(leader).expect("a member that runs");
+        match loss {
+            Loss::Killed => cluster.kill(leader).expect("a member that runs"),
+            Loss::Paused => cluster.pause(leader).expect("a member that runs"),
+        }
         more_writes(&recorder, 50).await;
-        cluster.spawn(leader).expect("it starts again");
+        match loss {
+            Loss::Killed => cluster.spawn(leader).expect("it starts again"),
+            Loss::Paused => cluster.resume(leader).expect("it goes on"),
+        }
         cluster.wait_serving(leader, deadline).await.expect("it is back");
     }
     more_writes(&recorder, 150).await;
@@ -57,14 +70,16 @@ fn prove(history: &History) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orlop_serializes_transactions_while_leaders_are_killed() {
-    println!("{}", prove(&record(Launcher::orlop(&testbed::orlop(&SOURCES))).await));
+    let launcher = Launcher::orlop(&testbed::orlop(&SOURCES));
+    println!("{}", prove(&record(launcher, Loss::Killed).await));
 }
 
-/// A checker that fails a good store is wrong.
+/// A checker that fails a good store is wrong. Paused, not killed: before 3.5.3, etcd may lose
+/// acknowledged writes on a member that is killed under load (its issue 13766).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_checker_accepts_real_etcd_under_the_same_faults() {
+async fn the_checker_accepts_real_etcd_while_leaders_are_paused() {
     let Some(program) = testbed::program("etcd") else { return };
     let extra = vec!["--log-level=warn".to_owned()];
-    let history = record(Launcher { program, arguments: Vec::new(), extra }).await;
+    let history = record(Launcher { program, arguments: Vec::new(), extra }, Loss::Paused).await;
     println!("{}", prove(&history));
 }

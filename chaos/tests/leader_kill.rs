@@ -95,10 +95,16 @@ async fn orlop_elects_while_its_leader_is_paused() {
     println!("{}", prove(flags).await.1);
 }
 
-/// The checkers accept real etcd under the same faults: a checker that fails a good store is wrong.
+/// The checkers accept real etcd: a checker that fails a good store is wrong. Paused, not killed: before
+/// 3.5.3, etcd may lose acknowledged writes on a member that is killed under load (its issue 13766).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_checkers_accept_real_etcd_under_the_same_faults() {
+async fn the_checkers_accept_real_etcd_while_its_leader_is_paused() {
     let Some(etcd) = testbed::program("etcd") else { return };
-    let flags = Flags { tested: Tested::etcd(etcd), ..Flags::for_scenario(Scenario::LeaderKill) };
+    let flags = Flags {
+        tested: Tested::etcd(etcd),
+        kills: 2,
+        seed: Some(1),
+        ..Flags::for_scenario(Scenario::Pause)
+    };
     println!("{}", prove(flags).await.1);
 }

@@ -23,6 +23,10 @@ use clap::{Parser, Subcommand};
 /// For RocksDB's C++ too (`override` puts it in malloc's place): a put frees on one thread what
 /// another one allocated, many times. The system's allocator took a fifth more CPU time for puts of
 /// 256 clients. Without huge pages (`no_thp`), which cost an idle member 30 MB and bought nothing.
+///
+/// Debug builds have the system's: chaos tests make clocks jump by libfaketime, which needs memory to
+/// find out what time it is, while mimalloc asks for the time before it gives any.
+#[cfg(not(debug_assertions))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -30,11 +29,7 @@ struct Urls {
 }
 
 fn urls() -> Urls {
-    let free = || {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("http://{}", listener.local_addr().unwrap())
-    };
-    Urls { client: free(), peer: free() }
+    Urls { client: testbed::free_url(), peer: testbed::free_url() }
 }
 
 async fn start(folder: &Path, Urls { client, peer }: &Urls) -> (Member, Client) {

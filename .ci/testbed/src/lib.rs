@@ -4,7 +4,9 @@
 #[cfg(feature = "api")]
 pub mod api;
 mod binary;
+mod ports;
 mod skip;
 
 pub use binary::orlop;
+pub use ports::{free_port, free_url};
 pub use skip::{program, skip};

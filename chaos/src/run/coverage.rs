@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::kind::Kind;
+use super::schedule::Event;
 use super::strike::{Effect, Strike};
 use crate::checker::Verdict;
 use crate::history::{Action, History, Op, Step};
@@ -78,12 +79,25 @@ pub fn check(
     verdict
 }
 
+/// The kind of each fault that took effect.
+fn took(strikes: &[Strike]) -> Vec<Kind> {
+    let took = strikes.iter().filter(|strike| matches!(strike.effect, Effect::Took(_)));
+    took.map(|strike| strike.event.fault).collect()
+}
+
+/// Of each kind that is demanded, was tried and had no effect, the last event.
+pub(super) fn missed(demands: &Demands, strikes: &[Strike]) -> Vec<Event> {
+    let took = took(strikes);
+    let skipped = skipped(strikes);
+    let is_missed =
+        |kind: &&Kind| !took.contains(kind) && !skipped.iter().any(|(other, _)| other == *kind);
+    let last = |kind: &Kind| strikes.iter().rev().find(|strike| strike.event.fault == *kind);
+    let missed = demands.kinds.iter().filter(is_missed).filter_map(last);
+    missed.map(|strike| strike.event.clone()).collect()
+}
+
 fn check_effects(demands: &Demands, strikes: &[Strike], verdict: &mut Verdict) {
-    let took: Vec<Kind> = strikes
-        .iter()
-        .filter(|strike| matches!(strike.effect, Effect::Took(_)))
-        .map(|strike| strike.event.fault)
-        .collect();
+    let took = took(strikes);
     verdict.checked += 1;
     if took.len() < demands.effects {
         let text = format!("{} faults took effect, {} are demanded", took.len(), demands.effects);
@@ -181,5 +195,37 @@ fn check_recovery(history: &History, verdict: &mut Verdict) {
                 verdict.fail("G4", Vec::new(), text);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schedule::Targets;
+    use super::*;
+    use crate::history::Fault;
+
+    fn strike(fault: Kind, seed: u64, effect: Effect) -> Strike {
+        let targets = Targets::Leader;
+        let event = Event { at_ms: 0, hold_ms: 0, fault, targets, amount: 0, seed };
+        Strike { number: 0, event, effect, fault: Fault::default() }
+    }
+
+    /// On CI the one restore of a run found its member down, and the run failed of that alone.
+    #[test]
+    fn what_never_had_an_effect_is_tried_again_and_what_has_no_way_is_not() {
+        let no = || Effect::Nothing("it is down".to_owned());
+        let took = || Effect::Took("seen".to_owned());
+        let strikes = [
+            strike(Kind::Kill, 1, no()),
+            strike(Kind::Kill, 2, took()),
+            strike(Kind::Restore, 3, no()),
+            strike(Kind::Restore, 4, no()),
+            strike(Kind::ClockJump, 5, Effect::Skipped("no library".to_owned())),
+            strike(Kind::Backup, 6, no()),
+        ];
+        let kinds = [Kind::Kill, Kind::Restore, Kind::ClockJump].into();
+        let missed = missed(&Demands { kinds, ..Demands::default() }, &strikes);
+        let missed: Vec<_> = missed.iter().map(|event| (event.fault, event.seed)).collect();
+        assert_eq!(missed, [(Kind::Restore, 4)], "a backup is not demanded");
     }
 }

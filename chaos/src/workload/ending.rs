@@ -68,7 +68,8 @@ pub(super) async fn tombstones(connect: &Connect, recorder: &Recorder) -> anyhow
 
 /// What a member has, and its log from the base revision to `revision`. What was compacted away is
 /// taken from the archive. One that was damaged may find that out only now, and be replaced meanwhile:
-/// it is asked until it answers or has had the time for that.
+/// it is asked until it answers or has had the time for that. A member that answers at an earlier
+/// revision has lost something: it is read so far, for the checkers to judge.
 pub(super) async fn final_state(
     connect: &Connect,
     member: usize,
@@ -103,6 +104,8 @@ async fn state_of(
         }
     };
     let live = reply.steps.first().map(StepReply::found).unwrap_or_default().to_vec();
+    // The question was asked after the last write was acknowledged.
+    let revision = revision.min(reply.revision);
     let log = match read_log(connect, member, base_revision + 1, revision).await? {
         Log::Whole(log) => log,
         Log::Compacted(compacted) => {

@@ -1,6 +1,5 @@
 //! Stores as processes, ours and etcd's, for tests of commands that talk to them.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,8 +23,7 @@ impl Drop for Running {
 }
 
 pub(crate) fn free_url(scheme: &str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("{scheme}://{}", listener.local_addr().unwrap())
+    format!("{scheme}://127.0.0.1:{}", testbed::free_port())
 }
 
 /// A member of one, of whatever `command` begins; and where its clients go.

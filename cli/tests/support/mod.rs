@@ -7,7 +7,6 @@ pub(crate) mod witness;
 
 use std::fs::File;
 use std::io::Read;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -63,7 +62,7 @@ impl Cluster {
     /// of other tests, of a user's cluster and of another run of these tests are others.
     pub(crate) fn start(kubectl: PathBuf, flags: &[&str]) -> Self {
         let mut own = vec![format!("--host-prefix={}", host_prefix())];
-        own.push(format!("--api-port={}", free_port()));
+        own.push(format!("--api-port={}", testbed::free_port()));
         own.extend(flags.iter().map(|flag| (*flag).to_owned()));
         // Short: sockets of containerd are below it.
         let folder = tempfile::Builder::new().prefix("orlop-").tempdir_in("/tmp").unwrap();
@@ -298,11 +297,6 @@ pub(crate) fn host_prefix() -> String {
     static CALLS: AtomicU32 = AtomicU32::new(0);
     let number = std::process::id().wrapping_mul(8) + CALLS.fetch_add(1, Ordering::Relaxed);
     format!("127.{}.{}.", 64 + number / 250 % 150, 1 + number % 250)
-}
-
-/// A port of 127.0.0.1 that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Every file below a folder.

@@ -1,7 +1,6 @@
 //! The client against a real etcd.
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,15 +17,11 @@ struct Etcd {
     peer: u16,
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 impl Etcd {
     fn start() -> Option<Self> {
         let binary = testbed::program("etcd")?;
         let dir = tempfile::tempdir().unwrap();
-        let (port, peer) = (free_port(), free_port());
+        let (port, peer) = (testbed::free_port(), testbed::free_port());
         let child = spawn(&binary, &dir, port, peer);
         Some(Self { child, binary, dir, port, peer })
     }
@@ -91,7 +86,7 @@ async fn put_surely(client: &Client, key: &str, value: &str) {
 #[tokio::test]
 async fn reads_and_writes_go_through_and_skip_a_dead_endpoint() {
     let Some(etcd) = Etcd::start() else { return };
-    let dead = format!("http://127.0.0.1:{}", free_port());
+    let dead = format!("http://127.0.0.1:{}", testbed::free_port());
     let client = Client::new(&Config::new([dead, etcd.endpoint()])).unwrap();
 
     // The first endpoint refuses connections: the write surely was not sent, so it moves on (S2).

@@ -20,11 +20,13 @@ use proto::etcdserverpb::{
 use session::{Session, code, enable, login};
 use tonic::{Code, Status, Streaming};
 
-const QUICK: [&str; 3] = ["--heartbeat-interval=50", "--election-timeout=300", "--bcrypt-cost=4"];
+/// Elections as rare as by default: no request here is tried again after one.
+const QUICK: [&str; 1] = ["--bcrypt-cost=4"];
 
 const DENIED: &str = "etcdserver: permission denied";
 const NOBODY: &str = "etcdserver: user name is empty";
 const BAD_TOKEN: &str = "etcdserver: invalid auth token";
+const OLD_RIGHTS: &str = "etcdserver: revision of auth store is old";
 
 fn put(key: &str) -> PutRequest {
     PutRequest { key: key.to_owned().into(), value: "1".into(), ..PutRequest::default() }
@@ -78,8 +80,20 @@ async fn a_token_is_good_on_every_member_until_its_user_changes() {
     login(&cluster, 2, "alice", "pw").await.unwrap_err();
     let token = login(&cluster, 2, "alice", "new").await.unwrap();
     root.auth.user_delete(AuthUserDeleteRequest { name: "alice".into() }).await.unwrap();
-    let error = Session::with(&cluster, 2, &token).kv.put(put("a")).await.unwrap_err();
-    assert_eq!(code(&error), (Code::Unauthenticated, BAD_TOKEN));
+    eventually("the end of the token", || {
+        let mut alice = Session::with(&cluster, 2, &token);
+        async move {
+            let error = alice.kv.put(put("a")).await.unwrap_err();
+            // As long as the member itself has not heard of it: it asked for what is refused where it
+            // is applied. etcd's clients log in again after both.
+            let is_behind = code(&error) == (Code::InvalidArgument, OLD_RIGHTS);
+            (code(&error) == (Code::Unauthenticated, BAD_TOKEN)).then_some(()).or_else(|| {
+                assert!(is_behind, "{error:?}");
+                None
+            })
+        }
+    })
+    .await;
 
     // Off again: nobody is asked any more, and a token is not looked at.
     root.auth.auth_disable(AuthDisableRequest {}).await.unwrap();
@@ -336,7 +350,7 @@ async fn leases_belong_to_those_who_may_touch_their_keys() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn users_and_roles_come_with_a_snapshot() {
-    let flags = [QUICK[0], QUICK[1], QUICK[2], "--snapshot-count=20"];
+    let flags = [QUICK[0], "--snapshot-count=20"];
     let mut cluster = Cluster::start(3, &flags).await;
     let leader = cluster.leader().await;
     let lagging = (leader + 1) % 3;
@@ -440,7 +454,7 @@ async fn a_signed_token_is_as_old_as_it_says() {
     let secret = dir.path().join("secret");
     std::fs::write(&secret, "not to be guessed").unwrap();
     let token = format!("--auth-token=jwt,sign-method=HS256,priv-key={},ttl=5m", secret.display());
-    let mut cluster = Cluster::start(3, &[QUICK[0], QUICK[1], QUICK[2], &token]).await;
+    let mut cluster = Cluster::start(3, &[QUICK[0], &token]).await;
     enable(&cluster).await;
     let token = login(&cluster, 0, "alice", "pw").await.unwrap();
     let root_token = login(&cluster, 1, "root", "pw").await.unwrap();

@@ -66,15 +66,15 @@ impl Authority {
         let (certificate, key) = self.sign(Some("server"));
         fs::write(self.path("server.pem"), certificate).unwrap();
         fs::write(self.path("server.key"), key).unwrap();
-        let peer = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let peer = testbed::free_url();
         let file = |name: &str| self.path(name).display().to_string();
         let line = [
             "store".to_owned(),
             "--bcrypt-cost=4".to_owned(),
             "--listen-client-urls=https://127.0.0.1:0".to_owned(),
             "--advertise-client-urls=https://127.0.0.1:1".to_owned(),
-            format!("--listen-peer-urls=http://{peer}"),
-            format!("--initial-advertise-peer-urls=http://{peer}"),
+            format!("--listen-peer-urls={peer}"),
+            format!("--initial-advertise-peer-urls={peer}"),
             format!("--data-dir={}", file("data")),
             format!("--cert-file={}", file("server.pem")),
             format!("--key-file={}", file("server.key")),

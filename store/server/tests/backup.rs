@@ -3,7 +3,6 @@
 
 mod common;
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -49,14 +48,9 @@ impl Drop for Etcd {
     }
 }
 
-fn free_url() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
-
 impl Etcd {
     async fn start(program: &Path, data_dir: &Path, peer_url: &str) -> Self {
-        let client_url = free_url();
+        let client_url = testbed::free_url();
         let child = Command::new(program)
             .args(["--name", "e", "--data-dir"])
             .arg(data_dir)
@@ -161,7 +155,7 @@ async fn a_real_etcd_starts_on_our_snapshot() {
     let (_, summary) = examine(&Snapshot::open(&file, Digest::Required).unwrap()).unwrap();
     assert_eq!((summary.revision, summary.keys, summary.leases), (revision, kvs.len() as u64, 2));
 
-    let peer_url = free_url();
+    let peer_url = testbed::free_url();
     let cluster_flag = format!("e={peer_url}");
     let into = ["--data-dir", text(&data), "--name", "e", "--initial-cluster", &cluster_flag];
     let into = [&into[..], &["--initial-advertise-peer-urls", &peer_url]].concat();
@@ -182,7 +176,7 @@ async fn three_members_start_on_a_real_etcds_snapshot() {
     let programs = ["etcd", "etcdctl"].map(testbed::program);
     let [Some(etcd), Some(etcdctl)] = programs else { return };
     let dir = tempfile::tempdir().unwrap();
-    let old = Etcd::start(&etcd, &dir.path().join("etcd"), &free_url()).await;
+    let old = Etcd::start(&etcd, &dir.path().join("etcd"), &testbed::free_url()).await;
     live(old.channel()).await;
     let (revision, kvs) = everything(old.channel()).await;
     let expected = hash(old.channel(), revision).await;

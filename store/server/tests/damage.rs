@@ -176,11 +176,7 @@ async fn a_full_disk_stops_the_member_and_takes_nothing_that_was_acknowledged() 
         testbed::skip(&"a small file system cannot be mounted here (root can)");
         return;
     };
-    let url = || {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("http://{}", listener.local_addr().unwrap())
-    };
-    let (client, peer) = (url(), url());
+    let (client, peer) = (testbed::free_url(), testbed::free_url());
     let flags = [
         "store".to_owned(),
         "--name=m0".to_owned(),

@@ -5,7 +5,7 @@
 mod common;
 mod http;
 
-use std::{net::TcpListener, path::Path, process::Command, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use clap::Parser as _;
 use common::Cluster;
@@ -18,7 +18,7 @@ use store_server::{Flags, Member};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 fn free() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", testbed::free_port())
 }
 
 /// Names that dashboards and alerts for etcd are built on, and that this member must have too.

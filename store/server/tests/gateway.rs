@@ -135,10 +135,7 @@ struct Etcd {
 impl Etcd {
     fn start(program: &Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let free = || {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.local_addr().unwrap().to_string()
-        };
+        let free = || format!("127.0.0.1:{}", testbed::free_port());
         let (address, peer) = (free(), free());
         let child = Command::new(program)
             .arg(format!("--data-dir={}", dir.path().display()))

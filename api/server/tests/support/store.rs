@@ -1,6 +1,5 @@
 //! Stores for tests: members of ours inside this process, or an etcd beside it.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -58,16 +57,11 @@ fn databases_are_closed() {
     }
 }
 
-fn free_url() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
-
 impl Store {
     /// Members of ours, each on threads of its own.
     pub(crate) fn own(count: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let urls = || (0..count).map(|_| free_url()).collect::<Vec<_>>();
+        let urls = || (0..count).map(|_| testbed::free_url()).collect::<Vec<_>>();
         let (clients, peers) = (urls(), urls());
         let named = peers.iter().enumerate().map(|(n, url)| format!("m{n}={url}"));
         let all = named.collect::<Vec<_>>().join(",");
@@ -95,7 +89,7 @@ impl Store {
     pub(crate) fn etcd() -> Option<Self> {
         let binary = testbed::program("etcd")?;
         let dir = tempfile::tempdir().unwrap();
-        let (client, peer) = (free_url(), free_url());
+        let (client, peer) = (testbed::free_url(), testbed::free_url());
         let child = Command::new(binary)
             .args(["--name", "one", "--log-level", "error", "--data-dir"])
             .arg(dir.path().join("data"))

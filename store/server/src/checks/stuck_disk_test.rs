@@ -2,7 +2,6 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::TcpListener,
     time::{Duration, Instant},
 };
 
@@ -17,17 +16,12 @@ struct Line {
     flags: Flags,
 }
 
-fn free_url() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
-
 async fn three(dir: &std::path::Path) -> Vec<Member> {
-    let urls: Vec<String> = (0..3).map(|_| free_url()).collect();
+    let urls: Vec<String> = (0..3).map(|_| testbed::free_url()).collect();
     let all: Vec<String> = urls.iter().zip(0..).map(|(url, n)| format!("m{n}={url}")).collect();
     let mut members = Vec::new();
     for (number, url) in urls.iter().enumerate() {
-        let client = free_url();
+        let client = testbed::free_url();
         let line = Line::parse_from([
             "store".to_owned(),
             format!("--name=m{number}"),

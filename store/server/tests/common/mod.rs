@@ -4,7 +4,6 @@
 
 use std::{
     future::Future,
-    net::TcpListener,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -61,11 +60,6 @@ pub(crate) fn config(line: impl Iterator<Item = String>) -> store_server::Config
     Line::parse_from(line).flags.into_config().unwrap()
 }
 
-fn free_url() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
-
 impl Cluster {
     pub(crate) async fn start(count: usize, extra: &[&str]) -> Self {
         Self::start_some(count, count, extra).await
@@ -73,7 +67,7 @@ impl Cluster {
 
     /// A cluster of `count` members, of which only the first `started` ones run.
     pub(crate) async fn start_some(count: usize, started: usize, extra: &[&str]) -> Self {
-        let urls = || (0..count).map(|_| free_url()).collect::<Vec<_>>();
+        let urls = || (0..count).map(|_| testbed::free_url()).collect::<Vec<_>>();
         let mut cluster = Self {
             members: (0..count).map(|_| None).collect(),
             client_urls: urls(),
@@ -111,8 +105,8 @@ impl Cluster {
     /// Room for one more member, that is not started: its number, and its peer URL.
     pub(crate) fn prepare(&mut self) -> (usize, String) {
         self.members.push(None);
-        self.client_urls.push(free_url());
-        self.peer_urls.push(free_url());
+        self.client_urls.push(testbed::free_url());
+        self.peer_urls.push(testbed::free_url());
         let number = self.members.len() - 1;
         (number, self.peer_urls[number].clone())
     }

@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -22,14 +21,10 @@ impl Drop for Etcd {
     }
 }
 
-fn free_url() -> String {
-    format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
-}
-
 impl Etcd {
     pub(crate) fn start(program: &Path, extra: &[String]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (client_url, peer_url) = (free_url(), free_url());
+        let (client_url, peer_url) = (testbed::free_url(), testbed::free_url());
         let log = fs::File::create(dir.path().join("log")).unwrap();
         let child = Command::new(program)
             .args(["--name=m0", "--bcrypt-cost=4", "--log-level=error"])
