@@ -9,6 +9,7 @@ mod connect;
 mod limits;
 mod links;
 mod member;
+mod membership;
 mod nemesis;
 mod panics;
 pub mod plan;

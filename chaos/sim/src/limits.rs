@@ -24,5 +24,11 @@ pub(crate) const STUCK_SECONDS: u32 = 20;
 pub(crate) const POLL: Duration = Duration::from_millis(20);
 /// A clean stop may take this long, then the member is crashed.
 pub(crate) const CLEAN_STOP: Duration = Duration::from_secs(12);
+/// A change of the membership; others may be cut off or down meanwhile.
+pub(crate) const CHANGE: Duration = Duration::from_secs(60);
+/// One attempt at it.
+pub(crate) const CALL: Duration = Duration::from_secs(4);
+/// How often somebody looks whether a member refused to start on damaged data.
+pub(crate) const KEEP_EVERY: Duration = Duration::from_millis(200);
 /// A client's connection without a sign of the other side is asked for one, and given up.
 pub(crate) const CLIENT_KEEPALIVE: Duration = Duration::from_millis(700);

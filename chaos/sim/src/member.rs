@@ -37,8 +37,10 @@ impl Spec {
         let cluster: Vec<String> =
             cluster.map(|(number, ip)| format!("m{number}=http://{ip}:2380")).collect();
         let heartbeat = self.plan.heartbeat.as_millis();
+        let joins = world::with(|world| world.members[self.number].joins);
         vec![
             "store".to_owned(),
+            format!("--initial-cluster-state={}", if joins { "existing" } else { "new" }),
             format!("--name=m{}", self.number),
             format!("--data-dir={}", self.folder.join(host(self.number)).display()),
             "--listen-client-urls=http://0.0.0.0:2379".to_owned(),
@@ -71,7 +73,10 @@ async fn serve(spec: Spec) -> anyhow::Result<()> {
     let config = Line::try_parse_from(spec.line())?.flags.into_config()?;
     let member = Member::start(config).await?;
     let number = spec.number;
-    world::with(|world| world.members[number].id = Some(member.id()));
+    world::with(|world| {
+        let one = &mut world.members[number];
+        (one.id, one.joins) = (Some(member.id()), false);
+    });
     loop {
         let stops = world::with(|world| {
             world.look(number, member.glance());

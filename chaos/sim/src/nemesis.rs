@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::plan::{Operation, Planned, What, Whom};
 use crate::world::{self, Command, World};
-use crate::{connect, limits, serving};
+use crate::{connect, limits, membership, serving};
 
 /// What a fault is carried out with.
 #[derive(Clone)]
@@ -32,12 +32,18 @@ pub(crate) async fn strike(number: usize, planned: Planned, stage: Stage) -> Opt
     world::with(|world| world.fault(planned.what.name()));
     let injected_ns = stage.recorder.now_ns();
     if planned.what == What::MoveLeader {
-        move_leader(&stage.addresses, members[0]).await;
+        move_leader(&stage, members[0]).await;
     }
     sleep(planned.hold).await;
+    if let What::Replace { member, is_learner } = planned.what {
+        membership::renew(member, &stage, is_learner).await;
+    }
     world::with(|world| heal(world, number, &planned.what, &members));
     if matches!(planned.what, What::Restart(_)) {
         stopped(&members).await;
+    }
+    if let What::Replace { member, is_learner: true } = planned.what {
+        membership::promote(member, &stage).await;
     }
     let healed_ns = stage.recorder.now_ns();
     let back = serving::wait(&stage.connect, limits::HEALED).await;
@@ -47,16 +53,23 @@ pub(crate) async fn strike(number: usize, planned: Planned, stage: Stage) -> Opt
 }
 
 /// Asks the leader to let another member lead; whether it does is its affair.
-async fn move_leader(addresses: &[IpAddr], leader: usize) {
+async fn move_leader(stage: &Stage, leader: usize) {
     let heir = world::with(|world| {
         let others = world.members.iter().enumerate().filter(|(number, _)| *number != leader);
         others.filter(|(_, member)| member.is_up).find_map(|(_, member)| member.id)
     });
-    let (Some(target_id), Ok(channel)) = (heir, connect::channel(addresses[leader])) else {
+    let channel = connect::channel(stage.addresses[leader]);
+    let (Some(target_id), Ok(channel), Ok(mut root)) =
+        (heir, channel, stage.connect.client(leader))
+    else {
         return;
     };
     let mut client = MaintenanceClient::new(channel);
-    let asked = client.move_leader(MoveLeaderRequest { target_id });
+    let asked = async {
+        let request = root.signed(MoveLeaderRequest { target_id }).await?;
+        let answer = client.move_leader(request).await;
+        answer.inspect_err(|refusal| root.learn(refusal)).map_err(anyhow::Error::from)
+    };
     if matches!(timeout(limits::LIVENESS, asked).await, Ok(Ok(_))) {
         world::with(|world| world.led_to("moved-leader"));
     }
@@ -90,13 +103,18 @@ fn inject(world: &mut World, number: usize, what: &What) -> Option<Vec<usize>> {
         What::Hold(members) => members.clone(),
         What::NoClients(member) | What::SlowApply(member, _) => vec![*member],
         What::MoveLeader => vec![world.leader()?],
+        What::BitFlip { member, .. } | What::Replace { member, .. } => vec![*member],
     };
     let all = world.members.len();
     match what {
-        What::Kill(_) | What::PowerLoss(_) | What::PowerLossAll => {
+        What::Kill(_)
+        | What::PowerLoss(_)
+        | What::PowerLossAll
+        | What::BitFlip { .. }
+        | What::Replace { .. } => {
             for member in &members {
                 world.members[*member].held_down += 1;
-                let power_goes = !matches!(what, What::Kill(_));
+                let power_goes = matches!(what, What::PowerLoss(_) | What::PowerLossAll);
                 world.commands.push(Command::Crash(*member, power_goes));
             }
         }
@@ -111,6 +129,7 @@ fn inject(world: &mut World, number: usize, what: &What) -> Option<Vec<usize>> {
             let operation = match failing.operation {
                 Operation::Write => sim::Operation::Write,
                 Operation::Sync => sim::Operation::Sync,
+                Operation::Read => sim::Operation::Read,
             };
             let failure = if failing.is_full { Failure::Enospc } else { Failure::Eio };
             let times = failing.times.map_or(Times::All, Times::Next);
@@ -141,8 +160,16 @@ fn inject(world: &mut World, number: usize, what: &What) -> Option<Vec<usize>> {
 }
 
 fn heal(world: &mut World, number: usize, what: &What, members: &[usize]) {
+    if let What::BitFlip { member, place, bits } = what {
+        world.flip(*member, *place, *bits);
+    }
     match what {
-        What::Kill(_) | What::PowerLoss(_) | What::PowerLossAll | What::Restart(_) => {
+        What::Kill(_)
+        | What::PowerLoss(_)
+        | What::PowerLossAll
+        | What::Restart(_)
+        | What::BitFlip { .. }
+        | What::Replace { .. } => {
             for member in members {
                 world.members[*member].held_down -= 1;
             }

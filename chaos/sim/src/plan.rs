@@ -41,14 +41,28 @@ pub enum Operation {
     Write,
     /// Making it durable.
     Sync,
+    /// Reading.
+    Read,
+}
+
+/// Which data of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// The raft log.
+    Log,
+    /// What was applied.
+    State,
 }
 
 impl Failing {
     fn name(self) -> &'static str {
         match (self.is_full, self.operation) {
-            (true, _) => "disk-full",
+            (true, Operation::Write | Operation::Sync) => "disk-full",
+            (true, Operation::Read) => "read-error",
             (false, Operation::Write) => "write-error",
             (false, Operation::Sync) => "sync-error",
+            (false, Operation::Read) => "read-error",
         }
     }
 }
@@ -116,6 +130,11 @@ pub enum What {
     SlowApply(usize, Duration),
     /// Another member is to lead.
     MoveLeader,
+    /// While the process is down, bits of its data flip. Only ever on one member of a run.
+    BitFlip { member: usize, place: Place, bits: u32 },
+    /// The process ends, and the member is removed, wiped and added again: as a learner that is promoted,
+    /// or at once with a vote. Only ever the one whose bits flip.
+    Replace { member: usize, is_learner: bool },
 }
 
 impl What {
@@ -135,6 +154,10 @@ impl What {
             Self::SlowDisk(..) => "slow-disk",
             Self::SlowApply(..) => "slow-apply",
             Self::MoveLeader => "move-leader",
+            Self::BitFlip { place: Place::Log, .. } => "bit-flip-log",
+            Self::BitFlip { place: Place::State, .. } => "bit-flip-state",
+            Self::Replace { is_learner: false, .. } => "replace",
+            Self::Replace { is_learner: true, .. } => "learner",
         }
     }
 }
@@ -180,7 +203,7 @@ pub struct Plan {
     pub faults: Vec<Planned>,
 }
 
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 19] = [
     "kill",
     "power-loss",
     "power-loss",
@@ -198,6 +221,8 @@ const KINDS: [&str; 17] = [
     "slow-disk",
     "slow-apply",
     "move-leader",
+    "bit-flip",
+    "replace",
 ];
 
 impl Plan {
@@ -253,13 +278,15 @@ fn faults(rng: &mut StdRng, members: usize, work: Duration) -> Vec<Planned> {
     let mut kinds = KINDS.to_vec();
     kinds.shuffle(rng);
     kinds.truncate(rng.random_range(2..=6));
+    // The one whose data may be damaged, or thrown away: a majority always keeps what it had.
+    let victim = rng.random_range(0..members);
     let every_ms = rng.random_range(400..2500);
     let mut planned = Vec::new();
     let mut at_ms: u64 = 300;
     let work_ms = u64::try_from(work.as_millis()).unwrap_or(u64::MAX);
     while at_ms < work_ms {
         let kind = kinds.choose(rng).expect("at least two are left");
-        if let Some(what) = one(rng, kind, members) {
+        if let Some(what) = one(rng, kind, members, victim) {
             let hold = Duration::from_millis(rng.random_range(50..3500));
             planned.push(Planned { at: Duration::from_millis(at_ms), hold, what });
         }
@@ -277,7 +304,7 @@ fn whom(rng: &mut StdRng, members: usize) -> Whom {
 }
 
 /// A fault of this kind; none if the cluster is too small for it.
-fn one(rng: &mut StdRng, kind: &str, members: usize) -> Option<What> {
+fn one(rng: &mut StdRng, kind: &str, members: usize, victim: usize) -> Option<What> {
     let mut hosts: Vec<usize> = (0..members).collect();
     hosts.shuffle(rng);
     let cut = |shape, links| (members > 1).then_some(What::Cut { shape, links });
@@ -288,9 +315,11 @@ fn one(rng: &mut StdRng, kind: &str, members: usize) -> Option<What> {
         "torn-power" => Some(What::TornPower(whom(rng, members), rng.random_range(0..20))),
         "power-loss-all" => Some(What::PowerLossAll),
         "disk-error" => {
-            let operation = if rng.random() { Operation::Write } else { Operation::Sync };
+            let all = [Operation::Write, Operation::Sync, Operation::Read];
+            let operation = *all.choose(rng).expect("it is not empty");
             let times = rng.random_bool(0.7).then(|| rng.random_range(1..4));
-            let failing = Failing { operation, is_full: rng.random_bool(0.3), times };
+            let is_full = rng.random_bool(0.3) && operation != Operation::Read;
+            let failing = Failing { operation, is_full, times };
             Some(What::DiskError(whom(rng, members), failing))
         }
         "restart" => Some(What::Restart(whom(rng, members))),
@@ -309,6 +338,15 @@ fn one(rng: &mut StdRng, kind: &str, members: usize) -> Option<What> {
         }
         "slow-apply" => Some(What::SlowApply(hosts[0], millis(rng.random_range(5..300)))),
         "move-leader" => (members > 1).then_some(What::MoveLeader),
+        "bit-flip" => {
+            let place = if rng.random() { Place::Log } else { Place::State };
+            let bits = rng.random_range(1..4);
+            (members > 2).then_some(What::BitFlip { member: victim, place, bits })
+        }
+        "replace" => {
+            let is_learner = rng.random();
+            (members > 2).then_some(What::Replace { member: victim, is_learner })
+        }
         _ => None,
     }
 }

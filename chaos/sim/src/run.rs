@@ -18,7 +18,7 @@ use crate::member::{self, Spec, host};
 use crate::nemesis::{self, Stage};
 use crate::plan::Plan;
 use crate::world::{self, Command};
-use crate::{connect, limits, serving, watchdog};
+use crate::{connect, limits, membership, serving, watchdog};
 
 /// What came of a run.
 #[derive(Debug)]
@@ -90,8 +90,11 @@ fn drive(sim: &mut Sim<'_>, plan: &Plan, mut links: Links) -> anyhow::Result<()>
             let power_went = world::with(|world| world.members[member].disk.is_down());
             crash(sim, member, power_went);
             start_at[member] = sim.elapsed() + limits::RESTART_AFTER;
+            tracing::warn!(member, why, "a member ended by itself");
             world::with(|world| {
-                if world.members[member].excused || power_went {
+                let one = &mut world.members[member];
+                one.has_refused |= one.is_damaged;
+                if one.excused || power_went {
                     world.led_to("ended-by-itself");
                 } else {
                     world.broken.push(format!("member {member} ended: {why}"));
@@ -141,6 +144,7 @@ async fn clients(plan: &Plan, addresses: &[IpAddr]) -> anyhow::Result<History> {
     for (number, planned) in plan.faults.iter().enumerate() {
         strikes.spawn(nemesis::strike(number, planned.clone(), stage.clone()));
     }
+    let keeper = tokio::spawn(membership::keep(stage));
     sleep_until(start + plan.work).await;
     let mut faults = Vec::new();
     while let Some(struck) = strikes.join_next().await {
@@ -149,5 +153,6 @@ async fn clients(plan: &Plan, addresses: &[IpAddr]) -> anyhow::Result<History> {
     faults.sort_by_key(|fault| fault.injected_ns);
     serving::wait(&connect, limits::LIVENESS).await.context("healed, but")?;
     let recorded = fleet.stop().await?;
+    keeper.abort();
     Ok(recorded.history(&recorder, faults))
 }

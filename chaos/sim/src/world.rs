@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -12,7 +12,7 @@ use store_server::simulated::{self, Glance, WriteTimes};
 use tokio::runtime::{Handle, Id};
 
 use crate::member::host;
-use crate::plan::Plan;
+use crate::plan::{Place, Plan};
 
 /// What the driver is asked to do, outside of all hosts.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub(crate) enum Command {
 /// A member, as the world sees it.
 pub(crate) struct Member {
     rng: StdRng,
+    /// The folder of its data.
+    folder: PathBuf,
     pub(crate) disk: Disk,
     /// Its disk fails, or did in this life: it may end by itself.
     pub(crate) excused: bool,
@@ -44,6 +46,14 @@ pub(crate) struct Member {
     pub(crate) slow_apply: Vec<Duration>,
     /// How many faults want it to be down.
     pub(crate) held_down: u32,
+    /// Bits of its data flipped: it may find out at any time, and then refuses to go on.
+    pub(crate) is_damaged: bool,
+    /// It did.
+    pub(crate) has_refused: bool,
+    /// Somebody is about to remove it and add it again.
+    pub(crate) is_renewed: bool,
+    /// It joins the others, who may not answer.
+    pub(crate) joins: bool,
 }
 
 /// The world's state.
@@ -81,7 +91,7 @@ pub(crate) fn with<T>(look: impl FnOnce(&mut World) -> T) -> T {
 
 /// Begins the world of a plan.
 pub(crate) fn begin(plan: &Plan, folder: &Path) {
-    simulated::decide_by(simulated::World { log_write, apply, fatal });
+    simulated::decide_by(simulated::World { log_write, apply, installed, fatal });
     with(|world| {
         *world = World {
             disk_max: plan.disk_max,
@@ -90,9 +100,11 @@ pub(crate) fn begin(plan: &Plan, folder: &Path) {
         };
         for member in 0..plan.members {
             let disk = Disk::new();
-            sim::register(&folder.join(host(member)), &disk);
+            let folder = folder.join(host(member));
+            sim::register(&folder, &disk);
             world.members.push(Member {
                 rng: StdRng::seed_from_u64(plan.seed ^ (member as u64 + 1).rotate_left(40)),
+                folder,
                 disk,
                 excused: false,
                 disk_faults: 0,
@@ -104,6 +116,10 @@ pub(crate) fn begin(plan: &Plan, folder: &Path) {
                 slow_disk: Vec::new(),
                 slow_apply: Vec::new(),
                 held_down: 0,
+                is_damaged: false,
+                has_refused: false,
+                is_renewed: false,
+                joins: false,
             });
         }
     });
@@ -115,7 +131,7 @@ impl World {
         self.runtimes.insert(Handle::current().id(), member);
         let one = &mut self.members[member];
         one.lives += 1;
-        one.excused = one.disk_faults > 0;
+        one.excused = one.disk_faults > 0 || one.is_damaged || one.joins;
         one.is_up = true;
         one.stops = false;
         one.glance = None;
@@ -170,6 +186,32 @@ impl World {
         }
     }
 
+    /// Flips bits of a member's data, while it is down.
+    pub(crate) fn flip(&mut self, member: usize, place: Place, bits: u32) {
+        let one = &mut self.members[member];
+        let name = match place {
+            Place::Log => "log",
+            Place::State => "state",
+        };
+        let is_wanted = |path: &Path| path.components().any(|part| part.as_os_str() == name);
+        for _ in 0..if one.is_up { 0 } else { bits } {
+            match one.disk.flip(is_wanted, &mut one.rng) {
+                Ok(flip) => one.is_damaged |= flip.is_some(),
+                Err(error) => self.broken.push(format!("the simulated disk is broken: {error}")),
+            }
+        }
+    }
+
+    /// Throws a member's data away; it is to join the others when it starts.
+    pub(crate) fn wipe(&mut self, member: usize) -> std::io::Result<()> {
+        let one = &mut self.members[member];
+        (one.is_damaged, one.has_refused, one.joins, one.id) = (false, false, true, None);
+        match std::fs::remove_dir_all(&one.folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn fault(&mut self, what: &'static str) {
         *self.faults.entry(what).or_default() += 1;
     }
@@ -191,6 +233,10 @@ impl World {
                 ("torn-records-cut", counts.cut),
                 ("writes-failed", counts.write_errors),
                 ("syncs-failed", counts.sync_errors),
+                ("reads-failed", counts.read_errors),
+                ("bits-flipped", counts.flips),
+                ("damage-refused", counts.refused),
+                ("damage-met", counts.damage),
                 ("disk-operations", counts.operations),
             ] {
                 *effects.entry(name).or_default() += times;
@@ -225,6 +271,10 @@ fn log_write() -> WriteTimes {
 
 fn apply() -> Duration {
     with(|world| world.current().map_or(Duration::ZERO, |member| member.slow_apply.iter().sum()))
+}
+
+fn installed() {
+    with(|world| world.led_to("snapshots-installed"));
 }
 
 fn fatal(why: &str) {

@@ -31,6 +31,11 @@ const FAULTS: &[&str] = &[
     "disk-full",
     "write-error",
     "sync-error",
+    "read-error",
+    "bit-flip-log",
+    "bit-flip-state",
+    "replace",
+    "learner",
     "restart",
     "isolated",
     "halves",
@@ -87,7 +92,18 @@ async fn two_hundred_seeds_break_no_promise() {
     for fault in FAULTS {
         assert!(total.faults.contains_key(*fault), "no {fault}: {total:#?}");
     }
-    for effect in ["batches-lost", "torn-records-cut", "writes-failed", "syncs-failed"] {
+    for effect in [
+        "batches-lost",
+        "torn-records-cut",
+        "writes-failed",
+        "syncs-failed",
+        "reads-failed",
+        "bits-flipped",
+        "damage-refused",
+        "replaced-for-damage",
+        "promoted",
+        "snapshots-installed",
+    ] {
         assert!(total.effects.contains_key(effect), "no {effect}: {total:#?}");
     }
     for checker in CHECKERS {

@@ -14,7 +14,7 @@ pub use tokens::{ROOT, Tokens};
 use std::error::Error as _;
 use std::io;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::auth_client::AuthClient;
 use proto::etcdserverpb::kv_client::KvClient;
@@ -96,6 +96,21 @@ impl MemberClient {
     /// The same, with tokens that others have, too.
     pub fn sharing(self, tokens: Tokens) -> Self {
         Self { tokens, ..self }
+    }
+
+    /// A request of an operator's: in the name of root, once the store wants to know.
+    ///
+    /// # Errors
+    /// If root cannot log in.
+    pub async fn signed<T>(&mut self, message: T) -> anyhow::Result<tonic::Request<T>> {
+        let ready = self.tokens.prepare(ROOT, &mut self.auth).await;
+        ready.map_err(|NotLoggedIn(why)| anyhow!(why))?;
+        Ok(self.tokens.sign(ROOT, message))
+    }
+
+    /// A request of an operator's was refused: it may have been for want of a token.
+    pub fn learn(&self, refusal: &Status) {
+        self.tokens.learn(ROOT, refusal);
     }
 
     /// A watch was cancelled for want of rights: root has all, so its token is no longer good.

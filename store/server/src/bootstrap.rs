@@ -128,6 +128,30 @@ impl DataDir {
         self.root.join("snapshots")
     }
 
+    /// There while a first start has begun and is not done.
+    fn unfinished(&self) -> PathBuf {
+        self.root.join("member.new")
+    }
+
+    /// Begins a first start. Of one that a crash cut short nothing is left: it had no identity, so nobody
+    /// was told anything by it.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub(crate) fn begin(&self) -> Result<(), Error> {
+        let path = self.unfinished();
+        let begin = || -> io::Result<()> {
+            if path.exists() {
+                for folder in [self.log(), self.state()].iter().filter(|folder| folder.exists()) {
+                    fs::remove_dir_all(folder)?;
+                }
+            }
+            File::create(&path)?.sync_all()?;
+            File::open(&self.root)?.sync_all()
+        };
+        begin().map_err(|source| Error::Io { path: path.clone(), source })
+    }
+
     /// The identity written at the first start, if there was one.
     ///
     /// # Errors
@@ -138,7 +162,7 @@ impl DataDir {
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if self.log().exists() || self.state().exists() {
+                if (self.log().exists() || self.state().exists()) && !self.unfinished().exists() {
                     return Err(unusable("it has data but no member.json".to_owned()));
                 }
                 return Ok(None);
@@ -158,7 +182,11 @@ impl DataDir {
             fs::write(&temporary, serde_json::to_vec_pretty(identity)?)?;
             File::open(&temporary)?.sync_all()?;
             fs::rename(&temporary, &path)?;
-            File::open(&self.root)?.sync_all()
+            File::open(&self.root)?.sync_all()?;
+            match fs::remove_file(self.unfinished()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            }
         };
         write().map_err(|source| Error::Io { path: path.clone(), source })
     }
@@ -215,5 +243,26 @@ mod tests {
         assert!(matches!(DataDir::open(dir.path()), Err(Error::Locked(_))));
         fs::create_dir(first.log()).unwrap();
         assert!(matches!(first.identity(), Err(Error::Unusable { .. })));
+    }
+
+    /// A member that was added to a cluster and lost its power while it started for the first time: it
+    /// said for ever that its data were not usable.
+    #[test]
+    fn a_first_start_that_was_cut_short_is_begun_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(root.path()).unwrap();
+        dir.begin().unwrap();
+        fs::create_dir(dir.log()).unwrap();
+        fs::write(dir.log().join("000001.log"), "half").unwrap();
+        assert!(dir.identity().unwrap().is_none());
+        dir.begin().unwrap();
+        assert!(!dir.log().exists());
+
+        fs::create_dir(dir.log()).unwrap();
+        let identity = Identity::new(1, 2);
+        dir.set_identity(&identity).unwrap();
+        assert_eq!(dir.identity().unwrap().unwrap().member_id, 2);
+        fs::remove_file(root.path().join("member.json")).unwrap();
+        assert!(dir.identity().is_err(), "what was done once is not thrown away");
     }
 }

@@ -168,6 +168,9 @@ impl Member {
         let network = network(&identity, &config, peer_tls, &metrics.peers);
 
         clear(dir.scratch()).await;
+        if fresh {
+            dir.begin()?;
+        }
         let log_path = log_path(&config, &dir, fresh)?;
         let (log, machine) = open(log_path, dir.state(), fresh, &metrics).await?;
         if fresh {

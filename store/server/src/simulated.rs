@@ -19,6 +19,8 @@ pub struct World {
     pub log_write: fn() -> WriteTimes,
     /// The time before the next step of the apply loop.
     pub apply: fn() -> Duration,
+    /// A snapshot took the place of the member's state.
+    pub installed: fn(),
     /// The member ends at once, for this reason.
     pub fatal: fn(&str),
 }
@@ -52,6 +54,12 @@ pub(crate) fn log_write() -> WriteTimes {
 
 pub(crate) fn apply_time() -> Duration {
     WORLD.get().map_or(Duration::ZERO, |world| (world.apply)())
+}
+
+pub(crate) fn installed() {
+    if let Some(world) = WORLD.get() {
+        (world.installed)();
+    }
 }
 
 /// Ends the member whose code is running. The task that found out goes no further; the others of the

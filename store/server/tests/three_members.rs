@@ -245,6 +245,32 @@ async fn a_new_leader_goes_on_with_the_time_left_of_a_lease() {
     cluster.stop().await;
 }
 
+/// A lease that has run out has its keys until its revocation is applied, and may still be given some.
+/// Who renewed it in that time was told that it is gone, and saw it live afterwards (found by a soak).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_is_said_to_be_gone_is_gone() {
+    let mut cluster = Cluster::start(1, &QUICK).await;
+    // So many that some are renewed between their end and the next look for those that ended.
+    let renewals = (1..=16).map(|id: i64| {
+        let (mut lease, mut kv) = (cluster.lease(0), cluster.kv(0));
+        async move {
+            tokio::time::sleep(Duration::from_millis(23 * id.unsigned_abs())).await;
+            lease.lease_grant(LeaseGrantRequest { ttl: 1, id }).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1_005)).await;
+            let requests = tokio_stream::once(LeaseKeepAliveRequest { id });
+            let mut answers = lease.lease_keep_alive(requests).await.unwrap().into_inner();
+            let ttl = answers.message().await.unwrap().unwrap().ttl;
+            let request = PutRequest { key: "k".into(), lease: id, ..PutRequest::default() };
+            let put = kv.put(request).await;
+            assert_eq!(ttl == 0, put.is_err(), "lease {id} has {ttl} s, and then: {put:?}");
+            ttl
+        }
+    });
+    let ttls = futures::future::join_all(renewals).await;
+    assert!(ttls.contains(&0), "none was renewed after its end: {ttls:?}");
+    cluster.stop().await;
+}
+
 /// One did not while the next write came within ten milliseconds of the last, which is always, where
 /// it matters.
 #[tokio::test(flavor = "multi_thread")]

@@ -231,8 +231,8 @@ impl Disk {
     ) -> io::Result<Option<Flip>> {
         let mut files = Vec::new();
         let roots = self.0.lock().roots.clone();
-        for root in roots {
-            database_files(&root, &mut files)?;
+        for root in roots.iter().filter(|root| root.exists()) {
+            database_files(root, &mut files)?;
         }
         files.sort();
         files.retain(|path| wanted(path));

@@ -6,6 +6,7 @@
 //! | L3 | A member that does not surely lead revokes nothing, and renews nothing: what runs out on a leader of before is revoked by nobody, and whoever renews there is not told that it did. |
 //! | L4 | Nobody is told of a renewal while the log holds a checkpoint of that lease, or may come to. |
 //! | L5 | Nobody is told of a renewal of a lease whose end was committed before: a leader may have applied less than the member that said so. |
+//! | L6 | Nobody is told that a lease is gone before its revocation is applied: one that ran out may still be given keys, and its revocation may fail. Whoever renews it waits, as in etcd. |
 
 mod timers;
 
@@ -20,7 +21,7 @@ use proto::{
 use store_planted::{self as planted, Bug};
 use store_state_machine::Refusal;
 use tokio::{
-    sync::{RwLock, watch},
+    sync::{Notify, RwLock, watch},
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,8 @@ pub(crate) struct Lessor {
     /// L4: held for writing while leases are marked as told and the checkpoint is put in raft's
     /// queue. Whoever sees the mark proposes what takes it back, and comes after it in the log.
     telling: Arc<RwLock<()>>,
+    /// A lease was removed, or the timers no longer run.
+    removed: Arc<Notify>,
     every: Duration,
     renewed: Counter,
     expired: Counter,
@@ -61,6 +64,7 @@ impl Lessor {
     /// A lease was revoked, as applied.
     pub(crate) fn revoked(&self, id: i64) {
         self.timers.lock().remove(id);
+        self.removed.notify_waiters();
     }
 
     /// Starts a lease anew; its TTL in seconds, zero if there is none, nothing if not leading.
@@ -89,28 +93,44 @@ impl Lessor {
     }
 
     async fn renew_here(&self, id: i64, proposer: &Proposer) -> Result<Option<i64>, Error> {
-        let renewal = {
-            let _not_telling = self.telling.read().await;
+        loop {
+            let removed = self.removed.notified();
+            tokio::pin!(removed);
+            removed.as_mut().enable();
+            let renewal = {
+                let _not_telling = self.telling.read().await;
+                let mut timers = self.timers.lock();
+                if !timers.leading {
+                    return Ok(None);
+                }
+                timers.renew(id, Instant::now())
+            };
+            let serial = match renewal {
+                Renewal::Gone => return Ok(Some(0)),
+                // L6
+                Renewal::Ended => {
+                    removed.await;
+                    continue;
+                }
+                Renewal::Renewed(ttl) => {
+                    self.renewed.inc();
+                    return Ok(Some(ttl));
+                }
+                Renewal::Told(serial) => serial,
+            };
+            let checkpoints = vec![LeaseCheckpoint { id, remaining_ttl: 0 }];
+            let op = Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints });
+            proposer.propose(auth::member(), op).await?;
             let mut timers = self.timers.lock();
             if !timers.leading {
                 return Ok(None);
             }
-            timers.renew(id, Instant::now())
-        };
-        let serial = match renewal {
-            Renewal::Gone => return Ok(Some(0)),
-            Renewal::Renewed(ttl) => {
+            // One that ended meanwhile is waited for.
+            if let Some(ttl) = timers.forgotten(id, serial, Instant::now()) {
                 self.renewed.inc();
                 return Ok(Some(ttl));
             }
-            Renewal::Told(serial) => serial,
-        };
-        let checkpoints = vec![LeaseCheckpoint { id, remaining_ttl: 0 }];
-        let op = Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints });
-        proposer.propose(auth::member(), op).await?;
-        self.renewed.inc();
-        let mut timers = self.timers.lock();
-        Ok(timers.leading.then(|| timers.forgotten(id, serial, Instant::now())))
+        }
     }
 
     /// Seconds left; -1 if there is no such lease, nothing if not leading.
@@ -137,10 +157,12 @@ impl Lessor {
             let left = if early { 1 } else { lease.remaining_ttl };
             timers.inherit(lease.id, (lease.ttl, left), election, now);
         }
+        self.removed.notify_waiters();
     }
 
     fn stop_leading(&self) {
         *self.timers.lock() = Timers::new(self.every, false);
+        self.removed.notify_waiters();
     }
 
     /// Has the log remember how much time is left, so that the next leader does not start from the

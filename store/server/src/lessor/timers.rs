@@ -26,8 +26,10 @@ struct Timer {
 /// What asking for a renewal came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Renewal {
-    /// There is no such lease, or it has run out and waits for its revocation.
+    /// There is no such lease.
     Gone,
+    /// It has run out and waits for its revocation, which may fail: it is neither gone nor renewed.
+    Ended,
     /// It has its whole time again, in seconds.
     Renewed(i64),
     /// First the log must forget what it was told by this checkpoint; then call
@@ -116,19 +118,19 @@ impl Timers {
                     Renewal::Renewed(whole(timer.ttl))
                 }
             },
-            Some(_) | None => Renewal::Gone,
+            Some(_) => Renewal::Ended,
+            None => Renewal::Gone,
         }
     }
 
     /// The log has forgotten what the checkpoint `serial` told: the lease has its whole time again,
-    /// whose seconds are told; zero if it ended meanwhile.
-    pub(super) fn forgotten(&mut self, id: i64, serial: u64, now: Instant) -> i64 {
-        let timer = self.leases.get(&id).copied().filter(|timer| timer.deadline > now);
-        let Some(timer) = timer else { return 0 };
+    /// whose seconds are told; none if it ended meanwhile.
+    pub(super) fn forgotten(&mut self, id: i64, serial: u64, now: Instant) -> Option<i64> {
+        let timer = self.leases.get(&id).copied().filter(|timer| timer.deadline > now)?;
         // A checkpoint that was made meanwhile counts on.
         let told = timer.told.filter(|told| *told != serial);
         self.put(id, now, Timer { deadline: now + timer.ttl, told, ..timer });
-        whole(timer.ttl)
+        Some(whole(timer.ttl))
     }
 
     /// The time left of up to `limit` leases that is to be told now. They count as told from here on.
@@ -213,7 +215,7 @@ mod tests {
         let now = start + minutes(6);
         let Renewal::Told(serial) = timers.renew(1, now) else { panic!("it was told") };
         assert_eq!(timers.remaining(1, now), 54 * 60, "not renewed yet");
-        assert_eq!(timers.forgotten(1, serial, now), HOUR);
+        assert_eq!(timers.forgotten(1, serial, now), Some(HOUR));
         assert_eq!(timers.renew(1, now), Renewal::Renewed(HOUR));
 
         // What a checkpoint tells while an earlier one is being forgotten stays told.
@@ -227,9 +229,10 @@ mod tests {
         let mut next = none();
         next.inherit(1, (HOUR, 60), Duration::ZERO, start);
         assert!(matches!(next.renew(1, start), Renewal::Told(_)));
-        assert_eq!(next.renew(1, start + minutes(1)), Renewal::Gone);
-        assert_eq!(next.forgotten(1, 0, start + minutes(1)), 0, "its revocation is under way");
+        assert_eq!(next.renew(1, start + minutes(1)), Renewal::Ended);
+        assert_eq!(next.forgotten(1, 0, start + minutes(1)), None, "its revocation is under way");
         next.remove(1);
-        assert_eq!(next.forgotten(1, 0, start), 0);
+        assert_eq!(next.renew(1, start + minutes(1)), Renewal::Gone);
+        assert_eq!(next.forgotten(1, 0, start), None);
     }
 }

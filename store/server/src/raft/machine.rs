@@ -393,6 +393,10 @@ impl Worker {
         self.listeners.metrics.raft.snapshot_applying.set(1);
         let installed = self.replace(meta, from);
         self.listeners.metrics.raft.snapshot_applying.set(0);
+        #[cfg(feature = "sim")]
+        if installed.is_ok() {
+            crate::simulated::installed();
+        }
         installed
     }
 

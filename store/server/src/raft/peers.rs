@@ -278,7 +278,10 @@ impl Service for Peers {
         self.check_cluster(message.cluster_id)?;
         let services = &self.services;
         let doors = (&services.proposer, &services.reader);
-        let result = match services.lessor.renew(message.lease_id, doors).await? {
+        let renewed = services.lessor.renew(message.lease_id, doors);
+        // One that ran out is waited for until its revocation is applied.
+        let renewed = tokio::time::timeout(services.config.request_timeout(), renewed).await;
+        let result = match renewed.map_err(|_| crate::error::Error::Timeout)?? {
             Some(ttl) => lease_renew_response::Result::Ttl(ttl),
             None => lease_renew_response::Result::NotLeader(self.not_leader().unwrap_or_default()),
         };

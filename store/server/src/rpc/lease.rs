@@ -15,7 +15,7 @@ use store_planted::{self as planted, Bug};
 use store_state_machine::{Access, Refusal, Reply};
 use tokio::{
     sync::mpsc,
-    time::{Duration, Instant, timeout},
+    time::{Duration, Instant, timeout, timeout_at},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -40,8 +40,12 @@ impl Services {
         let deadline = Instant::now() + self.config.request_timeout();
         while Instant::now() < deadline {
             if *self.leader.borrow() == Some(self.headers.member_id()) {
-                if let Some(ttl) = self.lessor.renew(id, (&self.proposer, &self.reader)).await? {
-                    return Ok(ttl);
+                let renewed = self.lessor.renew(id, (&self.proposer, &self.reader));
+                // One that ran out is waited for until its revocation is applied.
+                match timeout_at(deadline, renewed).await {
+                    Ok(Ok(Some(ttl))) => return Ok(ttl),
+                    Ok(Err(error)) => return Err(error),
+                    Ok(Ok(None)) | Err(_) => {}
                 }
             } else if planted::is(Bug::LeaseRenewedNowhere) {
                 return Ok(self.state.view().lease(id).map_or(0, |lease| lease.record.ttl));

@@ -47,7 +47,7 @@ fn a_watch_above_the_compacted_revision_outlives_an_install() {
     let mut machine = StateMachine::open(dir.path(), &Options::default()).unwrap();
     let mut elsewhere: Vec<Entry> = (2..=30).map(|_| put()).collect();
     elsewhere.push(compact(10));
-    let steps = vec![from(5), from(20), from(32), Step::Install(elsewhere)];
+    let steps = vec![from(5), from(10), from(20), from(32), Step::Install(elsewhere)];
     let later = (31..=33).map(|_| Step::Apply(put()));
     let read = [Step::Await { watch_id: 20, revision: 33 }];
     let steps = steps.into_iter().chain(later).chain(read).collect();
@@ -55,6 +55,8 @@ fn a_watch_above_the_compacted_revision_outlives_an_install() {
     assert!(served.whole);
 
     assert_eq!(told(&served, 5), (vec![], Some(10)));
+    // What was written at that revision can still be read.
+    assert_eq!(told(&served, 10), ((10..=33).collect(), None));
     assert_eq!(told(&served, 20), ((20..=33).collect(), None));
     assert_eq!(told(&served, 32), (vec![32, 33], None));
 }

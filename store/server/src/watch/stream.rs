@@ -416,13 +416,13 @@ impl<P: Permit> Watches<P> {
     }
 
     /// Goes to `target`, as the stream was too slow: what follows its cursor is no longer readable. Who
-    /// asked only for what comes after the compacted revision has lost nothing, and reads on from there.
+    /// asked only for the compacted revision and what comes after it has lost nothing, and reads on there.
     async fn skip(&mut self, compacted: i64, target: i64) -> Result<(), Gone> {
         let in_step = |(id, _): &(&i64, &Watcher)| !self.behind.contains(id);
         let watchers = self.watchers.iter().filter(in_step);
         let nexts: Vec<_> = watchers.map(|(id, watcher)| (*id, watcher.next)).collect();
         for (id, next) in nexts {
-            if next <= compacted {
+            if next < compacted {
                 self.cancel_compacted(id, compacted).await?;
             } else if next <= target {
                 self.unindex(id);
