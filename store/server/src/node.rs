@@ -168,9 +168,6 @@ impl Member {
         let network = network(&identity, &config, peer_tls, &metrics.peers);
 
         clear(dir.scratch()).await;
-        if fresh {
-            dir.begin()?;
-        }
         let log_path = log_path(&config, &dir, fresh)?;
         let (log, machine) = open(log_path, dir.state(), fresh, &metrics).await?;
         if fresh {
@@ -511,6 +508,7 @@ fn know(peers: &Peers, view: &View, config: &Config, own: u64) {
 fn log_path(config: &Config, dir: &DataDir, fresh: bool) -> anyhow::Result<PathBuf> {
     let note = config.data_dir.join("wal-dir");
     if fresh {
+        dir.begin()?;
         let Some(path) = &config.wal_dir else { return Ok(dir.log()) };
         let whole = std::path::absolute(path).context("--wal-dir")?;
         std::fs::create_dir_all(&whole).with_context(|| format!("--wal-dir {}", path.display()))?;
