@@ -47,6 +47,13 @@ impl Clocks {
         Ok(clocks)
     }
 
+    /// To be called when the members are gone.
+    pub(super) fn forget_the_dead() {
+        clear_shared(Path::new(super::conduct::MEMORY), |pid| {
+            Path::new("/proc").join(pid).exists()
+        });
+    }
+
     fn file(&self, member: usize) -> PathBuf {
         self.dir.path().join(format!("m{member}.clock"))
     }
@@ -74,6 +81,22 @@ impl Clocks {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec()
+    }
+}
+
+/// libfaketime makes a piece of shared memory and a semaphore for each process, and leaves those of every
+/// process that is killed.
+fn clear_shared(folder: &Path, is_alive: impl Fn(&str) -> bool) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let pid =
+            ["faketime_shm_", "sem.faketime_sem_"].iter().find_map(|kind| name.strip_prefix(kind));
+        if pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !is_alive(pid)) {
+            // Somebody else's run may have removed it meanwhile.
+            drop(fs::remove_file(entry.path()));
+        }
     }
 }
 
@@ -207,6 +230,21 @@ fn days(year: u64, month: u64, day: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_dead_left_is_cleared_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in
+            ["faketime_shm_7", "sem.faketime_sem_7", "faketime_shm_8", "faketime_shm_x", "other_7"]
+        {
+            fs::write(folder.path().join(name), "").expect("a file");
+        }
+        clear_shared(folder.path(), |pid| pid == "8");
+        let left = fs::read_dir(folder.path()).expect("a folder").flatten();
+        let mut left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["faketime_shm_8", "faketime_shm_x", "other_7"]);
+    }
 
     #[test]
     fn times_are_found_in_lines_of_both_kinds() {

@@ -93,6 +93,7 @@ pub(super) fn run(
     let is_kept = !report.passed() || flags.kept.keep;
     let data = if is_kept { Some(kept(&mut cluster, flags)?) } else { None };
     drop(cluster);
+    Clocks::forget_the_dead();
     Ok((report, data))
 }
 

@@ -30,17 +30,19 @@ struct Reign {
     leader: u64,
     vote: Vote,
     urls: Vec<String>,
-    /// How many of the other voters ask for votes before this one; none if this member has no vote.
-    rank: Option<u32>,
+    /// How many of the other voters ask for votes before this one.
+    rank: u32,
 }
 
 impl Reign {
+    /// None without a leader, or on a learner: it has no vote, so it can do nothing about a leader's end, and
+    /// once asked again and again, as fast as it could, whether the leader was still gone.
     fn of(now: &RaftServerMetrics<TypeConfig>) -> Option<Self> {
         let leader = now.current_leader.filter(|leader| *leader != now.id)?;
         let membership = now.membership_config.membership();
         let urls = membership.get_node(&leader)?.urls.clone();
         let voters: Vec<u64> = membership.voter_ids().collect();
-        let rank = rank(&voters, leader, now.id);
+        let rank = rank(&voters, leader, now.id)?;
         Some(Self { leader, vote: now.vote, urls, rank })
     }
 }
@@ -81,7 +83,11 @@ pub(crate) async fn run(raft: Node, network: Network) {
         tokio::select! {
             // Raft has ended, and nothing will change any more.
             goes_on = ended => if !goes_on { return },
-            () = attend(&network, &reign) => step_in(&raft, &reign).await,
+            () = attend(&network, &reign) => {
+                step_in(&raft, &reign).await;
+                // Whatever came of it: a leader that is gone is not asked for without a pause.
+                sleep(limits::STEP_IN_AGAIN).await;
+            }
         }
     }
 }
@@ -140,8 +146,7 @@ async fn step_in(raft: &Node, reign: &Reign) {
     if raft.handle_transfer_leader(release).await.is_err() {
         return;
     }
-    let Some(rank) = reign.rank else { return };
-    sleep(limits::STEP_IN_STAGGER * rank).await;
+    sleep(limits::STEP_IN_STAGGER * reign.rank).await;
     // The others may learn of it a moment later. Once somebody asks for votes, raft's own timers do.
     let deadline = Instant::now() + limits::STEP_IN_FOR;
     while still() && Instant::now() < deadline {
