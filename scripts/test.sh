@@ -27,7 +27,7 @@ else
     say "kubectl and etcd cannot be had: tests that need them skip themselves"
 fi
 
-# What failed is told by its message; backtraces of asynchronous code bury it.
+# What failed is told by its message; backtraces of asynchronous code bury it (ORLOP_BACKTRACE=1: with them).
 export RUST_BACKTRACE="${ORLOP_BACKTRACE:-0}"
 
 own_target

@@ -169,6 +169,14 @@ impl DataDir {
             }
             Err(source) => return Err(Error::Io { path, source }),
         };
+        // A crash may have kept the mark although the start was done; without its identity one day, the
+        // member's data would be taken for a beginning.
+        match fs::remove_file(self.unfinished()) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::Io { path: self.unfinished(), source });
+            }
+            _ => {}
+        }
         Identity::read(&text).map(Some).map_err(unusable)
     }
 
@@ -261,6 +269,8 @@ mod tests {
         fs::create_dir(dir.log()).unwrap();
         let identity = Identity::new(1, 2);
         dir.set_identity(&identity).unwrap();
+        // As after a crash right then.
+        fs::write(root.path().join("member.new"), "").unwrap();
         assert_eq!(dir.identity().unwrap().unwrap().member_id, 2);
         fs::remove_file(root.path().join("member.json")).unwrap();
         assert!(dir.identity().is_err(), "what was done once is not thrown away");
