@@ -59,7 +59,8 @@ async fn orlop_says_a_version_whose_progress_answers_are_trusted() {
 }
 
 /// Nobody waits out the lease of a leader whose process is gone: with timers of half a minute, a put is
-/// taken before that.
+/// taken before that. Nor when founders unseat each other's first leader (20 of 100 starts beside a load
+/// waited for raft's timers), or one that won this way is unseated by who asked a moment later.
 #[tokio::test]
 async fn orlop_replaces_a_leader_that_died_before_its_lease_ends() {
     let mut launcher = Launcher::orlop(&testbed::orlop(&SOURCES));
@@ -68,7 +69,9 @@ async fn orlop_replaces_a_leader_that_died_before_its_lease_ends() {
         "--heartbeat-interval=3000".to_owned(),
         format!("--election-timeout={}", lease.as_millis()),
     ]);
+    let start = Instant::now();
     let mut cluster = Cluster::start(launcher, 3).await.expect("three members");
+    assert!(start.elapsed() < lease / 3, "the founders waited for their timers");
     for _ in 0..2 {
         let (leader, _) = cluster.wait_leader(lease).await.expect("a leader");
         let killed = Instant::now();

@@ -112,9 +112,11 @@ pub(crate) const ATTEND_LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// When a leader's process is gone: the head start that a voter has over the next one. Longer than
 /// asking for votes takes.
 pub(crate) const STEP_IN_STAGGER: Duration = Duration::from_millis(40);
-/// How often a voter asks whether it would be elected, and for how long.
+/// Until a voter asks a second time whether it would be elected; twice as long each time, up to the most, and
+/// for how long. After that raft's own timers do.
 pub(crate) const STEP_IN_AGAIN: Duration = Duration::from_millis(40);
-pub(crate) const STEP_IN_FOR: Duration = Duration::from_secs(1);
+pub(crate) const STEP_IN_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const STEP_IN_FOR: Duration = Duration::from_secs(10);
 
 /// Between two tries to replicate to a peer that cannot be reached.
 pub(crate) const PEER_RETRY_EVERY: Duration = Duration::from_millis(100);

@@ -7,11 +7,10 @@
 //! that still hear the leader say no. What is lost is this member's own lease of that leader, for as
 //! long as it leads: it would no longer say no to others who ask.
 
-use std::io;
+use std::{future::pending, io, time::Duration};
 
 use openraft::{
-    ServerState, async_runtime::WatchReceiver as _, metrics::RaftServerMetrics,
-    raft::TransferLeaderRequest,
+    async_runtime::WatchReceiver as _, metrics::RaftServerMetrics, raft::TransferLeaderRequest,
 };
 use proto::orlop::peer::v1::AttendRequest;
 use tokio::time::{Instant, sleep, timeout};
@@ -30,29 +29,83 @@ struct Reign {
     leader: u64,
     vote: Vote,
     urls: Vec<String>,
-    /// How many of the other voters ask for votes before this one.
-    rank: u32,
 }
 
-impl Reign {
-    /// None without a leader, or on a learner: it has no vote, so it can do nothing about a leader's end, and
-    /// once asked again and again, as fast as it could, whether the leader was still gone.
-    fn of(now: &RaftServerMetrics<TypeConfig>) -> Option<Self> {
-        let leader = now.current_leader.filter(|leader| *leader != now.id)?;
+/// Who leads, in the eyes of one voter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Seen {
+    /// Somebody else.
+    Other(Reign),
+    /// Nobody, since somebody asked for this vote.
+    Nobody(Vote),
+    /// It leads itself, or has no vote, so it can do nothing about a leader's end. (A learner once asked
+    /// again and again, as fast as it could, whether its leader was still gone.)
+    NotItsCare,
+}
+
+impl Seen {
+    fn of(now: &RaftServerMetrics<TypeConfig>) -> Self {
         let membership = now.membership_config.membership();
-        let urls = membership.get_node(&leader)?.urls.clone();
-        let voters: Vec<u64> = membership.voter_ids().collect();
-        let rank = rank(&voters, leader, now.id)?;
-        Some(Self { leader, vote: now.vote, urls, rank })
+        if now.current_leader == Some(now.id) || !membership.voter_ids().any(|id| id == now.id) {
+            return Self::NotItsCare;
+        }
+        let Some(leader) = now.current_leader else { return Self::Nobody(now.vote) };
+        let Some(node) = membership.get_node(&leader) else { return Self::NotItsCare };
+        Self::Other(Reign { leader, vote: now.vote, urls: node.urls.clone() })
     }
+}
+
+/// The time after a leader's end, or this member's own start. Elections fail: two voters ask at once, and
+/// the one that wins is unseated by the other. Raft's own timers would let a whole lease pass before the
+/// next; so voters that are in unrest ask again, ever more rarely, until somebody leads.
+#[derive(Debug)]
+struct Unrest {
+    ends: Instant,
+    asked: u32,
+    /// Which reign's end was logged.
+    told: Option<Vote>,
+}
+
+impl Unrest {
+    fn new() -> Self {
+        Self { ends: Instant::now() + limits::STEP_IN_FOR, asked: 0, told: None }
+    }
+
+    /// Begins when a leader is gone. False if that is known already.
+    fn begin(&mut self, reign: &Reign) -> bool {
+        let is_new = self.told.as_ref() != Some(&reign.vote);
+        if is_new {
+            *self = Self { told: Some(reign.vote), ..Self::new() };
+        }
+        is_new
+    }
+
+    /// How long to wait before asking for votes the next time. None: it is raft's own timers' turn.
+    fn pause(&self, rank: u32) -> Option<Duration> {
+        (Instant::now() < self.ends).then(|| pause(self.asked, rank))
+    }
+}
+
+/// Twice as long each time, for an election whose votes take long to be stored ends as well; and different
+/// ones for different voters.
+fn pause(asked: u32, rank: u32) -> Duration {
+    let longer = limits::STEP_IN_AGAIN.saturating_mul(2_u32.saturating_pow(asked));
+    longer.min(limits::STEP_IN_AT_LEAST_EVERY).saturating_mul(rank.saturating_add(1))
+}
+
+/// This voter's rank among those that `leader` leaves behind.
+fn own_rank(raft: &Node, leader: Option<u64>) -> u32 {
+    let now = raft.server_metrics();
+    let now = now.borrow_watched();
+    let voters: Vec<u64> = now.membership_config.membership().voter_ids().collect();
+    rank(&voters, leader, now.id)
 }
 
 /// The place of `own` among the voters that `leader` leaves behind. They begin one after the other, so
 /// that the votes are not split.
-fn rank(voters: &[u64], leader: u64, own: u64) -> Option<u32> {
-    let left = |voter: &&u64| **voter != leader;
-    let before = voters.iter().filter(left).filter(|voter| **voter < own).count();
-    voters.contains(&own).then(|| u32::try_from(before).unwrap_or(u32::MAX))
+fn rank(voters: &[u64], leader: Option<u64>, own: u64) -> u32 {
+    let before = voters.iter().filter(|voter| **voter < own && Some(**voter) != leader);
+    u32::try_from(before.count()).unwrap_or(u32::MAX)
 }
 
 /// Whether nobody listens where the leader did.
@@ -63,18 +116,12 @@ fn is_gone(connected: &io::Result<()>) -> bool {
 /// Follows whoever leads.
 pub(crate) async fn run(raft: Node, network: Network) {
     let mut changes = raft.server_metrics();
+    let mut unrest = Unrest::new();
     loop {
-        let reign = Reign::of(&changes.borrow_watched());
-        let Some(reign) = reign else {
-            if changes.changed().await.is_err() {
-                return;
-            }
-            continue;
-        };
-        let mut others = changes.clone();
-        let ended = async {
-            while Reign::of(&others.borrow_watched()).as_ref() == Some(&reign) {
-                if others.changed().await.is_err() {
+        let seen = Seen::of(&changes.borrow_watched());
+        let changed = async {
+            while Seen::of(&changes.borrow_watched()) == seen {
+                if changes.changed().await.is_err() {
                     return false;
                 }
             }
@@ -82,14 +129,40 @@ pub(crate) async fn run(raft: Node, network: Network) {
         };
         tokio::select! {
             // Raft has ended, and nothing will change any more.
-            goes_on = ended => if !goes_on { return },
-            () = attend(&network, &reign) => {
-                step_in(&raft, &reign).await;
-                // Whatever came of it: a leader that is gone is not asked for without a pause.
-                sleep(limits::STEP_IN_AGAIN).await;
-            }
+            goes_on = changed => if !goes_on { return },
+            goes_on = act(&raft, &network, &seen, &mut unrest) => if !goes_on { return },
         }
     }
+}
+
+/// What is to be done as long as nothing changes. False: raft has ended.
+async fn act(raft: &Node, network: &Network, seen: &Seen, unrest: &mut Unrest) -> bool {
+    match seen {
+        Seen::Other(reign) => {
+            attend(network, reign).await;
+            if unrest.begin(reign) {
+                tracing::warn!(leader = reign.leader, "the leader's process is gone");
+                sleep(limits::STEP_IN_STAGGER * own_rank(raft, Some(reign.leader))).await;
+            }
+            // Again each time: what the leader sent before it died may have been taken after it.
+            if !release(raft, reign).await {
+                return false;
+            }
+        }
+        Seen::Nobody(_) => {
+            let Some(pause) = unrest.pause(own_rank(raft, None)) else { return pending().await };
+            sleep(pause).await;
+        }
+        Seen::NotItsCare => return pending().await,
+    }
+    // Whether it would get the votes; only if it would does it ask for them.
+    if raft.trigger().elect(true).await.is_err() {
+        return false;
+    }
+    unrest.asked += 1;
+    // Whatever comes of it: a leader that is gone is not asked for without a pause.
+    sleep(pause(unrest.asked, 0)).await;
+    true
 }
 
 /// Returns when the leader's process is gone.
@@ -133,28 +206,11 @@ async fn until_it_ends(network: &Network, reign: &Reign) {
     }
 }
 
-/// Sees to it that there is a leader again.
-async fn step_in(raft: &Node, reign: &Reign) {
-    tracing::warn!(leader = reign.leader, "the leader's process is gone");
-    let still = || {
-        let now = raft.server_metrics().borrow_watched().clone();
-        now.vote == reign.vote && now.state == ServerState::Follower
-    };
-    // The lease protects a leader that may be there. openraft gives it up for a leader that hands over
-    // to somebody, which this one never will do: "to itself" starts no election.
+/// Gives up the lease of a leader that may be there: openraft does that for a leader that hands over to
+/// somebody, which this one never will do; "to itself" starts no election.
+async fn release(raft: &Node, reign: &Reign) -> bool {
     let release = TransferLeaderRequest::new(reign.vote, reign.leader, None);
-    if raft.handle_transfer_leader(release).await.is_err() {
-        return;
-    }
-    sleep(limits::STEP_IN_STAGGER * reign.rank).await;
-    // The others may learn of it a moment later. Once somebody asks for votes, raft's own timers do.
-    let deadline = Instant::now() + limits::STEP_IN_FOR;
-    while still() && Instant::now() < deadline {
-        if raft.trigger().elect(true).await.is_err() {
-            return;
-        }
-        sleep(limits::STEP_IN_AGAIN).await;
-    }
+    raft.handle_transfer_leader(release).await.is_ok()
 }
 
 #[cfg(test)]
@@ -164,10 +220,32 @@ mod tests {
     #[test]
     fn the_voters_that_are_left_begin_one_after_the_other() {
         let ranks = |leader| [1, 2, 3].map(|own| rank(&[1, 2, 3], leader, own));
-        assert_eq!(ranks(1)[1..], [Some(0), Some(1)]);
-        assert_eq!([ranks(2)[0], ranks(2)[2]], [Some(0), Some(1)]);
-        assert_eq!(ranks(3)[..2], [Some(0), Some(1)]);
-        assert_eq!(rank(&[1, 2, 3], 2, 4), None, "a learner has no vote");
+        assert_eq!(ranks(Some(1))[1..], [0, 1]);
+        assert_eq!([ranks(Some(2))[0], ranks(Some(2))[2]], [0, 1]);
+        assert_eq!(ranks(Some(3))[..2], [0, 1]);
+        assert_eq!(ranks(None), [0, 1, 2]);
+    }
+
+    #[test]
+    fn voters_in_unrest_ask_ever_more_rarely_and_not_in_step() {
+        assert_eq!(pause(0, 0), limits::STEP_IN_AGAIN);
+        assert_eq!(pause(3, 1), limits::STEP_IN_AGAIN * 16);
+        assert_eq!(pause(u32::MAX, 0), limits::STEP_IN_AT_LEAST_EVERY);
+        let mut unrest = Unrest::new();
+        assert_eq!(
+            unrest.pause(0),
+            Some(limits::STEP_IN_AGAIN),
+            "a member that starts has heard nobody"
+        );
+        unrest.ends = Instant::now();
+        assert_eq!(unrest.pause(0), None, "raft's own timers go on");
+        let reign = Reign { leader: 1, vote: Vote::new(3, 1), urls: Vec::new() };
+        unrest.asked = 4;
+        assert!(unrest.begin(&reign), "its end is news");
+        assert_eq!(unrest.pause(0), Some(limits::STEP_IN_AGAIN));
+        unrest.asked = 4;
+        assert!(!unrest.begin(&reign), "it is dead already");
+        assert_eq!(unrest.pause(0), Some(limits::STEP_IN_AGAIN * 16));
     }
 
     #[tokio::test]
@@ -177,7 +255,7 @@ mod tests {
         assert!(!is_gone(&connect(&url).await), "it listens, whatever it says");
         drop(listener);
         assert!(is_gone(&connect(&url).await));
-        let late = timeout(std::time::Duration::ZERO, std::future::pending::<()>()).await;
+        let late = timeout(Duration::ZERO, pending::<()>()).await;
         assert!(!is_gone(&late.map_err(io::Error::from)), "silence is no answer");
         assert!(!is_gone(&connect("no url").await));
     }
