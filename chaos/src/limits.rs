@@ -131,6 +131,9 @@ pub const SOAK_END_DEADLINE: Duration = Duration::from_secs(30);
 /// Seeds between the first ones of two rounds of a soak, and so the most that a round can have.
 pub const SOAK_SEEDS_PER_ROUND: u64 = 10_000;
 
+/// Members of a soak's clusters, in turns, if nothing else is said: three is what most people run.
+pub const SOAK_MEMBERS: [usize; 5] = [3, 3, 5, 3, 1];
+
 /// Seeds of one simulated round, if nothing else is said.
 pub const SOAK_SIM_SEEDS: u64 = 500;
 

@@ -157,13 +157,7 @@ pub async fn execute(flags: &Flags) -> anyhow::Result<Run> {
     let recorded = record(flags, seed, &mut cluster).await;
     let history = match recorded {
         Ok(history) => history,
-        Err(error) => {
-            let dir = cluster.keep();
-            return Err(error.context(format!(
-                "the run (seed {seed}) could not be finished; data and logs are in {}",
-                dir.display()
-            )));
-        }
+        Err(error) => return Err(cluster.kept_after(error, seed)),
     };
     let (history, verdicts) = tokio::task::spawn_blocking(move || {
         let verdicts = checker::check_all(&history);

@@ -223,11 +223,11 @@ fn failed_rounds_are_kept_and_counted_and_the_soak_goes_on() {
     assert!(!passed, "{said}");
     for part in [
         "FAILED   round 1: it did not say why",
-        "again: orlop chaos run --profile=soak --seed=10007\n",
+        "again: orlop chaos run --profile=soak --seed=10007 --members=3\n",
         "FAILED   round 2: it ended with signal: 9",
-        "again: orlop chaos run --profile=soak --seed=20007\n",
+        "again: orlop chaos run --profile=soak --seed=20007 --members=5\n",
         "FAILED   round 3: it had not ended at its deadline",
-        "again: orlop chaos run --profile=soak --seed=30007\n",
+        "again: orlop chaos run --profile=soak --seed=30007 --members=3\n",
         "1 rounds passed, 3 failed",
         "LEFT OUT simulated rounds: --sim-seeds is 0",
     ] {

@@ -61,6 +61,7 @@ fn flags(seeds: &str) -> Flags {
         jobs: None,
         summary: None,
         output: None,
+        scratch: None,
         simulator: Some(PathBuf::from(env!("CARGO_BIN_EXE_orlop-sim"))),
     }
 }

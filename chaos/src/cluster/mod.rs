@@ -297,6 +297,15 @@ impl Cluster {
         self.keep_folder()
     }
 
+    /// Keeps the folder of a run that could not be finished; the error says where it is.
+    pub fn kept_after(self, error: anyhow::Error, seed: u64) -> anyhow::Error {
+        let dir = self.keep();
+        error.context(format!(
+            "the run (seed {seed}) could not be finished; data and logs are in {}",
+            dir.display()
+        ))
+    }
+
     /// The same, for who does not own it.
     pub fn keep_folder(&mut self) -> PathBuf {
         self.members.clear();

@@ -6,7 +6,7 @@ mod seeds;
 mod total;
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ pub use self::seeds::Seeds;
 pub use self::total::{Summary, Total};
 use crate::limits;
 use crate::report::summary::Failure;
+use crate::run::MEMORY;
 
 /// The name of the simulator's program.
 pub const PROGRAM: &str = "orlop-sim";
@@ -51,6 +52,10 @@ pub struct Flags {
     /// of its own [default: a new folder among the system's temporary ones]
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    /// Where the simulated disks are while they are needed [default: in memory, if there is such a
+    /// folder]
+    #[arg(long, value_name = "DIR")]
+    pub scratch: Option<PathBuf>,
     /// The simulator's program, if it does not lie beside this one
     #[arg(long, value_name = "FILE")]
     pub simulator: Option<PathBuf>,
@@ -130,12 +135,12 @@ pub async fn execute(
     mut done: impl FnMut(&Summary) -> anyhow::Result<()>,
 ) -> anyhow::Result<Total> {
     let simulator = simulator(flags)?;
-    let memory = Path::new("/dev/shm");
-    let folder = tempfile::Builder::new().prefix("orlop-sim-").tempdir_in(if memory.is_dir() {
-        memory.to_path_buf()
-    } else {
-        std::env::temp_dir()
-    })?;
+    let scratch = flags.scratch.clone().unwrap_or_else(|| {
+        let memory = PathBuf::from(MEMORY);
+        if memory.is_dir() { memory } else { std::env::temp_dir() }
+    });
+    let folder = tempfile::Builder::new().prefix("orlop-sim-").tempdir_in(&scratch);
+    let folder = folder.with_context(|| scratch.display().to_string())?;
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = flags.jobs.unwrap_or_else(processors).max(1);
     let began = Instant::now();

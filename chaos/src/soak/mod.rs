@@ -56,6 +56,9 @@ pub struct Flags {
     /// How long each round on real processes is, and what it must have shown
     #[arg(long, value_enum, default_value_t = ProfileName::Soak)]
     pub profile: ProfileName,
+    /// Members of the clusters of real processes, which take turns
+    #[arg(long, value_name = "COUNTS", value_delimiter = ',', default_values_t = limits::SOAK_MEMBERS)]
+    pub members: Vec<usize>,
     /// One more flag for each `orlop chaos run`, such as --run-flag=--binary=etcd; may be repeated
     #[arg(long = "run-flag", value_name = "FLAG", allow_hyphen_values = true)]
     pub run_flags: Vec<String>,
@@ -90,6 +93,7 @@ const REPORT: &str = "report.txt";
 /// If a round failed in this soak, now or before; if it was interrupted; or if it cannot go on.
 pub async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Result<()> {
     ensure!(flags.hours >= 0.0 && flags.hours.is_finite(), "--hours must not be below zero");
+    ensure!(!flags.members.is_empty(), "--members: no count is given");
     let most = limits::SOAK_SEEDS_PER_ROUND;
     ensure!(flags.sim_seeds <= most, "--sim-seeds: a round has at most {most}");
     if flags.show {
@@ -282,22 +286,24 @@ impl Soak {
         let profile = profile.as_ref().map_or("", |value| value.get_name());
         let mut words = vec!["chaos".to_owned(), "run".to_owned()];
         words.extend([format!("--profile={profile}"), format!("--seed={seed}")]);
+        // Every second round is simulated.
+        let turn = if self.simulator.is_ok() { number / 2 } else { number };
+        let turns = &self.flags.members;
+        words
+            .push(format!("--members={}", turns[usize::try_from(turn).unwrap_or(0) % turns.len()]));
         words.extend(self.flags.run_flags.iter().cloned());
         (Kind::Run, words)
     }
 
     /// Where a round finds and leaves its things.
     fn places(&self, kind: Kind, folder: &Path, scratch: &Path) -> Vec<String> {
-        let mut words = vec![format!("--summary={}", folder.join(round::SUMMARY).display())];
-        match (kind, &self.simulator) {
-            (Kind::Run, _) => {
-                words.push(format!("--output={}", folder.display()));
-                words.push(format!("--scratch={}", scratch.display()));
-            }
-            (Kind::Sim, Ok(simulator)) => {
-                words.push(format!("--simulator={}", simulator.display()));
-            }
-            (Kind::Sim, Err(_)) => {}
+        let mut words = vec![
+            format!("--summary={}", folder.join(round::SUMMARY).display()),
+            format!("--output={}", folder.display()),
+            format!("--scratch={}", scratch.display()),
+        ];
+        if let (Kind::Sim, Ok(simulator)) = (kind, &self.simulator) {
+            words.push(format!("--simulator={}", simulator.display()));
         }
         words
     }
