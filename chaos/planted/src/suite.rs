@@ -80,7 +80,7 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> anyhow::Result<()> {
     let missed = rows.len() - found;
     let mut controls: Vec<Row> = Vec::new();
     if !flags.no_control {
-        for trial in control_trials(&bugs) {
+        for trial in control_trials(&bugs).into_iter().filter(|trial| is_wanted(*trial, &flags)) {
             tokio::select! {
                 row = control(trial, &flags) => controls.push(tell(&flags, row?)?),
                 () = stop.cancelled() => bail!("interrupted"),

@@ -142,16 +142,17 @@ async fn all_die(cluster: &mut Cluster, judge: &mut Judge, known: u64) -> anyhow
     Ok(true)
 }
 
-/// The term that a member tells first.
+/// The term that a member tells first. Zero is what it says before it has read its own; later it is what it
+/// makes of it.
 async fn first_term(cluster: &Cluster, member: usize) -> anyhow::Result<u64> {
     let begun = Instant::now();
     loop {
-        // Zero is what it says before it has read its own.
-        let status = cluster.status(member).await;
-        if let Some(term) = status.ok().map(|status| status.term).filter(|term| *term > 0) {
-            return Ok(term);
+        let is_late = begun.elapsed() > limits::STORY;
+        match cluster.status(member).await {
+            Ok(status) if status.term > 0 || is_late => return Ok(status.term),
+            Ok(_) => {}
+            Err(error) => ensure!(!is_late, "member {member} does not start: {error:#}"),
         }
-        ensure!(begun.elapsed() < limits::STORY, "member {member} does not start");
         tokio::time::sleep(limits::POLL).await;
     }
 }

@@ -64,7 +64,7 @@ pub(crate) async fn live(spec: Spec) {
     let number = spec.number;
     world::with(|world| world.born(number));
     if let Err(error) = serve(spec).await {
-        world::with(|world| world.ended.push((number, format!("{error:#}"))));
+        world::with(|world| world.cannot_go_on(number, format!("{error:#}")));
     }
     world::with(|world| world.members[number].is_up = false);
 }

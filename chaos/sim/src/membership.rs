@@ -113,7 +113,7 @@ impl Operator {
     }
 
     fn taken<T>(&self, answer: Result<Response<T>, Status>) -> anyhow::Result<T> {
-        Ok(answer.inspect_err(|refusal| self.root.learn(refusal))?.into_inner())
+        Ok(answer.inspect_err(|refusal| _ = self.root.learn(refusal))?.into_inner())
     }
 
     /// The member with this peer URL, as a majority knows it.

@@ -68,7 +68,7 @@ async fn move_leader(stage: &Stage, leader: usize) {
     let asked = async {
         let request = root.signed(MoveLeaderRequest { target_id }).await?;
         let answer = client.move_leader(request).await;
-        answer.inspect_err(|refusal| root.learn(refusal)).map_err(anyhow::Error::from)
+        answer.inspect_err(|refusal| _ = root.learn(refusal)).map_err(anyhow::Error::from)
     };
     if matches!(timeout(limits::LIVENESS, asked).await, Ok(Ok(_))) {
         world::with(|world| world.led_to("moved-leader"));

@@ -17,7 +17,7 @@ use crate::links::Links;
 use crate::member::{self, Spec, host};
 use crate::nemesis::{self, Stage};
 use crate::plan::Plan;
-use crate::world::{self, Command};
+use crate::world::{self, Command, Ended};
 use crate::{connect, limits, membership, serving, watchdog};
 
 /// What came of a run.
@@ -86,9 +86,9 @@ fn drive(sim: &mut Sim<'_>, plan: &Plan, mut links: Links) -> anyhow::Result<()>
                 Command::Links => world::with(|world| links.follow(sim, world)),
             }
         }
-        for (member, why) in world::with(|world| std::mem::take(&mut world.ended)) {
-            let power_went = world::with(|world| world.members[member].disk.is_down());
-            crash(sim, member, power_went);
+        for ended in world::with(|world| std::mem::take(&mut world.ended)) {
+            let Ended { member, why, power_went } = ended;
+            crash(sim, member, world::with(|world| world.members[member].disk.is_down()));
             start_at[member] = sim.elapsed() + limits::RESTART_AFTER;
             tracing::warn!(member, why, "a member ended by itself");
             world::with(|world| {

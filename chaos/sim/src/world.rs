@@ -56,6 +56,14 @@ pub(crate) struct Member {
     pub(crate) joins: bool,
 }
 
+/// A member that ended by itself.
+pub(crate) struct Ended {
+    pub(crate) member: usize,
+    pub(crate) why: String,
+    /// Its host had no power then; by the time that anybody looks, what that left may be settled.
+    pub(crate) power_went: bool,
+}
+
 /// The world's state.
 #[derive(Default)]
 pub(crate) struct World {
@@ -64,8 +72,8 @@ pub(crate) struct World {
     pub(crate) members: Vec<Member>,
     runtimes: HashMap<Id, usize>,
     pub(crate) commands: Vec<Command>,
-    /// Members that cannot go on, and why.
-    pub(crate) ended: Vec<(usize, String)>,
+    /// Members that cannot go on.
+    pub(crate) ended: Vec<Ended>,
     /// Broken laws.
     pub(crate) broken: Vec<String>,
     /// What a member at this applied index was like: all are.
@@ -216,6 +224,11 @@ impl World {
         *self.faults.entry(what).or_default() += 1;
     }
 
+    pub(crate) fn cannot_go_on(&mut self, member: usize, why: String) {
+        let power_went = self.members[member].disk.is_down();
+        self.ended.push(Ended { member, why, power_went });
+    }
+
     pub(crate) fn led_to(&mut self, what: &'static str) {
         *self.led_to.entry(what).or_default() += 1;
     }
@@ -282,7 +295,7 @@ fn fatal(why: &str) {
         let id = Handle::try_current().ok().map(|handle| handle.id());
         let member = id.and_then(|id| world.runtimes.get(&id).copied());
         if let Some(member) = member {
-            world.ended.push((member, why.to_owned()));
+            world.cannot_go_on(member, why.to_owned());
         } else {
             world.broken.push(format!("somebody who is no member cannot go on: {why}"));
         }

@@ -108,9 +108,9 @@ impl MemberClient {
         Ok(self.tokens.sign(ROOT, message))
     }
 
-    /// A request of an operator's was refused: it may have been for want of a token.
-    pub fn learn(&self, refusal: &Status) {
-        self.tokens.learn(ROOT, refusal);
+    /// A request of an operator's was refused; whether it was for want of a token, and is worth another try.
+    pub fn learn(&self, refusal: &Status) -> bool {
+        self.tokens.learn(ROOT, refusal)
     }
 
     /// A watch was cancelled for want of rights: root has all, so its token is no longer good.

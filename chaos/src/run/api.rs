@@ -11,61 +11,98 @@ use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
 
+use crate::client::{MemberClient, Tokens};
 use crate::limits;
 
-/// A connection to one member, made for a few calls.
+/// A connection to one member, made for a few calls. They are root's, once the store wants to know.
 #[derive(Clone, Debug)]
 pub(super) struct Api {
     address: String,
     channel: Channel,
-}
-
-/// Waits no longer than an operator would.
-async fn timely<T>(
-    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-) -> anyhow::Result<T> {
-    let answer = tokio::time::timeout(limits::RUN_CALL_DEADLINE, call).await;
-    Ok(answer.context("no answer in time")??.into_inner())
+    root: MemberClient,
 }
 
 impl Api {
-    pub(super) fn new(url: &str) -> anyhow::Result<Self> {
+    pub(super) fn new(url: &str, tokens: Tokens) -> anyhow::Result<Self> {
         let channel = Endpoint::from_shared(url.to_owned())
             .with_context(|| format!("{url} is not an endpoint"))?
             .connect_timeout(limits::CONNECT_DEADLINE)
             .tcp_nodelay(true)
             .connect_lazy();
         let address = url.trim_start_matches("http://").to_owned();
-        Ok(Self { address, channel })
+        let root = MemberClient::over(channel.clone()).sharing(tokens);
+        Ok(Self { address, channel, root })
     }
 
-    fn cluster(&self) -> ClusterClient<Channel> {
-        ClusterClient::new(self.channel.clone())
+    /// Waits no longer than an operator would. Who was refused for want of a token logs in, and asks again.
+    async fn call<M: Clone, R, F>(
+        &self,
+        deadline: Duration,
+        message: M,
+        ask: impl Fn(Request<M>) -> F,
+    ) -> anyhow::Result<R>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let mut root = self.root.clone();
+        let asking = async {
+            let refused = match ask(root.signed(message.clone()).await?).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(refused) => refused,
+            };
+            if !root.learn(&refused) {
+                return Err(refused.into());
+            }
+            anyhow::Ok(ask(root.signed(message).await?).await?.into_inner())
+        };
+        tokio::time::timeout(deadline, asking).await.context("no answer in time")?
     }
 
-    fn maintenance(&self) -> MaintenanceClient<Channel> {
-        MaintenanceClient::new(self.channel.clone())
+    async fn cluster_call<M: Clone, R, F>(
+        &self,
+        message: M,
+        ask: impl Fn(ClusterClient<Channel>, Request<M>) -> F,
+    ) -> anyhow::Result<R>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let client = || ClusterClient::new(self.channel.clone());
+        self.call(limits::RUN_CALL_DEADLINE, message, |request| ask(client(), request)).await
+    }
+
+    async fn maintenance_call<M: Clone, R, F>(
+        &self,
+        deadline: Duration,
+        message: M,
+        ask: impl Fn(MaintenanceClient<Channel>, Request<M>) -> F,
+    ) -> anyhow::Result<R>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let client = || MaintenanceClient::new(self.channel.clone());
+        self.call(deadline, message, |request| ask(client(), request)).await
     }
 
     /// What it says about itself.
     pub(super) async fn status(&self, deadline: Duration) -> anyhow::Result<pb::StatusResponse> {
-        let mut client = self.maintenance();
-        let call = client.status(pb::StatusRequest::default());
-        let answer = tokio::time::timeout(deadline, call).await.context("no status in time")??;
-        Ok(answer.into_inner())
+        let request = pb::StatusRequest::default();
+        let ask = async |mut client: MaintenanceClient<_>, request| client.status(request).await;
+        self.maintenance_call(deadline, request, ask).await
     }
 
     /// All members, as a majority knows them.
     pub(super) async fn members(&self) -> anyhow::Result<Vec<pb::Member>> {
-        let mut client = self.cluster();
         let request = pb::MemberListRequest { linearizable: true };
-        Ok(timely(client.member_list(request)).await?.members)
+        let ask = async |mut client: ClusterClient<_>, request| client.member_list(request).await;
+        Ok(self.cluster_call(request, ask).await?.members)
     }
 
     pub(super) async fn remove(&self, id: u64) -> anyhow::Result<()> {
-        let mut client = self.cluster();
-        timely(client.member_remove(pb::MemberRemoveRequest { id })).await.map(drop)
+        let request = pb::MemberRemoveRequest { id };
+        let ask = async |mut client: ClusterClient<_>, request| client.member_remove(request).await;
+        self.cluster_call(request, ask).await.map(drop)
     }
 
     /// Returns its id and all members.
@@ -74,46 +111,56 @@ impl Api {
         peer_url: &str,
         is_learner: bool,
     ) -> anyhow::Result<(u64, Vec<pb::Member>)> {
-        let mut client = self.cluster();
         let request = pb::MemberAddRequest { peer_urls: vec![peer_url.to_owned()], is_learner };
-        let answer = timely(client.member_add(request)).await?;
+        let ask = async |mut client: ClusterClient<_>, request| client.member_add(request).await;
+        let answer = self.cluster_call(request, ask).await?;
         Ok((answer.member.context("the answer names no member")?.id, answer.members))
     }
 
     pub(super) async fn promote(&self, id: u64) -> anyhow::Result<()> {
-        let mut client = self.cluster();
-        timely(client.member_promote(pb::MemberPromoteRequest { id })).await.map(drop)
+        let request = pb::MemberPromoteRequest { id };
+        let ask =
+            async |mut client: ClusterClient<_>, request| client.member_promote(request).await;
+        self.cluster_call(request, ask).await.map(drop)
     }
 
     pub(super) async fn move_leader(&self, target_id: u64) -> anyhow::Result<()> {
-        let mut client = self.maintenance();
-        timely(client.move_leader(pb::MoveLeaderRequest { target_id })).await.map(drop)
+        let request = pb::MoveLeaderRequest { target_id };
+        let ask =
+            async |mut client: MaintenanceClient<_>, request| client.move_leader(request).await;
+        self.maintenance_call(limits::RUN_CALL_DEADLINE, request, ask).await.map(drop)
     }
 
     pub(super) async fn defragment(&self) -> anyhow::Result<()> {
-        let mut client = self.maintenance();
-        timely(client.defragment(pb::DefragmentRequest {})).await.map(drop)
+        let request = pb::DefragmentRequest {};
+        let ask =
+            async |mut client: MaintenanceClient<_>, request| client.defragment(request).await;
+        self.maintenance_call(limits::RUN_CALL_DEADLINE, request, ask).await.map(drop)
     }
 
     /// The error of a read at a revision, or none.
     pub(super) async fn read_error_at(&self, revision: i64) -> anyhow::Result<Option<String>> {
-        let mut client = KvClient::new(self.channel.clone());
         let request = pb::RangeRequest {
             key: b"r/".to_vec().into(),
             revision,
             ..pb::RangeRequest::default()
         };
-        let answer = tokio::time::timeout(limits::RUN_CALL_DEADLINE, client.range(request)).await;
-        match answer.context("no answer in time")? {
+        let ask = async |request| KvClient::new(self.channel.clone()).range(request).await;
+        match self.call(limits::RUN_CALL_DEADLINE, request, ask).await {
             Ok(_) => Ok(None),
-            Err(status) => Ok(Some(status.message().to_owned())),
+            Err(error) => match error.downcast::<Status>() {
+                Ok(status) => Ok(Some(status.message().to_owned())),
+                Err(other) => Err(other),
+            },
         }
     }
 
     /// A whole snapshot, as etcd's clients save it: the database and its checksum.
     pub(super) async fn snapshot(&self) -> anyhow::Result<Vec<u8>> {
-        let mut client = self.maintenance();
-        let mut stream = timely(client.snapshot(pb::SnapshotRequest {})).await?;
+        let ask = async |mut client: MaintenanceClient<_>, request| client.snapshot(request).await;
+        let request = pb::SnapshotRequest {};
+        let deadline = limits::RUN_CALL_DEADLINE;
+        let mut stream = self.maintenance_call(deadline, request, ask).await?;
         let mut file = Vec::new();
         loop {
             let next = tokio::time::timeout(limits::RUN_CALL_DEADLINE, stream.message()).await;

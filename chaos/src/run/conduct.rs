@@ -129,11 +129,13 @@ async fn from_start_to_end(
         watch_progress: flags.asking.watch_progress,
         plant_stale_reads: flags.asking.plant_stale_reads,
     };
+    let connect = Connect::to(&cluster.urls());
     let fleet = {
-        let (connect, recorder) = (Connect::to(&cluster.urls()), recorder.clone());
+        let (connect, recorder) = (connect.clone(), recorder.clone());
         clients.spawn(async move { Fleet::start(&connect, &mix, &recorder).await }).await??
     };
     let watched = fleet.told();
+    let watched = (watched, &connect);
     let world = Arc::new(World::new((cluster, Arc::clone(topo)), clocks, &recorder, watched));
     let keeper = tokio::spawn(Arc::clone(&world).keep());
     let recorded = record(plan, &world, fleet).await;

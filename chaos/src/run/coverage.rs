@@ -33,16 +33,17 @@ pub struct Demands {
     pub operations_around_fault: u64,
 }
 
-/// Kinds that were only ever skipped, with the reason.
+/// Kinds to which there is no way here, with the reason. That nobody was there at another attempt says
+/// nothing against it.
 pub(super) fn skipped(strikes: &[Strike]) -> Vec<(Kind, &str)> {
+    let took = took(strikes);
     let mut skipped: Vec<(Kind, &str)> = Vec::new();
     for strike in strikes {
         let kind = strike.event.fault;
-        let is_only = strikes
-            .iter()
-            .filter(|other| other.event.fault == kind)
-            .all(|other| matches!(other.effect, Effect::Skipped(_)));
-        if is_only && !skipped.iter().any(|(other, _)| *other == kind) {
+        if matches!(strike.effect, Effect::Skipped(_))
+            && !took.contains(&kind)
+            && !skipped.iter().any(|(other, _)| *other == kind)
+        {
             skipped.push((kind, strike.effect.words()));
         }
     }
@@ -246,7 +247,8 @@ mod tests {
             strike(Kind::Restore, 3, no()),
             strike(Kind::Restore, 4, no()),
             strike(Kind::ClockJump, 5, Effect::Skipped("no library".to_owned())),
-            strike(Kind::Backup, 6, no()),
+            strike(Kind::ClockJump, 6, no()),
+            strike(Kind::Backup, 7, no()),
         ];
         let kinds = [Kind::Kill, Kind::Restore, Kind::ClockJump].into();
         let missed = missed(&Demands { kinds, ..Demands::default() }, &strikes);

@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
 use super::strike::{Blow, Effect};
-use crate::client::MemberClient;
 use crate::history::{Action, Outcome};
 use crate::limits;
 
@@ -60,7 +59,7 @@ pub(super) async fn compact(blow: &Blow) -> anyhow::Result<Effect> {
         let recorder = &world.recorder;
         let index = recorder.invoke(recorder.new_process(), leader, action.clone());
         let index = index.context("the history is full")?;
-        let outcome = MemberClient::new(&world.urls[leader])?.execute(&action).await;
+        let outcome = world.client(leader)?.execute(&action).await;
         recorder.complete(index, outcome.clone());
         *before = revision;
         match outcome {

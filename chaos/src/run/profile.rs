@@ -96,8 +96,7 @@ impl Name {
         };
         Profile {
             kinds: Kind::value_variants().to_vec(),
-            // Where users count, the calls of operators would need one: only on request.
-            workloads: Work::ALL.into_iter().filter(|work| *work != Work::Auth).collect(),
+            workloads: Work::ALL.to_vec(),
             duration: Duration::from_secs(seconds),
             away_max,
             clients: 96,

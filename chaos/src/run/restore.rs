@@ -117,11 +117,13 @@ fn arguments(data: &Path) -> Vec<String> {
 /// Reads as soon as it serves: its leases begin anew, and end what hangs on them.
 async fn everything(mut process: Process, begun: Instant) -> anyhow::Result<Restored> {
     let list = Action::Single { step: Step::List { prefix: String::new() }, serializable: false };
+    // It logs in when it is refused: the users are restored, too.
+    let mut client = MemberClient::new(CLIENT_URL)?;
     loop {
         if let Some(status) = process.exited() {
             bail!("it ended: {status}");
         }
-        match MemberClient::new(CLIENT_URL)?.execute(&list).await {
+        match client.execute(&list).await {
             Outcome::Ok(reply) => {
                 let revision = reply.revision;
                 let Some(StepReply::Read { found: live }) = reply.steps.into_iter().next() else {

@@ -20,12 +20,12 @@ use tokio_util::sync::CancellationToken;
 use super::api::Api;
 use super::clock::Clocks;
 use super::links::Links;
-use crate::client::MemberClient;
+use crate::client::{MemberClient, Tokens};
 use crate::cluster::{Cluster, Process};
 use crate::history::{Action, Outcome, Recorder, Restored, Step};
 use crate::limits;
 use crate::topo::Topo;
-use crate::workload::Told as Watched;
+use crate::workload::{Connect, Told as Watched};
 
 /// See the module.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub(super) struct World {
     pub(super) closing: CancellationToken,
     /// Members, spare ones too, with the URLs that clients know.
     pub(super) urls: Vec<String>,
+    /// At each of them, once the store wants to know who asks; those at members are the clients', too.
+    tokens: Vec<Tokens>,
     /// How far watchers are.
     watched: Watched,
     /// Members without the spare ones.
@@ -98,11 +100,13 @@ impl World {
         (cluster, topo): (Cluster, Arc<Topo>),
         clocks: Option<Clocks>,
         recorder: &Recorder,
-        watched: Watched,
+        (watched, connect): (Watched, &Connect),
     ) -> Self {
         let spares = cluster.spares();
         let size = cluster.size();
         let urls = (0..size + spares).map(|member| cluster.url(member)).collect();
+        let token = |member| if member < size { connect.tokens(member) } else { Tokens::default() };
+        let tokens = (0..size + spares).map(token).collect();
         let mut states = vec![State::default(); size + spares];
         for spare in &mut states[size..] {
             spare.down = 1;
@@ -118,6 +122,7 @@ impl World {
             membership: tokio::sync::Mutex::default(),
             closing: CancellationToken::new(),
             urls,
+            tokens,
             size,
             states: Mutex::new(states),
             ids: Mutex::default(),
@@ -125,8 +130,14 @@ impl World {
         }
     }
 
+    /// For an operator's calls.
     pub(super) fn api(&self, member: usize) -> anyhow::Result<Api> {
-        Api::new(&self.urls[member])
+        Api::new(&self.urls[member], self.tokens[member].clone())
+    }
+
+    /// For calls like the clients', as root.
+    pub(super) fn client(&self, member: usize) -> anyhow::Result<MemberClient> {
+        Ok(MemberClient::new(&self.urls[member])?.sharing(self.tokens[member].clone()))
     }
 
     /// Up to here somebody was told every event, and keeps it for the checkers.
@@ -357,7 +368,7 @@ impl World {
         member: usize,
         deadline: Duration,
     ) -> anyhow::Result<()> {
-        let mut client = MemberClient::new(&self.urls[member])?;
+        let mut client = self.client(member)?;
         let step = Step::Get { key: "chaos/no-such-key".to_owned() };
         let read = Action::Single { step, serializable: false };
         let start = Instant::now();

@@ -50,9 +50,14 @@ impl Connect {
         self.tokens.iter().for_each(Tokens::want);
     }
 
+    /// The tokens at one member, for others who ask it.
+    pub fn tokens(&self, member: usize) -> Tokens {
+        self.tokens[member].clone()
+    }
+
     /// A new client of one member.
     pub fn client(&self, member: usize) -> anyhow::Result<MemberClient> {
-        Ok(MemberClient::over((self.dial)(member)?).sharing(self.tokens[member].clone()))
+        Ok(MemberClient::over((self.dial)(member)?).sharing(self.tokens(member)))
     }
 
     /// New clients of all members.

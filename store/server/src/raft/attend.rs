@@ -80,9 +80,10 @@ impl Unrest {
         is_new
     }
 
-    /// How long to wait before asking for votes the next time. None: it is raft's own timers' turn.
+    /// How long to wait before asking for votes the next time, when somebody may be given some at this very
+    /// moment. None: it is raft's own timers' turn.
     fn pause(&self, rank: u32) -> Option<Duration> {
-        (Instant::now() < self.ends).then(|| pause(self.asked, rank))
+        (Instant::now() < self.ends).then(|| pause(self.asked + 1, rank))
     }
 }
 
@@ -232,18 +233,15 @@ mod tests {
         assert_eq!(pause(3, 1), limits::STEP_IN_AGAIN * 16);
         assert_eq!(pause(u32::MAX, 0), limits::STEP_IN_AT_LEAST_EVERY);
         let mut unrest = Unrest::new();
-        assert_eq!(
-            unrest.pause(0),
-            Some(limits::STEP_IN_AGAIN),
-            "a member that starts has heard nobody"
-        );
+        let first = Some(limits::STEP_IN_AGAIN * 2);
+        assert_eq!(unrest.pause(0), first, "a member that starts has heard nobody");
         unrest.ends = Instant::now();
         assert_eq!(unrest.pause(0), None, "raft's own timers go on");
         let reign = Reign { leader: 1, vote: Vote::new(3, 1), urls: Vec::new() };
         unrest.asked = 4;
         assert!(unrest.begin(&reign), "its end is news");
-        assert_eq!(unrest.pause(0), Some(limits::STEP_IN_AGAIN));
-        unrest.asked = 4;
+        assert_eq!(unrest.pause(0), first);
+        unrest.asked = 3;
         assert!(!unrest.begin(&reign), "it is dead already");
         assert_eq!(unrest.pause(0), Some(limits::STEP_IN_AGAIN * 16));
     }

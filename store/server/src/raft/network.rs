@@ -65,6 +65,8 @@ struct Inner {
     runtime: tokio::runtime::Handle,
     removed: CancellationToken,
     forward: Mutex<HashMap<u64, (Vec<String>, PeerClient)>>,
+    /// Connections over which a vote was last answered, by the peer's URL.
+    asked: Mutex<HashMap<String, PeerClient>>,
 }
 
 /// A connection could not be made, so that nothing can have been sent on it.
@@ -112,7 +114,8 @@ impl Network {
         let forward = Mutex::default();
         let runtime = tokio::runtime::Handle::current();
         let removed = CancellationToken::new();
-        let inner = Inner { cluster_id, tls, timeout, metrics, runtime, removed, forward };
+        let asked = Mutex::default();
+        let inner = Inner { cluster_id, tls, timeout, metrics, runtime, removed, forward, asked };
         Self { inner: Arc::new(inner) }
     }
 
@@ -197,7 +200,8 @@ impl Network {
             None => Err(io::Error::other("the peer has no URL")),
         };
         let counts = self.inner.metrics.of(target);
-        Link { client, heartbeat, idle_since: None, counts, network: self.clone() }
+        let url = node.urls.first().cloned().unwrap_or_default();
+        Link { url, client, heartbeat, idle_since: None, counts, network: self.clone() }
     }
 }
 
@@ -219,6 +223,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
 /// One use of one peer: heartbeats, replication and snapshots have their own connections.
 pub(crate) struct Link {
+    url: String,
     client: Result<PeerClient, io::Error>,
     heartbeat: bool,
     /// When the last heartbeat had been answered.
@@ -242,6 +247,20 @@ impl Link {
             Ok(client) => Ok(client.clone()),
             Err(error) => Err(RPCError::Unreachable(Unreachable::new(error))),
         }
+    }
+
+    /// Asks for a vote. Openraft makes a new link for each time, and a new connection costs another round
+    /// trip, which on long ways is as much as all of an election's time; so the last one that was answered
+    /// is used again. One without an answer never is: it may lead nowhere any more.
+    async fn ask<T, F>(&self, ask: impl FnOnce(PeerClient) -> F) -> Result<T, RPCError<TypeConfig>>
+    where
+        F: Future<Output = Result<T, RPCError<TypeConfig>>>,
+    {
+        let kept = self.network.inner.asked.lock().remove(&self.url);
+        let client = kept.map_or_else(|| self.client(), Ok)?;
+        let answer = ask(client.clone()).await?;
+        self.network.inner.asked.lock().insert(self.url.clone(), client);
+        Ok(answer)
     }
 
     /// A call with a deadline: a busy machine must not look like a dead one, so it is at least
@@ -338,9 +357,9 @@ impl RaftNetworkV2<TypeConfig> for Link {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let mut client = self.client()?;
         let message = convert::vote_request_out(&rpc, self.network.inner.cluster_id);
-        let answer = self.call(&option, client.vote(message)).await?;
+        let ask = async |mut client: PeerClient| self.call(&option, client.vote(message)).await;
+        let answer = self.ask(ask).await?;
         convert::vote_response_in(&answer).map_err(|status| failed(&status))
     }
 
@@ -349,9 +368,9 @@ impl RaftNetworkV2<TypeConfig> for Link {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let mut client = self.client()?;
         let message = convert::vote_request_out(&rpc, self.network.inner.cluster_id);
-        let answer = self.call(&option, client.pre_vote(message)).await?;
+        let ask = async |mut client: PeerClient| self.call(&option, client.pre_vote(message)).await;
+        let answer = self.ask(ask).await?;
         convert::vote_response_in(&answer).map_err(|status| failed(&status))
     }
 

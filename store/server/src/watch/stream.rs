@@ -71,6 +71,9 @@ type Frames = mpsc::Sender<Result<WatchResponse, Status>>;
 /// The client has gone, or is told a final error.
 struct Gone;
 
+/// What happened, and up to which revision that is all of it; or the revision before which nothing is known.
+type History = Result<(Vec<Arc<RevisionEvents>>, i64), i64>;
+
 /// Judges each watch of a stream when it is made.
 pub(crate) trait Permit {
     /// # Errors
@@ -390,7 +393,7 @@ impl<P: Permit> Watches<P> {
             let limit = limits::WATCH_CATCH_UP_REVISIONS_MAX;
             let (events, complete) = match self.context.hub.after(self.cursor, limit) {
                 Some(found) => found,
-                None => match self.history(self.cursor + 1, target).await {
+                None => match self.history(self.cursor + 1, target).await? {
                     Ok(found) => found,
                     Err(compacted) => {
                         self.skip(compacted, target).await?;
@@ -433,8 +436,9 @@ impl<P: Permit> Watches<P> {
         Ok(())
     }
 
-    /// Reads history off the async threads; the error is the compacted revision.
-    async fn history(&self, from: i64, to: i64) -> Result<(Vec<Arc<RevisionEvents>>, i64), i64> {
+    /// Reads history off the async threads; the inner error is the compacted revision. A member that cannot
+    /// read ends, and its streams with it: a watch that it cancelled in the end would not be resumed.
+    async fn history(&self, from: i64, to: i64) -> Result<History, Gone> {
         let state = self.context.state.clone();
         let read = crate::exec::blocking(move || {
             let limit = limits::WATCH_CATCH_UP_REVISIONS_MAX;
@@ -453,7 +457,7 @@ impl<P: Permit> Watches<P> {
                 Err(ReadError::Failed(fault)) => crate::fatal("reading history", &fault),
             }
         });
-        read.await.unwrap_or(Err(0))
+        read.await.map_err(|_| Gone)
     }
 
     /// One page of history for one of the watches behind.
@@ -461,7 +465,7 @@ impl<P: Permit> Watches<P> {
         let Some(id) = self.behind.first().copied() else { return Ok(()) };
         self.behind.rotate_left(1);
         let Some(next) = self.watchers.get(&id).map(|watcher| watcher.next) else { return Ok(()) };
-        let (events, complete) = match self.history(next, self.cursor).await {
+        let (events, complete) = match self.history(next, self.cursor).await? {
             Ok(found) => found,
             Err(compacted) => return self.cancel_compacted(id, compacted).await,
         };
