@@ -54,9 +54,12 @@ async fn a_voter_dies(
     let setup = Setup { topo: Some(Arc::clone(topo)), ..Setup::new(launcher.clone(), MEMBERS) };
     let mut cluster = Cluster::bring_up(setup).await?;
     let switch = topo.switch();
-    for _ in 0..ELECTIONS {
+    for election in 0..ELECTIONS {
         let (leader, term) = cluster.wait_leader(limits::STORY).await?;
-        let (elected, voter) = ((leader + 1) % MEMBERS, (leader + 2) % MEMBERS);
+        // Members ask in the order of their ids, so that the same two may succeed each other again and again:
+        // both are tried as the one that is elected, twice each.
+        let one = 1 + election / 2 % 2;
+        let (elected, voter) = ((leader + one) % MEMBERS, (leader + MEMBERS - one) % MEMBERS);
         let slow = Policy { delay: limits::VOTER_IS_SLOW, ..Policy::default() };
         // A member's host is the one after the first, which is the clients'.
         switch.set(elected + 1, voter + 1, slow);
