@@ -59,7 +59,7 @@ async fn orlop_says_a_version_whose_progress_answers_are_trusted() {
 }
 
 /// Nobody waits out the lease of a leader whose process is gone: with timers of half a minute, a put is
-/// taken before that. Nor when founders unseat each other's first leader (20 of 100 starts beside a load
+/// taken before that. Nor when founders unseat each other's first leader (8 of 40 starts beside a load
 /// waited for raft's timers), or one that won this way is unseated by who asked a moment later.
 #[tokio::test]
 async fn orlop_replaces_a_leader_that_died_before_its_lease_ends() {

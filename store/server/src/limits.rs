@@ -112,8 +112,8 @@ pub(crate) const ATTEND_LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// When a leader's process is gone: the head start that a voter has over the next one. Longer than
 /// asking for votes takes.
 pub(crate) const STEP_IN_STAGGER: Duration = Duration::from_millis(40);
-/// Until a voter asks a second time whether it would be elected; twice as long each time, up to the most, and
-/// for how long. After that raft's own timers do.
+/// Until a voter asks a second time whether it would be elected, twice as long each time, up to the most. For
+/// so long it does so while nobody leads; then raft's own timers do.
 pub(crate) const STEP_IN_AGAIN: Duration = Duration::from_millis(40);
 pub(crate) const STEP_IN_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 pub(crate) const STEP_IN_FOR: Duration = Duration::from_secs(10);

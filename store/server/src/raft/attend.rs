@@ -141,13 +141,14 @@ async fn act(raft: &Node, network: &Network, seen: &Seen, unrest: &mut Unrest) -
     match seen {
         Seen::Other(reign) => {
             attend(network, reign).await;
+            // Before its own turn, so that it says yes to who comes first. Again each time: what the leader sent
+            // before it died may have been taken after it.
+            if !release(raft, reign).await {
+                return false;
+            }
             if unrest.begin(reign) {
                 tracing::warn!(leader = reign.leader, "the leader's process is gone");
                 sleep(limits::STEP_IN_STAGGER * own_rank(raft, Some(reign.leader))).await;
-            }
-            // Again each time: what the leader sent before it died may have been taken after it.
-            if !release(raft, reign).await {
-                return false;
             }
         }
         Seen::Nobody(_) => {
