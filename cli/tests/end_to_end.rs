@@ -323,6 +323,11 @@ impl Story {
             let members = status["store"].as_array().unwrap();
             members.len() == 3 && members.iter().all(|member| member["error"].is_null())
         });
+        // Its API server as well: one that has not read the store yet cannot take over, and says only
+        // that it had no answer.
+        let server = format!("--server={}", self.cluster.address(host, "apiserver"));
+        let ready = ["get", "--raw", "/readyz", &server];
+        self.cluster.kubectl_until("its API server is ready", &ready, |said| said == "ok");
     }
 
     /// Without a majority writes fail with etcd's own words, for kubectl and for etcdctl, while the
