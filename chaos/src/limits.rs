@@ -168,7 +168,7 @@ pub const APPEND_LIST_MAX: usize = 64;
 /// Members that a page about a run draws.
 pub const REPORT_MEMBERS_MAX: usize = 9;
 
-/// Marks on a page's timeline; where there are more operations, neighbours share one.
+/// Marks on a page's timeline; where there would be more, cells show the shares of what ended in them.
 pub const REPORT_MARKS_MAX: usize = 6_000;
 
 /// Steps of a page's curves of latency and throughput.

@@ -239,6 +239,10 @@ fn a_page_does_not_grow_with_its_history() {
     println!("100000 operations: {} bytes", page.len());
     assert!(page.len() < PAGE_BYTES_MAX, "{} bytes", page.len());
     assert!(page.matches("<rect").count() > 3_000, "and still shows something");
+    let timeline = between(&page, "<h2>Operations</h2>", "</section>");
+    assert!(timeline.contains("a cell is filled"), "it says what is drawn");
+    let cell = between(timeline, r#"class="refused many""#, "</rect>");
+    assert!(cell.contains(" ok, ") && cell.contains("; slowest op "), "{cell}");
 }
 
 #[derive(clap::Parser)]

@@ -3,11 +3,12 @@
 //! | Rule | What always holds |
 //! |------|-------------------|
 //! | P1 | Nothing that comes from data is markup: every such text goes through `escape::Text`. |
-//! | P2 | The page does not grow with the history: marks are merged, lists are cut and say so. |
+//! | P2 | The page does not grow with the history: marks become cells, lists are cut and say so. |
 //! | P3 | The page asks nobody for anything: style, script and pictures are in it. |
 
 mod axis;
 mod buckets;
+mod cells;
 mod curves;
 mod escape;
 #[cfg(test)]

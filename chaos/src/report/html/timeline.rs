@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use super::axis::{self, Axis, LEFT, PLOT, TOP};
+use super::cells;
 use super::escape::Text;
 use crate::checker::bookkeeping;
 use crate::history::{History, Op, Outcome};
@@ -11,14 +12,18 @@ use crate::limits;
 use crate::report::words;
 
 const KINDS: [&str; 5] = ["put", "delete", "txn", "get", "list"];
-const LANE: u32 = 12;
+/// Height of a kind of operations of one member.
+pub(super) const LANE: u32 = 12;
 const GAP: u32 = 12;
 const MEMBER: u32 = LANE * 5 + GAP;
+
+/// Class of acknowledged operations.
+pub(super) const OK: &str = "ok";
 
 /// Class of an outcome, in the page's style; what is worse is drawn later, over the others.
 pub(super) fn class(op: &Op) -> &'static str {
     match op.outcome {
-        Outcome::Ok(_) => "ok",
+        Outcome::Ok(_) => OK,
         Outcome::Refused(_) => "refused",
         Outcome::Unknown(_) => "unknown",
     }
@@ -34,6 +39,33 @@ struct Mark {
     slowest: usize,
 }
 
+/// How operations ended that are drawn as one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outcomes {
+    ok: u64,
+    refused: u64,
+    unknown: u64,
+    pub(super) slowest: usize,
+}
+
+impl Outcomes {
+    pub(super) fn add(&mut self, history: &History, op: &Op) {
+        let is_first = self.ok + self.refused + self.unknown == 0;
+        if is_first || waited_ns(op) > waited_ns(&history.ops[self.slowest]) {
+            self.slowest = op.index;
+        }
+        match op.outcome {
+            Outcome::Ok(_) => self.ok += 1,
+            Outcome::Refused(_) => self.refused += 1,
+            Outcome::Unknown(_) => self.unknown += 1,
+        }
+    }
+
+    pub(super) fn counts(&self) -> [(&'static str, u64); 3] {
+        [(OK, self.ok), ("refused", self.refused), ("unknown", self.unknown)]
+    }
+}
+
 /// Writes the picture.
 pub(super) fn write(out: &mut String, history: &History, axis: &Axis) -> fmt::Result {
     let members =
@@ -45,48 +77,58 @@ pub(super) fn write(out: &mut String, history: &History, axis: &Axis) -> fmt::Re
         let band = (member * MEMBER, MEMBER - GAP);
         axis::bands(out, axis, &history.faults, band, Some(member as usize))?;
     }
-    let (columns, marks) = merged(history, axis);
-    for (place, mark) in &marks {
-        draw(out, history, *place, mark, columns)?;
+    let marks = marks(history, axis);
+    match &marks {
+        Some(marks) => {
+            for (place, mark) in marks {
+                draw(out, history, *place, mark)?;
+            }
+        }
+        None => cells::write(out, history, axis, members * KINDS.len() as u32)?,
     }
     next_writes(out, history, axis, height)?;
     axis::close(out, axis, height, &history.faults)?;
     names(out, members)?;
     out.push_str(axis::END);
+    if marks.is_none() {
+        out.push_str(cells::NOTE);
+    }
     Ok(())
 }
 
-fn lane(op: &Op) -> u32 {
+pub(super) fn lane(op: &Op) -> u32 {
     let kind = KINDS.iter().position(|kind| *kind == op.action.kind()).unwrap_or(0);
     u32::try_from(op.member * KINDS.len() + kind).unwrap_or(u32::MAX)
 }
 
-/// P2: puts operations that look the same into one mark, with columns so wide that there are not
-/// too many marks.
-fn merged(history: &History, axis: &Axis) -> (u32, BTreeMap<Place, Mark>) {
-    let mut columns = PLOT;
-    loop {
-        let mut marks: BTreeMap<Place, Mark> = BTreeMap::new();
-        let shown = history.ops.iter().filter(|op| op.member < limits::REPORT_MEMBERS_MAX);
-        for op in shown {
-            let from = column(axis, op.invoked_ns, columns);
-            let to = column(axis, op.completed_ns, columns);
-            let mark = marks
-                .entry((class(op), lane(op), from, to))
-                .or_insert(Mark { count: 0, slowest: op.index });
-            mark.count += 1;
-            if waited_ns(op) > waited_ns(&history.ops[mark.slowest]) {
-                mark.slowest = op.index;
-            }
-        }
-        if marks.len() <= limits::REPORT_MARKS_MAX || columns <= 20 {
-            return (columns, marks);
-        }
-        columns = columns * 3 / 4;
-    }
+/// Where a lane begins in the plot.
+pub(super) fn top(lane: u32) -> u32 {
+    let kinds = KINDS.len() as u32;
+    lane / kinds * MEMBER + lane % kinds * LANE
 }
 
-fn column(axis: &Axis, ns: u64, columns: u32) -> u32 {
+/// Operations that look the same are one mark. P2: none at all if there are too many of them.
+fn marks(history: &History, axis: &Axis) -> Option<BTreeMap<Place, Mark>> {
+    let mut marks: BTreeMap<Place, Mark> = BTreeMap::new();
+    for op in history.ops.iter().filter(|op| op.member < limits::REPORT_MEMBERS_MAX) {
+        let from = column(axis, op.invoked_ns, PLOT);
+        let to = column(axis, op.completed_ns, PLOT);
+        let mark = marks
+            .entry((class(op), lane(op), from, to))
+            .or_insert(Mark { count: 0, slowest: op.index });
+        mark.count += 1;
+        if waited_ns(op) > waited_ns(&history.ops[mark.slowest]) {
+            mark.slowest = op.index;
+        }
+        if marks.len() > limits::REPORT_MARKS_MAX {
+            return None;
+        }
+    }
+    Some(marks)
+}
+
+/// In which of so many columns a time lies.
+pub(super) fn column(axis: &Axis, ns: u64, columns: u32) -> u32 {
     let share = axis.x(ns) / f64::from(PLOT) * f64::from(columns);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in 0..=columns")]
     let column = share as u32;
@@ -102,13 +144,8 @@ fn draw(
     history: &History,
     (class, lane, from, to): Place,
     mark: &Mark,
-    columns: u32,
 ) -> fmt::Result {
-    let member = lane / KINDS.len() as u32;
-    let kind = lane % KINDS.len() as u32;
-    let scale = f64::from(PLOT) / f64::from(columns);
-    let x = f64::from(from) * scale;
-    let width = (f64::from(to - from + 1) * scale - 0.2).max(0.8);
+    let width = f64::from(to - from + 1) - 0.2;
     let weight = match mark.count {
         0 | 1 => "",
         2..=4 => " few",
@@ -129,9 +166,9 @@ fn draw(
     };
     writeln!(
         out,
-        r#"<rect class="{class}{weight}" x="{x:.1}" y="{}" width="{width:.1}"
+        r#"<rect class="{class}{weight}" x="{from}" y="{}" width="{width:.1}"
 height="{}"><title>{}</title></rect>"#,
-        member * MEMBER + kind * LANE + 1,
+        top(lane) + 1,
         LANE - 2,
         Text(&title)
     )
