@@ -16,6 +16,9 @@ use sha1::{Digest, Sha1};
 use crate::config::Config;
 
 const FORMAT: u32 = 1;
+const IDENTITY: &str = "member.json";
+/// The mark of a first start.
+const UNFINISHED: &str = "member.new";
 
 /// Who this member is; fixed when its data directory is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,7 +133,43 @@ impl DataDir {
 
     /// There while a first start has begun and is not done.
     fn unfinished(&self) -> PathBuf {
-        self.root.join("member.new")
+        self.file(UNFINISHED)
+    }
+
+    /// A small file of the member's own.
+    #[must_use]
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Writes such a file, durably, whole or not at all.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub(crate) fn keep(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let temporary = self.file(name).with_extension("tmp");
+        fs::write(&temporary, bytes)?;
+        File::open(&temporary)?.sync_all()?;
+        fs::rename(&temporary, self.file(name))?;
+        File::open(&self.root)?.sync_all()
+    }
+
+    /// Removes such a file if it is there, durably.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub(crate) fn forget(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.file(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => File::open(&self.root)?.sync_all(),
+        }
+    }
+
+    /// Whether a first start has begun, and is not known to be done.
+    #[must_use]
+    pub(crate) fn has_begun(&self) -> bool {
+        self.unfinished().exists()
     }
 
     /// Begins a first start. Of one that a crash cut short nothing is left: it had no identity, so nobody
@@ -157,7 +196,7 @@ impl DataDir {
     /// # Errors
     /// If the directory holds something, but no readable identity.
     pub(crate) fn identity(&self) -> Result<Option<Identity>, Error> {
-        let path = self.root.join("member.json");
+        let path = self.file(IDENTITY);
         let unusable = |problem: String| Error::Unusable { path: self.root.clone(), problem };
         let text = match fs::read(&path) {
             Ok(text) => text,
@@ -171,12 +210,7 @@ impl DataDir {
         };
         // A crash may have kept the mark although the start was done; without its identity one day, the
         // member's data would be taken for a beginning.
-        match fs::remove_file(self.unfinished()) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::Io { path: self.unfinished(), source });
-            }
-            _ => {}
-        }
+        self.forget(UNFINISHED).map_err(|source| Error::Io { path: self.unfinished(), source })?;
         Identity::read(&text).map(Some).map_err(unusable)
     }
 
@@ -185,18 +219,11 @@ impl DataDir {
     /// # Errors
     /// If the file system refuses.
     pub(crate) fn set_identity(&self, identity: &Identity) -> Result<(), Error> {
-        let (path, temporary) = (self.root.join("member.json"), self.root.join("member.tmp"));
         let write = || -> io::Result<()> {
-            fs::write(&temporary, serde_json::to_vec_pretty(identity)?)?;
-            File::open(&temporary)?.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            File::open(&self.root)?.sync_all()?;
-            match fs::remove_file(self.unfinished()) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            }
+            self.keep(IDENTITY, &serde_json::to_vec_pretty(identity)?)?;
+            self.forget(UNFINISHED)
         };
-        write().map_err(|source| Error::Io { path: path.clone(), source })
+        write().map_err(|source| Error::Io { path: self.file(IDENTITY), source })
     }
 }
 

@@ -20,6 +20,7 @@ mod http;
 mod join;
 mod lessor;
 mod limits;
+mod log_place;
 mod members;
 mod metrics;
 mod net;

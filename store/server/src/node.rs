@@ -25,7 +25,7 @@ use crate::{
     http::Content,
     join,
     lessor::{self, Lessor},
-    limits,
+    limits, log_place,
     members::{Members, Rules},
     metrics::{Metrics, peers::Peers},
     net::TcpListener,
@@ -168,7 +168,7 @@ impl Member {
         let network = network(&identity, &config, peer_tls, &metrics.peers);
 
         clear(dir.scratch()).await;
-        let log_path = log_path(&config, &dir, fresh)?;
+        let log_path = log_place::find(&dir, config.wal_dir.as_deref(), fresh)?;
         let (log, machine) = open(log_path, dir.state(), fresh, &metrics).await?;
         if fresh {
             dir.set_identity(&identity)?;
@@ -205,10 +205,7 @@ impl Member {
         let settings = raft::settings(&config).context("raft settings")?;
         let raft =
             Raft::new(identity.member_id, settings, network.clone(), log.clone(), machine).await?;
-        // Who joins is told by the leader.
-        if fresh && config.initial_state == InitialState::New {
-            initialize(&raft, &config).await?;
-        }
+        found(&raft, &config, &identity).await?;
 
         let headers = Headers::new(identity.cluster_id, identity.member_id);
         let seen = Seen { leader: leader_seen.clone(), reign: reign_seen, applied: applied_seen };
@@ -503,40 +500,6 @@ fn know(peers: &Peers, view: &View, config: &Config, own: u64) {
     }
 }
 
-/// Where the raft log lies. A member that lost sight of its log would forget how it voted, so it
-/// starts with the `--wal-dir` of its first start or not at all.
-fn log_path(config: &Config, dir: &DataDir, fresh: bool) -> anyhow::Result<PathBuf> {
-    let note = config.data_dir.join("wal-dir");
-    if fresh {
-        dir.begin()?;
-        let Some(path) = &config.wal_dir else { return Ok(dir.log()) };
-        let whole = std::path::absolute(path).context("--wal-dir")?;
-        std::fs::create_dir_all(&whole).with_context(|| format!("--wal-dir {}", path.display()))?;
-        std::fs::write(&note, whole.as_os_str().as_encoded_bytes()).context("--wal-dir")?;
-        return Ok(whole);
-    }
-    let kept = match std::fs::read(&note) {
-        Ok(kept) => Some(PathBuf::from(String::from_utf8(kept).context("--wal-dir")?)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error).with_context(|| note.display().to_string()),
-    };
-    let asked = config.wal_dir.as_ref().map(std::path::absolute).transpose()?;
-    match kept {
-        Some(kept) if asked.as_ref() == Some(&kept) => Ok(kept),
-        None if asked.is_none() => Ok(dir.log()),
-        Some(kept) => {
-            anyhow::bail!(
-                "the raft log of this member lies in {0}: give --wal-dir={0}",
-                kept.display()
-            )
-        }
-        None => {
-            let log = dir.log();
-            anyhow::bail!("the raft log of this member lies in {}: omit --wal-dir", log.display())
-        }
-    }
-}
-
 async fn open(
     log_path: PathBuf,
     state_path: PathBuf,
@@ -548,12 +511,20 @@ async fn open(
     crate::exec::blocking(open).await?
 }
 
-/// Every initial member writes the same first membership, so none needs to be asked first.
-async fn initialize(raft: &Node, config: &Config) -> anyhow::Result<()> {
-    let members: BTreeMap<u64, Peer> = bootstrap::initial_members(config)
-        .into_iter()
-        .map(|(id, _, urls)| (id, Peer { urls }))
-        .collect();
+/// Begins the cluster, if this is one of its first members and that was not done: a crash may have come
+/// between this and the identity. Every initial member writes the same first membership, so none needs to
+/// be asked first; who joins later is told by the leader.
+async fn found(raft: &Node, config: &Config, identity: &Identity) -> anyhow::Result<()> {
+    let initial = bootstrap::initial_members(config);
+    let ids: Vec<u64> = initial.iter().map(|(id, ..)| *id).collect();
+    let is_founder = config.initial_state == InitialState::New
+        && bootstrap::cluster_id(&ids) == identity.cluster_id
+        && ids.contains(&identity.member_id);
+    if !is_founder || raft.is_initialized().await? {
+        return Ok(());
+    }
+    let members: BTreeMap<u64, Peer> =
+        initial.into_iter().map(|(id, _, urls)| (id, Peer { urls })).collect();
     match raft.initialize(members).await {
         // It has already heard from a leader.
         Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
@@ -564,3 +535,7 @@ async fn initialize(raft: &Node, config: &Config) -> anyhow::Result<()> {
 #[cfg(test)]
 #[path = "checks/stuck_disk_test.rs"]
 mod stuck_disk_test;
+
+#[cfg(test)]
+#[path = "first_start_test.rs"]
+mod first_start_test;
