@@ -60,49 +60,32 @@ impl Api {
         tokio::time::timeout(deadline, asking).await.context("no answer in time")?
     }
 
-    async fn cluster_call<M: Clone, R, F>(
-        &self,
-        message: M,
-        ask: impl Fn(ClusterClient<Channel>, Request<M>) -> F,
-    ) -> anyhow::Result<R>
-    where
-        F: Future<Output = Result<Response<R>, Status>>,
-    {
-        let client = || ClusterClient::new(self.channel.clone());
-        self.call(limits::RUN_CALL_DEADLINE, message, |request| ask(client(), request)).await
+    fn cluster(&self) -> ClusterClient<Channel> {
+        ClusterClient::new(self.channel.clone())
     }
 
-    async fn maintenance_call<M: Clone, R, F>(
-        &self,
-        deadline: Duration,
-        message: M,
-        ask: impl Fn(MaintenanceClient<Channel>, Request<M>) -> F,
-    ) -> anyhow::Result<R>
-    where
-        F: Future<Output = Result<Response<R>, Status>>,
-    {
-        let client = || MaintenanceClient::new(self.channel.clone());
-        self.call(deadline, message, |request| ask(client(), request)).await
+    fn maintenance(&self) -> MaintenanceClient<Channel> {
+        MaintenanceClient::new(self.channel.clone())
     }
 
     /// What it says about itself.
     pub(super) async fn status(&self, deadline: Duration) -> anyhow::Result<pb::StatusResponse> {
         let request = pb::StatusRequest::default();
-        let ask = async |mut client: MaintenanceClient<_>, request| client.status(request).await;
-        self.maintenance_call(deadline, request, ask).await
+        let ask = async |request| self.maintenance().status(request).await;
+        self.call(deadline, request, ask).await
     }
 
     /// All members, as a majority knows them.
     pub(super) async fn members(&self) -> anyhow::Result<Vec<pb::Member>> {
         let request = pb::MemberListRequest { linearizable: true };
-        let ask = async |mut client: ClusterClient<_>, request| client.member_list(request).await;
-        Ok(self.cluster_call(request, ask).await?.members)
+        let ask = async |request| self.cluster().member_list(request).await;
+        Ok(self.call(limits::RUN_CALL_DEADLINE, request, ask).await?.members)
     }
 
     pub(super) async fn remove(&self, id: u64) -> anyhow::Result<()> {
         let request = pb::MemberRemoveRequest { id };
-        let ask = async |mut client: ClusterClient<_>, request| client.member_remove(request).await;
-        self.cluster_call(request, ask).await.map(drop)
+        let ask = async |request| self.cluster().member_remove(request).await;
+        self.call(limits::RUN_CALL_DEADLINE, request, ask).await.map(drop)
     }
 
     /// Returns its id and all members.
@@ -112,30 +95,27 @@ impl Api {
         is_learner: bool,
     ) -> anyhow::Result<(u64, Vec<pb::Member>)> {
         let request = pb::MemberAddRequest { peer_urls: vec![peer_url.to_owned()], is_learner };
-        let ask = async |mut client: ClusterClient<_>, request| client.member_add(request).await;
-        let answer = self.cluster_call(request, ask).await?;
+        let ask = async |request| self.cluster().member_add(request).await;
+        let answer = self.call(limits::RUN_CALL_DEADLINE, request, ask).await?;
         Ok((answer.member.context("the answer names no member")?.id, answer.members))
     }
 
     pub(super) async fn promote(&self, id: u64) -> anyhow::Result<()> {
         let request = pb::MemberPromoteRequest { id };
-        let ask =
-            async |mut client: ClusterClient<_>, request| client.member_promote(request).await;
-        self.cluster_call(request, ask).await.map(drop)
+        let ask = async |request| self.cluster().member_promote(request).await;
+        self.call(limits::RUN_CALL_DEADLINE, request, ask).await.map(drop)
     }
 
     pub(super) async fn move_leader(&self, target_id: u64) -> anyhow::Result<()> {
         let request = pb::MoveLeaderRequest { target_id };
-        let ask =
-            async |mut client: MaintenanceClient<_>, request| client.move_leader(request).await;
-        self.maintenance_call(limits::RUN_CALL_DEADLINE, request, ask).await.map(drop)
+        let ask = async |request| self.maintenance().move_leader(request).await;
+        self.call(limits::RUN_CALL_DEADLINE, request, ask).await.map(drop)
     }
 
     pub(super) async fn defragment(&self) -> anyhow::Result<()> {
         let request = pb::DefragmentRequest {};
-        let ask =
-            async |mut client: MaintenanceClient<_>, request| client.defragment(request).await;
-        self.maintenance_call(limits::RUN_CALL_DEADLINE, request, ask).await.map(drop)
+        let ask = async |request| self.maintenance().defragment(request).await;
+        self.call(limits::RUN_CALL_DEADLINE, request, ask).await.map(drop)
     }
 
     /// The error of a read at a revision, or none.
@@ -157,10 +137,10 @@ impl Api {
 
     /// A whole snapshot, as etcd's clients save it: the database and its checksum.
     pub(super) async fn snapshot(&self) -> anyhow::Result<Vec<u8>> {
-        let ask = async |mut client: MaintenanceClient<_>, request| client.snapshot(request).await;
+        let ask = async |request| self.maintenance().snapshot(request).await;
         let request = pb::SnapshotRequest {};
         let deadline = limits::RUN_CALL_DEADLINE;
-        let mut stream = self.maintenance_call(deadline, request, ask).await?;
+        let mut stream = self.call(deadline, request, ask).await?;
         let mut file = Vec::new();
         loop {
             let next = tokio::time::timeout(limits::RUN_CALL_DEADLINE, stream.message()).await;
