@@ -28,6 +28,9 @@ pub(crate) struct Identity {
     pub(crate) cluster_id: u64,
     /// This member's id.
     pub(crate) member_id: u64,
+    /// Whether it was added as a learner: until it has heard of that from the leader, it goes by this.
+    #[serde(default)]
+    pub(crate) joins_as_learner: bool,
 }
 
 /// Why the data directory cannot be used.
@@ -88,6 +91,27 @@ pub(crate) fn cluster_id(members: &[u64]) -> u64 {
     first_eight(hash)
 }
 
+/// Makes a folder, and those above it that are missing, so that a power loss takes none of them away.
+///
+/// # Errors
+/// If the file system refuses.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let missing = path.ancestors().take_while(|folder| !folder.exists()).count();
+    fs::create_dir_all(&path)?;
+    for above in path.ancestors().skip(1).take(missing) {
+        File::open(above)?.sync_all()?;
+    }
+    // One that is there already may have been made a moment before a process ended; where it lies may be
+    // closed to this user.
+    if let (0, Some(above)) = (missing, path.parent())
+        && let Ok(above) = File::open(above)
+    {
+        above.sync_all()?;
+    }
+    Ok(())
+}
+
 /// The data directory, locked for this process.
 #[derive(Debug)]
 pub(crate) struct DataDir {
@@ -105,7 +129,7 @@ impl DataDir {
             let path = path.to_path_buf();
             move |source| Error::Io { path, source }
         };
-        fs::create_dir_all(root).map_err(failed(root))?;
+        make_folder(root).map_err(failed(root))?;
         let path = root.join("lock");
         let file = File::create(&path).map_err(failed(&path))?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
@@ -134,6 +158,14 @@ impl DataDir {
     /// There while a first start has begun and is not done.
     fn unfinished(&self) -> PathBuf {
         self.file(UNFINISHED)
+    }
+
+    /// Whether something of the member's own lies there, or may be emptied with it.
+    #[must_use]
+    pub(crate) fn is_own(&self, path: &Path) -> bool {
+        let fixtures = self.root.join("fixtures");
+        let own = [self.log(), self.state(), self.scratch(), fixtures];
+        own.iter().any(|own| std::path::absolute(own).is_ok_and(|own| path.starts_with(own)))
     }
 
     /// A small file of the member's own.
@@ -243,7 +275,7 @@ impl Identity {
     /// An identity of the current format.
     #[must_use]
     pub(crate) fn new(cluster_id: u64, member_id: u64) -> Self {
-        Self { format: FORMAT, cluster_id, member_id }
+        Self { format: FORMAT, cluster_id, member_id, joins_as_learner: false }
     }
 
     /// # Errors

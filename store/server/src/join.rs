@@ -1,4 +1,5 @@
-//! Joining a running cluster: its members say who this one is.
+//! Joining a running cluster: its members say who this one is. And founding one: they say if this one did
+//! that before.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -8,32 +9,20 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{bootstrap::Identity, config::Config, limits, raft::Network};
 
-/// Who joins, and as what.
-#[derive(Debug)]
-pub(crate) struct Joiner {
-    pub(crate) identity: Identity,
-    pub(crate) learner: bool,
-}
-
 /// Asks the members that `--initial-cluster` names, until one of them knows this member.
 ///
 /// # Errors
 /// If none answers in time, or the cluster that answers is not the one of the flags. The words
 /// begin as etcd's do.
-pub(crate) async fn identify(config: &Config, network: &Network) -> anyhow::Result<Joiner> {
-    let others: Vec<&String> = config
-        .initial_cluster
-        .iter()
-        .filter(|(name, _)| *name != config.name)
-        .flat_map(|(_, urls)| urls)
-        .collect();
+pub(crate) async fn identify(config: &Config, network: &Network) -> anyhow::Result<Identity> {
+    let others: Vec<&String> = others(config).collect();
     let deadline = Instant::now() + limits::JOIN_TIMEOUT;
     loop {
         let mut problem: anyhow::Error =
             Never("--initial-cluster names no other member".to_owned()).into();
         for url in &others {
             match ask(network, url).await.and_then(|answer| joiner(&answer, config)) {
-                Ok(joiner) => return Ok(joiner),
+                Ok(identity) => return Ok(identity),
                 Err(error) => problem = error,
             }
         }
@@ -48,10 +37,53 @@ pub(crate) async fn identify(config: &Config, network: &Network) -> anyhow::Resu
 }
 
 /// Who this member is, as the answer of another one says.
-pub(crate) fn joiner(answer: &peer::IdentifyResponse, config: &Config) -> anyhow::Result<Joiner> {
+pub(crate) fn joiner(answer: &peer::IdentifyResponse, config: &Config) -> anyhow::Result<Identity> {
     let found = find(&answer.members, &sorted(&config.advertise_peer_urls), config)?;
-    let identity = Identity::new(answer.cluster_id, found.id);
-    Ok(Joiner { identity, learner: found.is_learner })
+    let mut identity = Identity::new(answer.cluster_id, found.id);
+    identity.joins_as_learner = found.is_learner;
+    Ok(identity)
+}
+
+/// Asks the other founders whether this one has founded the cluster with them before: it has no data any
+/// more, so it would vote a second time. Whoever does not answer at once is taken to say no: founders start
+/// at any time, and wait for nobody.
+///
+/// # Errors
+/// If one of them knows this member by its name. The words begin as etcd's do.
+pub(crate) async fn check_founder(
+    config: &Config,
+    network: &Network,
+    own: &Identity,
+) -> anyhow::Result<()> {
+    let answers = futures::future::join_all(others(config).map(|url| ask(network, url))).await;
+    let known = answers.into_iter().flatten().filter(|answer| answer.cluster_id == own.cluster_id);
+    for member in known.flat_map(|answer| answer.members) {
+        if member.id == own.member_id {
+            not_again(&member)?;
+        }
+    }
+    Ok(())
+}
+
+/// The peer URLs of the others.
+fn others(config: &Config) -> impl Iterator<Item = &String> {
+    config
+        .initial_cluster
+        .iter()
+        .filter(|(name, _)| *name != config.name)
+        .flat_map(|(_, urls)| urls)
+}
+
+/// Raft forgets what it promised when a member comes back without its data.
+fn not_again(member: &Member) -> Result<(), Never> {
+    if member.name.is_empty() {
+        return Ok(());
+    }
+    Err(Never(format!(
+        "member {:x} has already been bootstrapped, and its data directory is empty: \
+         remove the member from the cluster and add it again",
+        member.id
+    )))
 }
 
 async fn ask(network: &Network, url: &str) -> anyhow::Result<peer::IdentifyResponse> {
@@ -105,15 +137,7 @@ fn find<'a>(
             return Err(Never(text).into());
         }
     }
-    // Raft forgets what it promised when a member comes back without its data.
-    if !found.name.is_empty() {
-        let text = format!(
-            "member {:x} has already been bootstrapped, and its data directory is empty: \
-             remove the member from the cluster and add it again",
-            found.id
-        );
-        return Err(Never(text).into());
-    }
+    not_again(found)?;
     Ok(found)
 }
 
@@ -155,6 +179,13 @@ mod tests {
         // Without its data a member must not vote again under its old id.
         let lost = [running[0].clone(), member(2, "b", "http://b:1")];
         assert!(says(&lost).to_string().contains("already been bootstrapped"));
+    }
+
+    #[test]
+    fn who_is_known_by_name_founded_the_cluster_before() {
+        assert!(not_again(&member(2, "", "http://b:1")).is_ok(), "it never served");
+        let again = not_again(&member(2, "b", "http://b:1")).unwrap_err().to_string();
+        assert!(again.starts_with("member 2 has already been bootstrapped"), "{again}");
     }
 
     #[tokio::test]

@@ -1,43 +1,148 @@
 //! Where the raft log lies: in the data directory, or where `--wal-dir` said at the first start.
 //!
 //! A member that lost sight of its log would forget how it voted. So it starts with the `--wal-dir` of
-//! its first start or not at all; a note in the data directory says which that was. The folder was empty
-//! when the note was made durable, so all that is in it came from this member: that is why a first start
-//! that a crash cut short may clear it.
+//! its first start or not at all. A note in the data directory says which that was; an owner's mark in
+//! the folder says whose it is, so that two members that were given the same folder do not share it, and
+//! another disk in its place is not taken for it.
+//!
+//! | Rule | What always holds |
+//! |---|---|
+//! | L1 | The note is durable before the mark is made, and the mark before the log's first file. |
+//! | L2 | A mark is made only where there is nothing, and only if nobody else made one. |
+//! | L3 | Only what lies beside one's own mark is ever cleared, and only while the first start is not done. |
+//! | L4 | After the first start the folder must have one's own mark. |
 
 use std::{
-    fs, io,
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, Write as _},
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail};
 
-use crate::bootstrap::DataDir;
+use crate::bootstrap::{self, DataDir};
 
+/// The note's name in the data directory.
+const NOTE: &str = "wal-dir";
+/// The mark's name in the folder of the log.
+const OWNER: &str = "owner";
 /// What the root of an ext file system has in it.
 const OF_THE_FILE_SYSTEM: &str = "lost+found";
+
+/// What the data directory says about a folder outside of it.
+#[derive(Debug)]
+struct Note {
+    /// Random: of this attempt at a first start, and of no other.
+    mark: String,
+    path: PathBuf,
+}
+
+impl Note {
+    fn new(path: PathBuf) -> Self {
+        Self { mark: format!("{:032x}", rand::random::<u128>()), path }
+    }
+
+    fn read(dir: &DataDir) -> anyhow::Result<Option<Self>> {
+        let path = dir.file(NOTE);
+        let shown = || path.display().to_string();
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(shown),
+        };
+        let end = bytes.iter().position(|byte| *byte == b'\n').context("no mark");
+        let end = end.with_context(shown)?;
+        let mark = String::from_utf8(bytes[..end].to_vec()).with_context(shown)?;
+        Ok(Some(Self { mark, path: OsString::from_vec(bytes[end + 1..].to_vec()).into() }))
+    }
+
+    fn write(&self, dir: &DataDir) -> io::Result<()> {
+        let line = format!("{}\n", self.mark);
+        dir.keep(NOTE, &[line.as_bytes(), self.path.as_os_str().as_bytes()].concat())
+    }
+
+    /// Whether the folder has the mark.
+    fn is_owner(&self) -> io::Result<bool> {
+        match fs::read(self.path.join(OWNER)) {
+            Ok(mark) => Ok(mark == self.mark.as_bytes()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// L2
+    fn take(&self) -> io::Result<()> {
+        bootstrap::make_folder(&self.path)?;
+        if let Some(found) = contents(&self.path)?.first() {
+            return Err(taken(found));
+        }
+        let owner = self.path.join(OWNER);
+        let mut file = File::create_new(&owner).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => taken(&owner),
+            _ => error,
+        })?;
+        file.write_all(self.mark.as_bytes())?;
+        file.sync_all()?;
+        File::open(&self.path)?.sync_all()
+    }
+
+    /// L3. The folder itself stays: a file system may be mounted there.
+    fn clear(&self) -> io::Result<()> {
+        if !self.is_owner()? {
+            return Ok(());
+        }
+        let owner = self.path.join(OWNER);
+        for path in contents(&self.path)?.into_iter().filter(|path| *path != owner) {
+            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }?;
+        }
+        File::open(&self.path)?.sync_all()?;
+        fs::remove_file(owner)
+    }
+}
+
+fn taken(found: &Path) -> io::Error {
+    let problem = format!("it is not empty: {}", found.display());
+    io::Error::new(io::ErrorKind::DirectoryNotEmpty, problem)
+}
+
+fn contents(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+    let paths = paths.collect::<io::Result<Vec<_>>>()?;
+    Ok(paths.into_iter().filter(|path| !path.ends_with(OF_THE_FILE_SYSTEM)).collect())
+}
 
 /// The folder of the log of a member whose `--wal-dir` is `asked`. At a first start, that start is begun.
 ///
 /// # Errors
-/// If the log lies elsewhere, the folder of a first start has something in it, or the file system
-/// refuses; the message says what to change.
+/// If the log lies elsewhere, the folder of a first start is not empty, or the file system refuses; the
+/// message says what to change.
 pub(crate) fn find(dir: &DataDir, asked: Option<&Path>, fresh: bool) -> anyhow::Result<PathBuf> {
     let asked = asked.map(std::path::absolute).transpose().context("--wal-dir")?;
-    let kept = kept(dir)?;
+    let kept = Note::read(dir)?;
     if fresh {
         if let Some(kept) = kept.filter(|_| dir.has_begun()) {
-            clear(&kept).with_context(|| format!("--wal-dir {}", kept.display()))?;
+            kept.clear().with_context(|| format!("--wal-dir {}", kept.path.display()))?;
         }
+        dir.forget(NOTE).context("--wal-dir")?;
         dir.begin()?;
         return begin(dir, asked);
     }
     match kept {
-        Some(kept) if asked.as_ref() == Some(&kept) => Ok(kept),
+        Some(kept) if asked.as_ref() == Some(&kept.path) => {
+            let shown = kept.path.display();
+            if !kept.is_owner().with_context(|| format!("--wal-dir {shown}"))? {
+                // L4
+                bail!(
+                    "--wal-dir {shown}: the raft log of this member is not there; is the right disk mounted?"
+                );
+            }
+            Ok(kept.path)
+        }
         None if asked.is_none() => Ok(dir.log()),
-        Some(kept) => {
-            bail!("the raft log of this member lies in {0}: give --wal-dir={0}", kept.display())
+        Some(Note { path, .. }) => {
+            bail!("the raft log of this member lies in {0}: give --wal-dir={0}", path.display())
         }
         None => {
             let log = dir.log();
@@ -47,50 +152,15 @@ pub(crate) fn find(dir: &DataDir, asked: Option<&Path>, fresh: bool) -> anyhow::
 }
 
 fn begin(dir: &DataDir, asked: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    let Some(path) = asked else {
-        dir.forget(NOTE).context("--wal-dir")?;
-        return Ok(dir.log());
-    };
-    let begin = || -> io::Result<()> {
-        fs::create_dir_all(&path)?;
-        if let Some(found) = contents(&path)?.first() {
-            let problem = format!("it has something in it: {}", found.display());
-            return Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, problem));
-        }
-        dir.keep(NOTE, path.as_os_str().as_bytes())
-    };
-    begin().with_context(|| format!("--wal-dir {}", path.display()))?;
-    Ok(path)
-}
-
-/// The note's name in the data directory.
-const NOTE: &str = "wal-dir";
-
-fn kept(dir: &DataDir) -> anyhow::Result<Option<PathBuf>> {
-    let path = dir.file(NOTE);
-    match fs::read(&path) {
-        Ok(kept) => Ok(Some(PathBuf::from(std::ffi::OsString::from_vec(kept)))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    let Some(path) = asked else { return Ok(dir.log()) };
+    let shown = path.display().to_string();
+    if dir.is_own(&path) {
+        bail!("--wal-dir {shown}: the member has other files there; choose another folder");
     }
-}
-
-fn contents(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    Ok(paths.into_iter().filter(|path| !path.ends_with(OF_THE_FILE_SYSTEM)).collect())
-}
-
-/// The folder itself stays: a file system may be mounted there.
-fn clear(folder: &Path) -> io::Result<()> {
-    for path in contents(folder)? {
-        if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }?;
-    }
-    Ok(())
+    let note = Note::new(path);
+    // L1
+    note.write(dir).and_then(|()| note.take()).with_context(|| format!("--wal-dir {shown}"))?;
+    Ok(note.path)
 }
 
 #[cfg(test)]
@@ -99,7 +169,7 @@ mod tests {
     use crate::bootstrap::Identity;
 
     struct Place {
-        _root: tempfile::TempDir,
+        root: tempfile::TempDir,
         dir: DataDir,
         log: PathBuf,
     }
@@ -108,22 +178,33 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = DataDir::open(&root.path().join("data")).unwrap();
         let log = root.path().join("disk/log");
-        Place { _root: root, dir, log }
+        Place { root, dir, log }
     }
 
     fn refused(result: anyhow::Result<PathBuf>) -> String {
         format!("{:#}", result.unwrap_err())
     }
 
+    fn names(folder: &Path) -> Vec<String> {
+        let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        contents(folder).unwrap().into_iter().map(name).collect()
+    }
+
     #[test]
     fn a_member_starts_with_the_log_of_its_first_start_or_not_at_all() {
-        let Place { dir, log, .. } = &place();
+        let Place { dir, log, root } = &place();
         assert_eq!(find(dir, Some(log), true).unwrap(), *log);
         dir.set_identity(&Identity::new(1, 2)).unwrap();
         assert_eq!(find(dir, Some(log), false).unwrap(), *log);
         let said = refused(find(dir, None, false));
         assert!(said.contains(&format!("give --wal-dir={}", log.display())), "{said}");
         assert!(refused(find(dir, Some(&log.join("x")), false)).contains("give --wal-dir="));
+        // L4: a disk that is not mounted, and another one.
+        fs::rename(log, root.path().join("elsewhere")).unwrap();
+        assert!(refused(find(dir, Some(log), false)).contains("is the right disk mounted?"));
+        fs::create_dir(log).unwrap();
+        fs::write(log.join(OWNER), "of an earlier attempt").unwrap();
+        assert!(refused(find(dir, Some(log), false)).contains("is the right disk mounted?"));
 
         let Place { dir, log, .. } = &place();
         assert_eq!(find(dir, None, true).unwrap(), dir.log());
@@ -141,11 +222,14 @@ mod tests {
         fs::create_dir(log.join("archive")).unwrap();
         fs::write(log.join("000001.log"), "half").unwrap();
         find(dir, Some(log), true).unwrap();
-        assert!(contents(log).unwrap().is_empty());
+        assert_eq!(names(log), [OWNER]);
+        // Cut short before its mark was made.
+        fs::remove_file(log.join(OWNER)).unwrap();
+        find(dir, Some(log), true).unwrap();
 
         fs::write(log.join("000001.log"), "half").unwrap();
         assert_eq!(find(dir, None, true).unwrap(), dir.log(), "somewhere else this time");
-        assert!(contents(log).unwrap().is_empty());
+        assert!(names(log).is_empty());
         dir.set_identity(&Identity::new(1, 2)).unwrap();
         assert_eq!(find(dir, None, false).unwrap(), dir.log());
     }
@@ -157,10 +241,37 @@ mod tests {
         fs::write(log.join("letters"), "dear").unwrap();
         for _ in 0..2 {
             let said = refused(find(dir, Some(log), true));
-            assert!(said.contains("it has something in it") && said.contains("letters"), "{said}");
+            assert!(said.contains("it is not empty") && said.contains("letters"), "{said}");
         }
         assert_eq!(fs::read(log.join("letters")).unwrap(), b"dear");
         fs::remove_file(log.join("letters")).unwrap();
         assert_eq!(find(dir, Some(log), true).unwrap(), *log, "a mounted disk is empty enough");
+    }
+
+    /// Two members that start for the first time with the same folder: a supervisor starts the second one
+    /// again and again, and it must never clear the log of the first, which votes already.
+    #[test]
+    fn of_two_members_with_the_same_folder_one_has_it() {
+        let Place { dir: first, log, .. } = &place();
+        let Place { dir: second, .. } = &place();
+        // Both have looked, and found nothing.
+        Note::new(log.clone()).write(second).unwrap();
+        second.begin().unwrap();
+        find(first, Some(log), true).unwrap();
+        fs::write(log.join("000001.log"), "a vote").unwrap();
+        for _ in 0..2 {
+            assert!(refused(find(second, Some(log), true)).contains("it is not empty"));
+        }
+        assert_eq!(fs::read(log.join("000001.log")).unwrap(), b"a vote");
+    }
+
+    #[test]
+    fn the_folders_that_the_member_empties_are_refused() {
+        let Place { dir, .. } = &place();
+        for own in [dir.scratch(), dir.state().join("log"), dir.file("fixtures")] {
+            let said = refused(find(dir, Some(&own), true));
+            assert!(said.contains("choose another folder"), "{said}");
+        }
+        find(dir, Some(&dir.file("wal")), true).unwrap();
     }
 }

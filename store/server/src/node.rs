@@ -81,7 +81,6 @@ struct Own {
     identity: Identity,
     /// Whether this is its first start.
     fresh: bool,
-    joins_as_learner: bool,
 }
 
 async fn identify(
@@ -90,24 +89,23 @@ async fn identify(
     tls: &Arc<rustls::ClientConfig>,
 ) -> anyhow::Result<Own> {
     if let Some(identity) = dir.identity()? {
-        return Ok(Own { identity, fresh: false, joins_as_learner: false });
+        return Ok(Own { identity, fresh: false });
     }
     if config.initial_cluster.len().is_multiple_of(2) {
         let members = config.initial_cluster.len();
         tracing::warn!(members, "an even number of members stands no more failures");
     }
+    let network = Network::new(0, Some(tls.clone()), config.election, Peers::default());
     if config.initial_state == InitialState::Existing {
-        let (tls, nobody) = (Some(tls.clone()), Peers::default());
-        let network = Network::new(0, tls, config.election, nobody);
-        let join::Joiner { identity, learner } = join::identify(config, &network).await?;
-        return Ok(Own { identity, fresh: true, joins_as_learner: learner });
+        return Ok(Own { identity: join::identify(config, &network).await?, fresh: true });
     }
     let members = bootstrap::initial_members(config);
     let ids: Vec<u64> = members.iter().map(|(id, ..)| *id).collect();
     let own = members.iter().find(|(_, name, _)| *name == config.name);
     let (own, ..) = own.context("--initial-cluster does not name this member")?;
     let identity = Identity::new(bootstrap::cluster_id(&ids), *own);
-    Ok(Own { identity, fresh: true, joins_as_learner: false })
+    join::check_founder(config, &network, &identity).await?;
+    Ok(Own { identity, fresh: true })
 }
 
 /// A bound socket, whether it is served over TLS, and what it serves.
@@ -162,7 +160,7 @@ impl Member {
         let dir = DataDir::open(&config.data_dir)?;
         let config = Arc::new(prepare(config)?);
         let peer_tls = tls::client(&config.peer_tls).context("peer certificates")?.into();
-        let Own { identity, fresh, joins_as_learner } = identify(&config, &dir, &peer_tls).await?;
+        let Own { identity, fresh } = identify(&config, &dir, &peer_tls).await?;
         let ports = bind(&config).await?;
         let metrics = Arc::new(Metrics::new());
         let network = network(&identity, &config, peer_tls, &metrics.peers);
@@ -219,7 +217,7 @@ impl Member {
             proposer: proposer.clone(),
             token: config.initial_token.clone(),
             changing: Arc::default(),
-            joins_as_learner,
+            joins_as_learner: identity.joins_as_learner,
             metrics: metrics.clone(),
             rules: Rules::of(&config),
         };
@@ -520,7 +518,11 @@ async fn found(raft: &Node, config: &Config, identity: &Identity) -> anyhow::Res
     let is_founder = config.initial_state == InitialState::New
         && bootstrap::cluster_id(&ids) == identity.cluster_id
         && ids.contains(&identity.member_id);
-    if !is_founder || raft.is_initialized().await? {
+    if raft.is_initialized().await? {
+        return Ok(());
+    }
+    if !is_founder {
+        tracing::info!("this member founds no cluster: it waits for a leader that knows it");
         return Ok(());
     }
     let members: BTreeMap<u64, Peer> =

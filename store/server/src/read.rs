@@ -30,8 +30,16 @@ const ROUND: Duration = Duration::from_millis(500);
 /// The door for linearizable reads. Concurrent readers share one question to the leader.
 #[derive(Clone)]
 pub(crate) struct Reader {
-    queue: mpsc::Sender<oneshot::Sender<u64>>,
+    queue: mpsc::Sender<oneshot::Sender<Index>>,
     inner: Arc<Inner>,
+}
+
+/// What a majority has confirmed since somebody asked.
+#[derive(Clone, Copy, Debug)]
+struct Index {
+    index: u64,
+    /// Whether this member led then.
+    is_own: bool,
 }
 
 struct Inner {
@@ -72,7 +80,7 @@ impl Reader {
             }
         };
         let index = match timeout_at(deadline, index).await {
-            Ok(Ok(index)) => index,
+            Ok(Ok(Index { index, .. })) => index,
             Ok(Err(_)) => return Err(Error::LeaderChanged),
             Err(_) => return Err(late()),
         };
@@ -93,13 +101,14 @@ impl Reader {
     /// # Errors
     /// If it leads, and does not apply all that in time.
     pub(crate) async fn leads_and_applied(&self) -> Result<bool, Error> {
-        // Mostly a majority has just said so; else it is asked.
-        let index = match self.inner.raft.get_read_log_id(ReadPolicy::LeaseRead).await {
-            Ok((id, _)) => id.log_id().index(),
-            Err(_) => match timeout(ROUND, local(&self.inner)).await {
-                Ok(Ok(id)) => id.index,
-                Ok(Err(_)) | Err(_) => return Ok(false),
-            },
+        // A majority is asked each time, for all that want to know at once. Not the lease of this leader: a
+        // follower that was told by mistake that its process is gone (a firewall that rejects) has given
+        // that up for the rest of the term, and may have voted for another since.
+        let (send, index) = oneshot::channel();
+        self.queue.try_send(send).map_err(|_| Error::TooManyRequests)?;
+        // One question may be under way that began before.
+        let Ok(Ok(Index { index, is_own: true })) = timeout(ROUND * 2, index).await else {
+            return Ok(false);
         };
         if self.reaches(index, self.inner.timeout).await { Ok(true) } else { Err(Error::Timeout) }
     }
@@ -150,7 +159,7 @@ async fn local(inner: &Inner) -> Result<peer::LogId, Option<u64>> {
 
 async fn ask_for_all(
     inner: std::sync::Weak<Inner>,
-    mut waiting: mpsc::Receiver<oneshot::Sender<u64>>,
+    mut waiting: mpsc::Receiver<oneshot::Sender<Index>>,
 ) {
     let mut readers = Vec::new();
     let mut earlier = None;
@@ -169,7 +178,7 @@ async fn ask_for_all(
             if let Some(index) = answer {
                 for reader in readers.drain(..) {
                     // A reader that gave up has dropped its end.
-                    let _: Result<(), u64> = reader.send(index);
+                    let _: Result<(), Index> = reader.send(index);
                 }
                 break;
             }
@@ -189,14 +198,15 @@ async fn ask_for_all(
 }
 
 /// One question for the read index, wherever the leader is.
-async fn ask(inner: &Inner) -> Option<u64> {
+async fn ask(inner: &Inner) -> Option<Index> {
     let leader = (*inner.leader.borrow())?;
     let round = ROUND.min(inner.timeout);
     if leader == *inner.raft.node_id() {
         if planted::is(Bug::ReadUnconfirmed) {
-            return Some(*inner.applied.borrow());
+            return Some(Index { index: *inner.applied.borrow(), is_own: true });
         }
-        return timeout(round, local(inner)).await.ok()?.ok().map(|id| id.index);
+        let id = timeout(round, local(inner)).await.ok()?.ok()?;
+        return Some(Index { index: id.index, is_own: true });
     }
     let membership = inner.raft.metrics().borrow_watched().membership_config.clone();
     let urls = membership.membership().get_node(&leader)?.urls.clone();
@@ -208,7 +218,7 @@ async fn ask(inner: &Inner) -> Option<u64> {
         voted: inner.promised.leader().map(convert::leader_out),
     };
     match timeout(round, client.read_index(request)).await.ok()?.ok()?.into_inner().result? {
-        read_index_response::Result::ReadLogId(id) => Some(id.index),
+        read_index_response::Result::ReadLogId(id) => Some(Index { index: id.index, is_own: false }),
         read_index_response::Result::NotLeader(_) | read_index_response::Result::Unknown(_) => None,
     }
 }

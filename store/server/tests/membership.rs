@@ -319,3 +319,28 @@ async fn changes_that_risk_the_quorum_are_refused_in_etcds_words_unless_that_is_
     assert_eq!(answers[5..], [None, learners], "nothing is asked of those who never started");
     ours.stop().await;
 }
+
+/// As etcd. It would vote under its old id again, for somebody who lacks what it acknowledged: with one more
+/// member away that was lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founder_that_lost_its_data_does_not_found_again() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    put(&mut cluster.kv(0), "a", "1").await;
+    let named = async || {
+        let all = list(&cluster, 0).await;
+        all.iter().all(|member| !member.name.is_empty()).then_some(())
+    };
+    eventually("all have said their names", named).await;
+    cluster.stop_member(2).await;
+    std::fs::remove_dir_all(cluster.folder(2)).unwrap();
+    let refused = format!("{:#}", cluster.try_start_member(2).await.unwrap_err());
+    assert!(refused.contains("has already been bootstrapped"), "{refused}");
+    assert!(!cluster.folder(2).join("member.json").exists());
+
+    let lost = list(&cluster, 0).await.into_iter().find(|member| member.name == "m2").unwrap();
+    remove(&cluster, 0, lost.id).await;
+    add(&cluster, 0, &lost.peer_urls[0], false).await;
+    cluster.join(2).await.unwrap();
+    assert_eq!(get(&mut cluster.kv(2), "a", false).await, Some("1".to_owned()));
+    cluster.stop().await;
+}

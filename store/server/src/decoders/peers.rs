@@ -117,7 +117,7 @@ pub fn digests_differ(answers: &BTreeMap<u64, peer::DigestResponse>) -> Vec<u64>
 /// # Errors
 /// Why it cannot join.
 pub fn joiner(answer: &peer::IdentifyResponse, config: &Config) -> Result<u64, String> {
-    join::joiner(answer, config).map(|joiner| joiner.identity.member_id).map_err(text)
+    join::joiner(answer, config).map(|identity| identity.member_id).map_err(text)
 }
 
 /// Checks the peer URLs of a member that is to be added or changed.

@@ -457,7 +457,16 @@ impl<P: Permit> Watches<P> {
                 Err(ReadError::Failed(fault)) => crate::fatal("reading history", &fault),
             }
         });
-        read.await.map_err(|_| Gone)
+        match read.await {
+            Ok(found) => Ok(found),
+            Err(_) => Err(self.stopped().await),
+        }
+    }
+
+    /// What is read comes no more. A stream that only ended would be taken for the end of its watches.
+    async fn stopped(&self) -> Gone {
+        drop(self.frames.send(Err(Error::Stopped.into())).await);
+        Gone
     }
 
     /// One page of history for one of the watches behind.
@@ -513,7 +522,10 @@ impl<P: Permit> Watches<P> {
                 };
                 events.iter().map(convert).collect()
             };
-            crate::exec::blocking(with_previous).await.map_err(|_| Gone)?
+            match crate::exec::blocking(with_previous).await {
+                Ok(wire) => wire,
+                Err(_) => return Err(self.stopped().await),
+            }
         } else {
             events.iter().map(|event| event.to_wire(None)).collect()
         };
