@@ -4,11 +4,12 @@
 
 use std::collections::BTreeSet;
 
-use chaos::Tested;
 use chaos::disk::Disk;
 use chaos::history::Kind as Work;
 use chaos::run::{self, Effect, Event, Flags, Kind, ProfileName, Report, Schedule, Targets};
 use chaos::topo::Topo;
+use chaos::{Kept, Tested};
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 /// Sources that the binary under test must not be older than.
@@ -23,6 +24,25 @@ fn can_run() -> bool {
         testbed::skip(&format!("this machine has no hosts or disks that misbehave: {reason:#}"));
     }
     can.is_ok()
+}
+
+/// Where a run leaves what it found. A test that passes expected that, and removes it.
+struct Found(TempDir);
+
+impl Found {
+    fn new() -> Self {
+        Self(tempfile::Builder::new().prefix("orlop-chaos-test-").tempdir().expect("a folder"))
+    }
+
+    fn kept(&self) -> Kept {
+        Kept { output: Some(self.0.path().to_owned()), ..Kept::default() }
+    }
+}
+
+impl Drop for Found {
+    fn drop(&mut self) {
+        self.0.disable_cleanup(std::thread::panicking());
+    }
 }
 
 /// Few clients: these tests are about faults.
@@ -44,13 +64,19 @@ fn story(kinds: &[(Kind, Targets, u64, i64)]) -> Schedule {
     Schedule { seed: 7, members: 3, events: events.collect() }
 }
 
-fn told(flags: &Flags, schedule: &Schedule) -> Report {
+fn told(flags: &Flags, schedule: &Schedule) -> (Report, Found) {
     let file = tempfile::NamedTempFile::new().expect("a file");
     schedule.write(file.path()).expect("it is written");
-    let flags = Flags { schedule: Some(file.path().to_owned()), ..flags.clone() };
+    executed(&Flags { schedule: Some(file.path().to_owned()), ..flags.clone() })
+}
+
+/// What was found goes with the second value: it is to outlast what the test makes of the first.
+fn executed(flags: &Flags) -> (Report, Found) {
+    let found = Found::new();
+    let flags = Flags { kept: found.kept(), ..flags.clone() };
     let report = run::execute(&flags, &CancellationToken::new()).expect("a run to its end");
     println!("{}", run::summary(&flags, &report));
-    report
+    (report, found)
 }
 
 /// Every fault of a story had its effect, or is of a kind that may be skipped.
@@ -58,7 +84,7 @@ fn all_take_effect(schedule: &Schedule) {
     if !can_run() {
         return;
     }
-    let report = told(&flags(Tested::orlop(testbed::orlop(&SOURCES))), schedule);
+    let (report, _found) = told(&flags(Tested::orlop(testbed::orlop(&SOURCES))), schedule);
     for strike in &report.strikes {
         let is_fine = match &strike.effect {
             Effect::Took(_) => true,
@@ -150,17 +176,14 @@ fn operators_change_the_membership_the_leader_and_the_history() {
 }
 
 /// A seed's whole run, short.
-fn whole_run(flags: &Flags, seed: u64) -> Report {
-    let flags = Flags {
+fn whole_run(flags: &Flags, seed: u64) -> (Report, Found) {
+    executed(&Flags {
         profile: ProfileName::Smoke,
         duration: Some(20),
         seed: Some(seed),
         least_operations: Some(2_000),
         ..flags.clone()
-    };
-    let report = run::execute(&flags, &CancellationToken::new()).expect("a run to its end");
-    println!("{}", run::summary(&flags, &report));
-    report
+    })
 }
 
 /// What may not be there in a run of seconds, such as a fault for which there was no time.
@@ -177,7 +200,8 @@ fn keeps_its_promises(report: &Report) {
 #[test]
 fn orlop_keeps_its_promises_in_a_short_run() {
     if can_run() {
-        keeps_its_promises(&whole_run(&flags(Tested::orlop(testbed::orlop(&SOURCES))), 3));
+        let (report, _found) = whole_run(&flags(Tested::orlop(testbed::orlop(&SOURCES))), 3);
+        keeps_its_promises(&report);
     }
 }
 
@@ -196,7 +220,8 @@ fn etcd_keeps_its_promises_in_a_short_run() {
                 .to_vec(),
             ..flags(Tested::etcd(etcd))
         };
-        keeps_its_promises(&whole_run(&flags, 3));
+        let (report, _found) = whole_run(&flags, 3);
+        keeps_its_promises(&report);
     }
 }
 
@@ -211,7 +236,7 @@ fn a_run_that_shows_too_little_fails() {
         least_operations: Some(0),
         ..flags(Tested::orlop(testbed::orlop(&SOURCES)))
     };
-    let report = told(&flags, &story(&[(Kind::Backup, Targets::Members(vec![0]), 0, 0)]));
+    let (report, _found) = told(&flags, &story(&[(Kind::Backup, Targets::Members(vec![0]), 0, 0)]));
     assert!(!report.passed());
     let coverage = &report.verdicts[0];
     let rules: BTreeSet<&str> = coverage.violations.iter().map(|one| one.rule).collect();

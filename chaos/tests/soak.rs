@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use chaos::disk::Disk;
+use chaos::limits;
 use chaos::report::summary::{FaultCount, Summary};
 use chaos::soak::{Ledger, Lines};
 use chaos::topo::Topo;
@@ -15,6 +16,8 @@ const SOURCES: [&str; 1] = ["chaos/src/soak"];
 
 /// How long a soak of scripts may take.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How long a round of real members may take until a fault of it has taken effect.
+const FAULT_DEADLINE: Duration = Duration::from_secs(240);
 
 /// A soak's folder, beside the script of its rounds.
 struct Stage {
@@ -60,12 +63,16 @@ impl Stage {
         self.dir.path().join(name)
     }
 
-    fn start(&self, words: &[&str]) -> Soak {
+    fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(["chaos", "soak", "--seed=7", "--state"]).arg(self.file("state"));
         command.arg("--program").arg(self.file("program")).args(words);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Soak(Some(command.spawn().expect("it starts")))
+        command
+    }
+
+    fn start(&self, words: &[&str]) -> Soak {
+        Soak(Some(self.command(words).spawn().expect("it starts")))
     }
 
     /// Runs a soak to its end: whether it succeeded, and all that it said.
@@ -85,7 +92,17 @@ impl Stage {
     }
 }
 
-/// A soak's process. Dropping it kills it.
+/// A soak clears what the one before it left, before it looks whether it has anything to do.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // A test that passes has seen to it that nothing is left.
+        if std::thread::panicking() {
+            drop(self.command(&["--rounds=0", "--sim-seeds=0"]).output());
+        }
+    }
+}
+
+/// A soak's process. Dropping it kills it; what its round started is its stage's to end.
 struct Soak(Option<Child>);
 
 impl Soak {
@@ -116,7 +133,7 @@ fn there(file: &Path) {
     let start = Instant::now();
     while !file.exists() {
         assert!(start.elapsed() < DEADLINE, "{} never came", file.display());
-        std::thread::yield_now();
+        std::thread::sleep(limits::POLL_INTERVAL);
     }
 }
 
@@ -172,8 +189,8 @@ fn nothing_is_left_of_a_round_whose_soak_was_killed() {
     let log = stage.file("state/round-00000/log");
     let start = Instant::now();
     while !std::fs::read_to_string(&log).is_ok_and(|log| log.contains("took effect")) {
-        assert!(start.elapsed() < DEADLINE, "no fault took effect");
-        std::thread::yield_now();
+        assert!(start.elapsed() < FAULT_DEADLINE, "no fault took effect");
+        std::thread::sleep(limits::POLL_INTERVAL);
     }
     soak.kill();
     let lines = Lines::read(&stage.file("state/ledger.jsonl")).expect("a ledger");

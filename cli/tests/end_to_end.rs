@@ -23,10 +23,11 @@ const READY: [&str; 5] =
 const ALL: [&str; 6] = ["get", "deployments,replicasets,pods", "-l", "app=web", "-o", "name"];
 /// The leases by which controllers and scheduler elect a leader.
 const LEASES: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
-/// How long kubectl may be without an answer while a host is lost.
+/// How long kubectl may have no answer while a host is lost, beside what it takes at other times.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
-/// How long Ctrl-C or `orlop down` may take, pods included.
-const STOP_MAX: Duration = Duration::from_secs(10);
+/// How long Ctrl-C or `orlop down` may take: ten seconds until all is stopped, pods included, after
+/// which the supervisor kills and fails; and what it takes a busy machine to start and end programs.
+const STOP_MAX: Duration = Duration::from_secs(15);
 
 #[test]
 fn a_deployment_lives_through_the_loss_of_hosts_and_restarts_on_the_fake_runtime() {
@@ -37,7 +38,7 @@ fn a_deployment_lives_through_the_loss_of_hosts_and_restarts_on_the_fake_runtime
     story.hosts_are_lost();
     story.two_of_three_members_are_lost();
     let took = story.cluster.interrupt();
-    assert!(took < STOP_MAX, "Ctrl-C took {took:?}");
+    story.it_has_stopped("Ctrl-C", took);
     assert_eq!(traces::processes(&story.cluster.dir()), Vec::<String>::new());
     story.it_resumes();
     story.a_killed_supervisor_leaves_no_process();
@@ -60,7 +61,7 @@ fn a_deployment_of_real_containers_lives_through_the_same_and_leaves_nothing() {
     story.hosts_are_lost();
     story.two_of_three_members_are_lost();
     let took = story.cluster.down();
-    assert!(took < STOP_MAX, "orlop down took {took:?}");
+    story.it_has_stopped("orlop down", took);
     assert_eq!(traces::of_an_ended(&story.cluster), Vec::<String>::new());
     story.it_resumes();
     story.containers_outlive_a_killed_supervisor();
@@ -137,6 +138,15 @@ impl Story {
         assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
     }
 
+    /// In order, in time, and nothing had to be killed.
+    fn it_has_stopped(&self, how: &str, took: Duration) {
+        assert!(took < STOP_MAX, "{how} took {took:?}");
+        let events = self.cluster.events();
+        let said = events.iter().rfind(|event| event["step"] == "stop");
+        let message = said.map(|event| &event["message"]);
+        assert!(message.is_some_and(|text| text == "everything is stopped"), "{said:?}");
+    }
+
     fn ready(&mut self, what: &str, count: usize) {
         self.cluster.kubectl_until(what, &READY, |ready| ready == format!("{count}/{count}"));
     }
@@ -145,12 +155,8 @@ impl Story {
         self.cluster.kubectl(&["scale", "deployment", "web", &format!("--replicas={count}")]);
     }
 
-    /// Names of the deployment's pods that are not on their way out.
     fn pods(&self) -> Vec<String> {
-        let template = "{{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}} \
-                        {{end}}{{end}}";
-        let asked = ["get", "pods", "-l", "app=web", "-o", "go-template", "--template", template];
-        self.cluster.kubectl(&asked).split_whitespace().map(str::to_owned).collect()
+        pods(&self.cluster)
     }
 
     fn a_deployment_becomes_ready_and_a_deleted_pod_is_replaced(&mut self) {
@@ -163,20 +169,23 @@ impl Story {
         // It ignores SIGTERM, and kubectl need not wait for the end of its grace.
         self.cluster.kubectl(&["delete", "pod", &before[0], "--wait=false"]);
         self.cluster.eventually("the pod is replaced", Duration::from_secs(30), |cluster| {
-            let output = cluster.try_kubectl(&READY);
-            output.stdout == b"3/3"
+            // The status alone may be that from before the deletion.
+            let (ready, after) = (cluster.try_kubectl(&READY), pods(cluster));
+            ready.stdout == b"3/3" && after.len() == 3 && !after.contains(&before[0])
         });
-        let after = self.pods();
-        assert_eq!(after.len(), 3, "{after:?}");
-        assert!(!after.contains(&before[0]), "{} is still there", before[0]);
         if self.is_real {
             self.the_pods_answer();
         }
     }
 
-    /// Every pod of the deployment serves HTTP on its address.
+    /// Every pod of the deployment serves HTTP on its address, soon: without a probe, "Ready" says
+    /// only that its process was started.
     fn the_pods_answer(&self) {
-        assert_eq!(self.silent_pod(), None);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while let Some(why) = self.silent_pod() {
+            assert!(Instant::now() < deadline, "not in time: {why}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// A pod that does not, and why.
@@ -245,13 +254,13 @@ impl Story {
     /// The host of the store's leader is lost while the deployment scales, then those that lead the
     /// controllers and the scheduler, until each lead has moved.
     fn hosts_are_lost(&mut self) {
-        let leader = self.cluster.leader().unwrap();
+        let leader = self.led("the store", Cluster::leader);
         let mut moved = self.a_host_is_lost(&leader, 6);
         assert_ne!(self.cluster.leader(), Some(leader.clone()));
         self.bring_back(&leader);
         for (lease, count) in LEASES.into_iter().zip([4, 5]) {
             if !moved.contains(&lease) {
-                let host = self.cluster.lease_host(lease).unwrap();
+                let host = self.lease_host(lease);
                 moved.extend(self.a_host_is_lost(&host, count));
                 self.bring_back(&host);
             }
@@ -261,19 +270,45 @@ impl Story {
         self.ready("scaled after it all", 4);
     }
 
+    fn lease_host(&mut self, lease: &str) -> String {
+        self.led(lease, |cluster| cluster.lease_host(lease))
+    }
+
+    /// The host that something is led from: there may be nobody for a moment, or no answer.
+    fn led(&mut self, what: &str, host: impl Fn(&Cluster) -> Option<String>) -> String {
+        let mut found = None;
+        let what = format!("{what} is led");
+        self.cluster.eventually(&what, Duration::from_secs(30), |cluster| {
+            found = host(cluster);
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// The processes of a host, each of which runs: one that died waits before it is started again.
+    fn parts(&mut self, host: &str) -> Vec<u64> {
+        let mut parts = Vec::new();
+        let what = "store, API server, controllers and scheduler run";
+        self.cluster.eventually(what, Duration::from_secs(60), |cluster| {
+            parts = cluster.pids(host);
+            parts.len() == 4
+        });
+        parts
+    }
+
     /// All of a host's processes go down with SIGKILL; kubectl keeps answering, the deployment
     /// scales to `count`, and what was led there is led elsewhere. Answers which leases moved.
     fn a_host_is_lost(&mut self, host: &str, count: usize) -> Vec<&'static str> {
-        let leads = |lease: &&str| self.cluster.lease_host(lease).as_deref() == Some(host);
-        let led: Vec<&'static str> = LEASES.into_iter().filter(leads).collect();
-        let parts = self.cluster.pids(host);
-        assert_eq!(parts.len(), 4, "store, API server, controllers, scheduler: {parts:?}");
+        let parts = self.parts(host);
         let witness = Witness::start(&self.cluster, &format!("{host}-{count}"));
+        let led: Vec<&'static str> =
+            LEASES.into_iter().filter(|lease| self.lease_host(lease) == host).collect();
 
         self.scale(count);
         assert!(self.cluster.orlop(&["host", "kill", host, "--hold"]).status.success());
         let began = Instant::now();
-        self.cluster.eventually("its processes are gone", Duration::from_secs(1), |_| {
+        // Whether that is soon enough, the silence shows.
+        self.cluster.eventually("its processes are gone", Duration::from_secs(10), |_| {
             parts.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists())
         });
         for lease in &led {
@@ -285,20 +320,22 @@ impl Story {
         let took = began.elapsed();
         self.ready("scaled without the host", count);
         let scaled = began.elapsed();
-        self.cluster.eventually("a silence has had its time", SILENCE_MAX * 2, |_| {
-            began.elapsed() > SILENCE_MAX + Duration::from_millis(500)
+        let silence_max = SILENCE_MAX + witness.usual;
+        self.cluster.eventually("a silence has had its time", silence_max * 2, |_| {
+            began.elapsed() > silence_max + Duration::from_millis(500)
         });
         let seen = witness.end();
         eprintln!(
             "{host} lost: {led:?} moved in {:.1} s, scaled in {:.1} s, kubectl silent for at most \
-             {:.1} s, {} writes kept, errors: {:?}",
+             {:.1} of {:.1} s, {} writes kept, errors: {:?}",
             took.as_secs_f64(),
             scaled.as_secs_f64(),
             seen.longest.as_secs_f64(),
+            silence_max.as_secs_f64(),
             seen.written.len(),
             seen.errors
         );
-        assert!(seen.longest < SILENCE_MAX, "kubectl was silent for {:?}", seen.longest);
+        assert!(seen.longest < silence_max, "kubectl was silent for {:?}", seen.longest);
         assert!(seen.written.len() > 3, "{:?}", seen.written);
         self.written.extend(seen.written);
         self.nothing_is_lost();
@@ -394,11 +431,7 @@ impl Story {
         self.cluster.up();
         if self.is_real {
             // Until the agent has looked, the API says what was true before.
-            let deadline = Instant::now() + Duration::from_secs(60);
-            while let Some(why) = self.silent_pod() {
-                assert!(Instant::now() < deadline, "not in time: pods after the restart: {why}");
-                std::thread::sleep(Duration::from_millis(200));
-            }
+            self.the_pods_answer();
         }
         self.ready("ready after the restart", 4);
         self.nothing_is_lost();
@@ -442,6 +475,14 @@ impl Story {
             output.status.success() && output.stdout.trim_ascii().is_empty()
         });
     }
+}
+
+/// Names of the deployment's pods that are not on their way out.
+fn pods(cluster: &Cluster) -> Vec<String> {
+    let template = "{{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}} \
+                    {{end}}{{end}}";
+    let asked = ["get", "pods", "-l", "app=web", "-o", "go-template", "--template", template];
+    cluster.kubectl(&asked).split_whitespace().map(str::to_owned).collect()
 }
 
 /// What a web server on port 80 answers.

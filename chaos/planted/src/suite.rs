@@ -67,6 +67,8 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> anyhow::Result<()> {
             .map(|name| Bug::named(name).with_context(|| format!("no bug is named {name:?}")))
             .collect::<Result<_, _>>()?,
     };
+    let trials = control_trials(&bugs);
+    check_names(&flags.trials, &trials)?;
     let mut rows = Vec::new();
     if !flags.control_only {
         for bug in &bugs {
@@ -80,7 +82,7 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> anyhow::Result<()> {
     let missed = rows.len() - found;
     let mut controls: Vec<Row> = Vec::new();
     if !flags.no_control {
-        for trial in control_trials(&bugs).into_iter().filter(|trial| is_wanted(*trial, &flags)) {
+        for trial in trials.into_iter().filter(|trial| is_wanted(*trial, &flags)) {
             tokio::select! {
                 row = control(trial, &flags) => controls.push(tell(&flags, row?)?),
                 () = stop.cancelled() => bail!("interrupted"),
@@ -107,6 +109,15 @@ fn control_trials(bugs: &[Bug]) -> Vec<Trial> {
     trials.sort();
     trials.dedup();
     trials
+}
+
+/// Nobody may ask for a trial that no bug needs: none would be run, and nothing found wrong.
+fn check_names(asked: &[String], trials: &[Trial]) -> anyhow::Result<()> {
+    let names: Vec<&str> = trials.iter().map(|trial| trial.name()).collect();
+    match asked.iter().find(|name| !names.contains(&name.as_str())) {
+        Some(name) => bail!("no trial is named {name:?}: there are {}", names.join(", ")),
+        None => Ok(()),
+    }
 }
 
 fn is_wanted(trial: Trial, flags: &Flags) -> bool {
@@ -259,5 +270,15 @@ mod tests {
         assert!(Bug::all().all(|bug| !catchers(bug).is_empty()));
         let used = control_trials(&Bug::all().collect::<Vec<_>>());
         assert_eq!(used, Trial::ALL);
+    }
+
+    #[test]
+    fn a_trial_that_does_not_exist_is_an_error_with_the_names_of_those_that_do() {
+        let trials = [Trial::Kills, Trial::Lock];
+        assert!(check_names(&[], &trials).is_ok());
+        assert!(check_names(&["lock".to_owned()], &trials).is_ok());
+        let asked = ["kills".to_owned(), "locks".to_owned()];
+        let error = check_names(&asked, &trials).expect_err("there is no such trial").to_string();
+        assert!(error.contains("\"locks\"") && error.contains("kills, lock"), "{error}");
     }
 }

@@ -7,39 +7,34 @@
 //! | U2 | Nobody is refused what one of his roles let him all the time while he was asking. |
 //! | U3 | The number of changes that a member tells never goes down. |
 //! | U4 | A change that was acknowledged is counted: who asks later is told a higher number. |
+//! | U5 | Root, who may do everything, is never denied anything while users are enabled. |
 
 use std::collections::BTreeMap;
 
 use super::Verdict;
 use crate::history::{Action, AdminCall, History, Op, Outcome, Step, StepReply};
 
-/// Checks U1 to U4.
+/// Checks U1 to U5.
 pub fn check(history: &History) -> Verdict {
     let mut verdict = Verdict::new("auth");
     let rights = Rights::of(history);
     for op in &history.ops {
-        let Action::As { user, step } = &op.action else { continue };
-        let allowed = match &op.outcome {
-            Outcome::Ok(_) => true,
-            Outcome::Refused(why) if why.contains("permission denied") => false,
-            Outcome::Refused(_) | Outcome::Unknown(_) => continue,
-        };
-        verdict.checked += 1;
-        let Some(key) = step.key() else { continue };
-        let write = !matches!(step, Step::Get { .. } | Step::List { .. });
-        let (may, why) = rights.may(user, key, write, op);
-        let rule = match (allowed, may) {
-            (true, May::Not) => "U1",
-            (false, May::Surely) => "U2",
-            (true, May::Surely | May::Perhaps) | (false, May::Not | May::Perhaps) => continue,
-        };
-        let asked = if write { "write" } else { "read" };
-        let answer = if allowed { "was let" } else { "was refused" };
-        let text = format!("{user} {answer} to {asked} {key} by member {}", op.member);
-        verdict.fail(rule, why.into_iter().chain([op.index]).collect(), text);
+        if let Action::As { user, step } = &op.action {
+            rights.judge(user, step, op, &mut verdict);
+        }
     }
+    check_root(history, &mut verdict);
     check_numbers(history, &mut verdict);
     verdict
+}
+
+/// Whether it was let; `None` where nobody decided that.
+fn was_let(op: &Op) -> Option<bool> {
+    match &op.outcome {
+        Outcome::Ok(_) => Some(true),
+        Outcome::Refused(why) if why.contains("permission denied") => Some(false),
+        Outcome::Refused(_) | Outcome::Unknown(_) => None,
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,8 +49,8 @@ enum May {
 struct Changes {
     /// From when to when, which operation, and what holds afterwards.
     answered: Vec<(u64, u64, usize, Level)>,
-    /// When the first change without an answer was sent.
-    open_ns: Option<u64>,
+    /// When each change without an answer was sent, and what holds after it. It may come at any time.
+    open: Vec<(u64, Level)>,
 }
 
 /// What a role lets do; for a user's having a role everything or nothing.
@@ -71,14 +66,18 @@ impl Changes {
     /// Whether it was at a level or above during an operation, and by which change.
     fn at_least(&self, level: Level, op: &Op) -> (May, Option<usize>) {
         let overlaps = |from: u64, to: u64| from <= op.completed_ns && to >= op.invoked_ns;
-        if self.open_ns.is_some_and(|sent_ns| sent_ns <= op.completed_ns)
-            || self.answered.iter().any(|(from, to, ..)| overlaps(*from, *to))
-        {
+        if self.answered.iter().any(|(from, to, ..)| overlaps(*from, *to)) {
             return (May::Perhaps, None);
         }
         let before = self.answered.iter().rfind(|(_, to, ..)| *to < op.invoked_ns);
         let (now, by) = before.map_or((Level::Nothing, None), |(.., by, now)| (*now, Some(*by)));
-        (if now >= level { May::Surely } else { May::Not }, by)
+        let is_enough = now >= level;
+        // What says the same, such as a change that was asked for once more, leaves no doubt.
+        let mut open = self.open.iter().filter(|(sent_ns, _)| *sent_ns <= op.completed_ns);
+        if open.any(|(_, other)| (*other >= level) != is_enough) {
+            return (May::Perhaps, None);
+        }
+        (if is_enough { May::Surely } else { May::Not }, by)
     }
 }
 
@@ -114,9 +113,7 @@ impl<'a> Rights<'a> {
                 Outcome::Ok(_) => {
                     changes.answered.push((op.invoked_ns, op.completed_ns, op.index, level));
                 }
-                Outcome::Unknown(_) => {
-                    changes.open_ns = Some(changes.open_ns.unwrap_or(op.invoked_ns));
-                }
+                Outcome::Unknown(_) => changes.open.push((op.invoked_ns, level)),
                 Outcome::Refused(_) => {}
             }
         }
@@ -129,6 +126,25 @@ impl<'a> Rights<'a> {
 
     fn permission(&mut self, role: &'a str, prefix: &'a str) -> &mut Changes {
         self.permissions.entry(role).or_default().entry(prefix).or_default()
+    }
+
+    /// U1 and U2.
+    fn judge(&self, user: &str, step: &Step, op: &Op, verdict: &mut Verdict) {
+        let (Some(allowed), Some(key)) = (was_let(op), step.key()) else { return };
+        let write = !matches!(step, Step::Get { .. } | Step::List { .. });
+        let (may, why) = self.may(user, key, write, op);
+        let rule = match (allowed, may) {
+            (_, May::Perhaps) => return,
+            (true, May::Surely) | (false, May::Not) => None,
+            (true, May::Not) => Some("U1"),
+            (false, May::Surely) => Some("U2"),
+        };
+        verdict.checked += 1;
+        let Some(rule) = rule else { return };
+        let asked = if write { "write" } else { "read" };
+        let answer = if allowed { "was let" } else { "was refused" };
+        let text = format!("{user} {answer} to {asked} {key} by member {}", op.member);
+        verdict.fail(rule, why.into_iter().chain([op.index]).collect(), text);
     }
 
     /// Whether a user might do something while he asked for it, and the changes that say so.
@@ -150,6 +166,29 @@ impl<'a> Rights<'a> {
             }
         }
         best
+    }
+}
+
+fn is_call(op: &Op, call: &AdminCall) -> bool {
+    matches!(&op.action, Action::Admin(asked) if asked == call)
+}
+
+/// U5, from when users were enabled until somebody began to disable them.
+fn check_root(history: &History, verdict: &mut Verdict) {
+    let is_enabled = |op: &&Op| op.reply().is_some() && is_call(op, &AdminCall::Enable);
+    let Some(enabled) = history.ops.iter().find(is_enabled) else { return };
+    // One that was refused did not happen.
+    let begins =
+        |op: &&Op| is_call(op, &AdminCall::Disable) && !matches!(op.outcome, Outcome::Refused(_));
+    let disabled_ns = history.ops.iter().find(begins).map_or(u64::MAX, |op| op.invoked_ns);
+    verdict.checked += 1;
+    for op in &history.ops {
+        let is_roots = !matches!(op.action, Action::As { .. });
+        let is_meanwhile = op.invoked_ns > enabled.completed_ns && op.completed_ns < disabled_ns;
+        if is_roots && is_meanwhile && was_let(op) == Some(false) {
+            let text = format!("root was denied {} by member {}", op.action.kind(), op.member);
+            verdict.fail("U5", vec![enabled.index, op.index], text);
+        }
     }
 }
 

@@ -8,8 +8,8 @@
 //! |------|-------------------|
 //! | E1 | A lease does not end before its time after the last acknowledged renewal has passed, unless it |
 //! |    | is revoked. |
-//! | E2 | A lease that nobody renews ends within its time and a slack; a fault meanwhile gives it its |
-//! |    | time anew from the recovery on. |
+//! | E2 | A lease that nobody renews ends within its time and a slack; a fault meanwhile that may hold |
+//! |    | that up gives it its time anew from the recovery on, or from when that was given up. |
 //! | E3 | No key of a lease outlives the revision in which the lease took keys with it. |
 //! | E4 | A lease that ended stays ended: it is not renewed, has no time and gets no keys. |
 //! | E5 | When a revoke is acknowledged, all keys of the lease are gone. |
@@ -20,12 +20,19 @@ use std::time::Duration;
 
 use super::floor::Floor;
 use super::{Verdict, by_revision};
-use crate::history::{Action, EventKind, History, LeaseCall, Op, Outcome, Reply, Step, StepReply};
+use crate::history::{
+    Action, EventKind, Fault, History, LeaseCall, Op, Outcome, Reply, Step, StepReply,
+};
 use crate::limits;
 use crate::model::kv::Store;
+use crate::run::{Effect, Kind};
 use crate::workload::LOCKS;
 
 const SECOND_NS: u64 = 1_000_000_000;
+
+/// Faults that leave a leader its time, and leases with it: a jump is one of wall clocks, which no lease
+/// may go by.
+const HARMLESS: [Kind; 4] = [Kind::Backup, Kind::Restore, Kind::Compact, Kind::ClockJump];
 
 /// Checks E1 to E6 of every lease that was granted with an answer.
 pub fn check(history: &History) -> Verdict {
@@ -34,10 +41,11 @@ pub fn check(history: &History) -> Verdict {
     let mut lives = lives(history, &mut verdict);
     replay(history, &floor, &mut lives, &mut verdict);
     let end_ns = history.ops.iter().map(|op| op.invoked_ns).max().unwrap_or(0);
+    let delays = delays(history);
     for (lease, life) in &lives {
         verdict.checked += life.renewals.len() as u64 + life.gone.len() as u64;
         life.judge_early(*lease, &mut verdict);
-        life.judge_late(*lease, history, end_ns, &mut verdict);
+        life.judge_late(*lease, &delays, end_ns, &mut verdict);
     }
     verdict
 }
@@ -204,8 +212,8 @@ impl Life {
     }
 
     /// E2.
-    fn judge_late(&self, lease: i64, history: &History, end_ns: u64, verdict: &mut Verdict) {
-        let Some(bound_ns) = self.bound_ns(history) else { return };
+    fn judge_late(&self, lease: i64, delays: &[Delay], end_ns: u64, verdict: &mut Verdict) {
+        let bound_ns = self.bound_ns(delays);
         let gone_ns = self.gone.iter().map(|(at_ns, _)| *at_ns).min();
         let late = |text: String, ops| (text, ops);
         let found = if let Some((_, op)) = self.alive.iter().find(|(at_ns, _)| *at_ns > bound_ns) {
@@ -220,6 +228,10 @@ impl Life {
                 late(format!("took its keys {ms} ms too late"), Vec::new())
             })
         };
+        // Of another one nobody saw the end, or somebody made it.
+        if found.is_some() || gone_ns.is_some() && self.revoked_ns.is_none() {
+            verdict.checked += 1;
+        }
         if let Some((text, ops)) = found {
             let renewed = self.renewals.last().map(|(_, op)| *op);
             let ops = renewed.into_iter().chain(ops).collect();
@@ -233,19 +245,46 @@ impl Life {
         self.gone.iter().any(|(_, evidence)| matches!(evidence, Evidence::Revision(_)))
     }
 
-    /// By when it must have ended; `None` when a member never came back.
-    fn bound_ns(&self, history: &History) -> Option<u64> {
+    /// By when it must have ended.
+    fn bound_ns(&self, delays: &[Delay]) -> u64 {
         let slack_ns = nanoseconds(limits::LEASE_SLACK);
         let mut bound_ns = self.renewable_ns.saturating_add(self.ttl_ns + slack_ns);
-        let mut faults: Vec<_> = history.faults.iter().collect();
-        faults.sort_by_key(|fault| fault.injected_ns);
-        for fault in faults {
-            if fault.injected_ns <= bound_ns {
-                bound_ns = bound_ns.max(fault.recovered_ns? + self.ttl_ns + slack_ns);
+        for delay in delays {
+            if delay.from_ns <= bound_ns {
+                bound_ns = bound_ns.max(delay.to_ns.saturating_add(self.ttl_ns + slack_ns));
             }
         }
-        Some(bound_ns)
+        bound_ns
     }
+}
+
+/// A time in which leases may not end.
+struct Delay {
+    from_ns: u64,
+    to_ns: u64,
+}
+
+/// What faults hold up, by when it began. A member that did not come back holds nothing up for longer
+/// than it was waited for.
+fn delays(history: &History) -> Vec<Delay> {
+    let given_up_ns =
+        |fault: &Fault| fault.healed_ns.saturating_add(nanoseconds(limits::RECOVERY_GIVE_UP));
+    let delay = |fault: &Fault| Delay {
+        from_ns: fault.injected_ns,
+        to_ns: fault.recovered_ns.unwrap_or_else(|| given_up_ns(fault)),
+    };
+    let mut delays: Vec<Delay> =
+        history.faults.iter().filter(|fault| may_delay(fault)).map(delay).collect();
+    delays.sort_by_key(|delay| delay.from_ns);
+    delays
+}
+
+/// Whether a fault may hold up the end of leases. Under a new leader each has its time anew, even where
+/// the fault was to do something else, or failed on its way.
+fn may_delay(fault: &Fault) -> bool {
+    let is_harmless = HARMLESS.iter().any(|kind| kind.name() == fault.name);
+    let is_led_anew = fault.term_after > fault.term_before;
+    is_led_anew || Effect::may_have_struck(&fault.proof) && !is_harmless
 }
 
 /// E3, E4 and E5 by the log; and when a lease took its keys with it.

@@ -119,6 +119,61 @@ fn e2_a_fault_gives_a_lease_its_time_anew() {
     assert_rejects(&lease::check(&history), "E2");
 }
 
+/// The story of a lease that ends 10 s late, beside a fault from 4 s to 9 s that is over at 11 s.
+fn late(fault: Fault) -> History {
+    let mut late = story();
+    late.waits(10).loses(&["lease/a", "lease/b"]).ok(put("x", "3"));
+    let mut history = late.finish();
+    let recovered_ns = fault.recovered_ns.map(|_| 11 * SECOND);
+    let (injected_ns, healed_ns) = (4 * SECOND, 9 * SECOND);
+    history.faults.push(Fault { injected_ns, healed_ns, recovered_ns, ..fault });
+    history
+}
+
+fn fault(name: &str, proof: &str) -> Fault {
+    let (name, proof) = (name.to_owned(), proof.to_owned());
+    Fault { name, proof, recovered_ns: Some(0), term_before: 1, term_after: 1, ..Fault::default() }
+}
+
+#[test]
+fn e2_a_fault_that_holds_nothing_up_gives_no_time() {
+    let struck = "took effect: as was seen";
+    assert!(lease::check(&late(fault("pause", struck))).passed());
+    for none in [
+        fault("pause", "NO EFFECT: it was down"),
+        fault("restore", "LEFT OUT: no tool"),
+        fault("backup", struck),
+        fault("clock-jump", struck),
+    ] {
+        assert_rejects(&lease::check(&late(none.clone())), "E2");
+        let led_anew = Fault { term_after: 2, ..none };
+        assert!(lease::check(&late(led_anew)).passed(), "each has its time anew");
+    }
+}
+
+#[test]
+fn e2_a_member_that_never_comes_back_does_not_free_every_lease() {
+    let never = Fault { recovered_ns: None, ..fault("pause", "took effect: as was seen") };
+    let waited = late(never);
+    let verdict = lease::check(&waited);
+    assert!(verdict.passed(), "it was waited for until then: {verdict:#?}");
+    let mut later = story();
+    later.waits(80).loses(&["lease/a", "lease/b"]).ok(put("x", "3"));
+    let later = History { faults: waited.faults, ..later.finish() };
+    assert_rejects(&lease::check(&later), "E2");
+}
+
+#[test]
+fn e2_counts_the_leases_whose_end_was_seen() {
+    let checked = |story: &mut Story| lease::check(&story.finish()).checked;
+    // Two renewals and one end, that was judged; then one that was ended by somebody; then none.
+    assert_eq!(checked(&mut ended()), 4);
+    let mut revoked = story();
+    revoked.loses(&["lease/a", "lease/b"]).answered(LeaseCall::Revoke { lease: 7 }, 0);
+    assert_eq!(checked(&mut revoked), 4, "two renewals and two signs of its end");
+    assert_eq!(checked(&mut story()), 2);
+}
+
 #[test]
 fn e3_d6_a_lease_that_takes_its_keys_one_by_one() {
     let mut story = story();

@@ -2,7 +2,9 @@
 
 use super::story::{Story, assert_rejects, put};
 use super::{Verdict, auth, lock};
-use crate::history::{Action, AdminCall, Guard, LockCall, Outcome, Reply, Step, StepReply};
+use crate::history::{
+    Action, AdminCall, Guard, History, LockCall, Outcome, Reply, Step, StepReply,
+};
 
 fn waits(story: &mut Story, key: &str, lease: i64) {
     let step = Step::PutLeased { key: key.to_owned(), value: String::new(), lease };
@@ -185,10 +187,59 @@ fn u2_a_user_who_is_refused_what_he_may() {
     // While the right is given, both are lawful; and after a change that nobody answered.
     let mut history = story.finish();
     history.ops[1].completed_ns = history.ops[2].completed_ns;
-    assert!(auth::check(&history).passed());
+    assert_undecided(&history);
     let mut history = story.finish();
     history.ops[1].outcome = Outcome::Unknown("lost".to_owned());
-    assert!(auth::check(&history).passed());
+    assert_undecided(&history);
+}
+
+/// Nothing is wrong, and nothing counts as checked.
+fn assert_undecided(history: &History) {
+    let verdict = auth::check(history);
+    assert_eq!((verdict.checked, verdict.broken), (0, 0), "{verdict:#?}");
+}
+
+/// What is asked for again after it had no answer is settled, until something else is asked for.
+#[test]
+fn u2_a_change_that_was_answered_when_it_was_asked_for_again() {
+    let mut story = Story::new();
+    story.record(Action::Admin(grant()), Outcome::Unknown("lost".to_owned()));
+    admin(&mut story, grant());
+    admin(&mut story, permit(false));
+    asks(&mut story, get(), true);
+    let verdict = auth::check(&story.finish());
+    assert!(verdict.passed() && verdict.checked == 1, "{verdict:#?}");
+    // The lost one may come after this one.
+    admin(&mut story, AdminCall::RevokeRole { user: "ann".to_owned(), role: role() });
+    asks(&mut story, get(), true);
+    let verdict = auth::check(&story.finish());
+    assert!(verdict.passed() && verdict.checked == 1, "{verdict:#?}");
+    let mut story = Story::new();
+    story.record(Action::Admin(grant()), Outcome::Unknown("lost".to_owned()));
+    admin(&mut story, grant());
+    admin(&mut story, permit(false));
+    asks(&mut story, get(), false);
+    assert_rejects(&auth::check(&story.finish()), "U2");
+}
+
+#[test]
+fn u5_root_is_denied_something() {
+    let denied = || Outcome::Refused("PermissionDenied: etcdserver: permission denied".to_owned());
+    let mut story = Story::new();
+    story.record(put("a", "1"), denied());
+    admin(&mut story, AdminCall::Enable);
+    // Who does not say who he is is not root, and a disabling may be done before it is answered.
+    let nobody = "InvalidArgument: etcdserver: user name is empty".to_owned();
+    story.record(put("a", "2"), Outcome::Refused(nobody));
+    let history = story.history.clone();
+    let mut disabled = Story { history, clock: story.clock, ..Story::new() };
+    let lost = Outcome::Unknown("lost".to_owned());
+    disabled.record(Action::Admin(AdminCall::Disable), lost);
+    disabled.record(put("a", "3"), denied());
+    let verdict = auth::check(&disabled.finish());
+    assert!(verdict.passed(), "{verdict:#?}");
+    story.record(Action::Admin(AdminCall::Disable), denied());
+    assert_rejects(&auth::check(&story.finish()), "U5");
 }
 
 #[test]

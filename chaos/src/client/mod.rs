@@ -22,6 +22,7 @@ use proto::etcdserverpb::lease_client::LeaseClient;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use proto::etcdserverpb::watch_client::WatchClient;
 use proto::v3lockpb::lock_client::LockClient;
+use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -124,18 +125,19 @@ impl MemberClient {
             Action::As { user, .. } => user.as_str(),
             _ => ROOT,
         };
-        let answer = tokio::time::timeout(limits::OPERATION_DEADLINE, async {
-            self.tokens.prepare(user, &mut self.auth).await?;
-            Ok(self.send(user, action).await)
-        });
-        match answer.await {
-            Ok(Ok(Ok(reply))) => Outcome::Ok(reply),
-            Ok(Ok(Err(status))) => {
+        let deadline = Instant::now() + limits::OPERATION_DEADLINE;
+        // To log in nothing of the action is sent, only the name of the user (H4).
+        match timeout_at(deadline, self.tokens.prepare(user, &mut self.auth)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(NotLoggedIn(why))) => return Outcome::Refused(why),
+            Err(_) => return Outcome::Refused("not logged in within the deadline".to_owned()),
+        }
+        match timeout_at(deadline, self.send(user, action)).await {
+            Ok(Ok(reply)) => Outcome::Ok(reply),
+            Ok(Err(status)) => {
                 self.tokens.learn(user, &status);
                 outcome_of(&status)
             }
-            // Nothing was sent but the name of the user.
-            Ok(Err(NotLoggedIn(why))) => Outcome::Refused(why),
             Err(_) => Outcome::Unknown("no answer within the deadline".to_owned()),
         }
     }

@@ -142,10 +142,11 @@ pub(super) async fn jump(blow: &Blow) -> anyhow::Result<Effect> {
     if let Some(missing) = &clocks.missing {
         return Ok(Effect::Skipped(missing.clone()));
     }
+    let logs: Vec<Log> = blow.members.iter().flat_map(|member| logs(blow, *member)).collect();
     for member in &blow.members {
         clocks.set(*member, blow.event.amount)?;
     }
-    let seen = seen(blow).await;
+    let seen = seen(blow, &logs).await;
     blow.hold().await;
     for member in &blow.members {
         clocks.set(*member, 0)?;
@@ -156,9 +157,31 @@ pub(super) async fn jump(blow: &Blow) -> anyhow::Result<Effect> {
     Ok(Effect::if_so((off - wanted).abs() <= 5, words))
 }
 
-/// How far off a member's clock is, as the lines of its files say. A defragmentation makes it write
-/// some.
-async fn seen(blow: &Blow) -> anyhow::Result<i64> {
+/// A file whose lines have a member's time.
+struct Log {
+    member: usize,
+    file: PathBuf,
+    /// How long it was before the clock was set: what was written a minute ago is no proof of a clock
+    /// that is a minute behind.
+    bytes: usize,
+}
+
+fn logs(blow: &Blow, member: usize) -> Vec<Log> {
+    let cluster = blow.world.cluster.lock();
+    let data = cluster.data_dir(member);
+    let files = [data.join("state/db-1/LOG"), data.join("log/LOG"), cluster.log_file(member)];
+    drop(cluster);
+    let log = |file: PathBuf| {
+        // One that is not there yet is new from its beginning.
+        let bytes = fs::metadata(&file).map_or(0, |data| data.len());
+        Log { member, file, bytes: usize::try_from(bytes).unwrap_or(usize::MAX) }
+    };
+    files.map(log).into()
+}
+
+/// How far off a member's clock is, as the new lines of its files say. A defragmentation makes it
+/// write some.
+async fn seen(blow: &Blow, logs: &[Log]) -> anyhow::Result<i64> {
     let world = &blow.world;
     tokio::time::sleep(Duration::from_secs(CACHE_SECONDS)).await;
     let start = Instant::now();
@@ -167,16 +190,11 @@ async fn seen(blow: &Blow) -> anyhow::Result<i64> {
         for member in &blow.members {
             // Only its log lines matter, whatever it answers.
             drop(world.api(*member)?.defragment().await);
-            let log = world.cluster.lock().data_dir(*member);
-            let files = ["state/db-1/LOG", "log/LOG"].map(|name| log.join(name));
-            let own = world.cluster.lock().log_file(*member);
-            for file in files.iter().chain([&own]) {
-                let last = last_time(file).unwrap_or(0);
-                if last != 0 {
-                    off = i64::try_from(last).unwrap_or(0) - now();
-                    if (off - blow.event.amount).abs() <= 5 {
-                        return Ok(off);
-                    }
+            for log in logs.iter().filter(|log| log.member == *member) {
+                let Some(last) = last_time(&log.file, log.bytes) else { continue };
+                off = i64::try_from(last).unwrap_or(0) - now();
+                if (off - blow.event.amount).abs() <= 5 {
+                    return Ok(off);
                 }
             }
         }
@@ -190,10 +208,12 @@ fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// The time in the last line of a log that has one, in seconds since 1970.
-fn last_time(file: &Path) -> Option<u64> {
+/// The time in the last line of a log that has one, in seconds since 1970. Only what was added since it
+/// had so many bytes counts; one that is shorter now was begun anew.
+fn last_time(file: &Path, bytes_before: usize) -> Option<u64> {
     let bytes = fs::read(file).ok()?;
-    let tail = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(8192)..]).into_owned();
+    let new = bytes.get(bytes_before..).unwrap_or(&bytes);
+    let tail = String::from_utf8_lossy(&new[new.len().saturating_sub(8192)..]).into_owned();
     tail.lines().rev().find_map(time_in)
 }
 
@@ -244,6 +264,20 @@ mod tests {
         let mut left: Vec<_> = left.map(|entry| entry.file_name()).collect();
         left.sort();
         assert_eq!(left, ["faketime_shm_8", "faketime_shm_x", "other_7"]);
+    }
+
+    /// Lines of a minute ago were taken for those of a clock that was set back by a minute.
+    #[test]
+    fn only_what_was_added_to_a_log_has_a_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("LOG");
+        let (old, new) = ("1970/01/02-00:00:01 old\n", "1970/01/02-00:00:02 new\n");
+        fs::write(&file, old).expect("a log");
+        assert_eq!((last_time(&file, 0), last_time(&file, old.len())), (Some(86_401), None));
+        fs::write(&file, format!("{old}{new}no time\n")).expect("a longer one");
+        assert_eq!(last_time(&file, old.len()), Some(86_402));
+        fs::write(&file, new).expect("one that was begun anew");
+        assert_eq!(last_time(&file, old.len() + new.len()), Some(86_402));
     }
 
     #[test]

@@ -51,6 +51,17 @@ pub(super) fn run(
     plan: Plan,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<(Report, Option<PathBuf>)> {
+    let ended = run_and_judge(flags, plan, shutdown);
+    // Here the members are gone, also those of a run that failed or was interrupted.
+    Clocks::forget_the_dead();
+    ended
+}
+
+fn run_and_judge(
+    flags: &Flags,
+    plan: Plan,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<(Report, Option<PathBuf>)> {
     Disk::check().context("this machine has no disks that misbehave")?;
     let spares = usize::from(plan.schedule.has(|kind| kind == Kind::Learner));
     // The clients', the members', and the operator's, whose links are always whole.
@@ -92,8 +103,6 @@ pub(super) fn run(
     let report = Report { plan, history, verdicts, strikes, notes };
     let is_kept = !report.passed() || flags.kept.keep;
     let data = if is_kept { Some(kept(&mut cluster, flags)?) } else { None };
-    drop(cluster);
-    Clocks::forget_the_dead();
     Ok((report, data))
 }
 

@@ -6,9 +6,11 @@
 //! | G2 | Each kind that the run demands took effect at least once, unless this machine or this store |
 //! |    | has no way to it: those are listed, and never passed. |
 //! | G3 | Enough operations were acknowledged: in all, and around each fault and those that overlap it. |
-//! | G4 | Within the deadline after the last heal each member serves a linearizable read and a write. |
+//! | G4 | Within the deadline after the last heal each member serves a linearizable read and a write; |
+//! |    | and no member of a fault is given up after its heal, unless other faults left it no time. |
 //! | G5 | No member ended without a fault that explains it, and nothing was found broken by the way. |
 //! | G6 | Everybody who watched from the beginning was told something. |
+//! | G7 | Of each workload something was acknowledged, if any number of operations is demanded. |
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +18,12 @@ use super::kind::Kind;
 use super::schedule::Event;
 use super::strike::{Effect, Strike};
 use crate::checker::Verdict;
-use crate::history::{Action, Fault, History, Op, Step};
+use crate::history::{Action, Fault, History, Kind as Work, Op, Step};
 use crate::limits;
+use crate::workload::{BULK, GUARDED, LEASED, LISTS, LOCKS, OBJECTS, REGISTERS, SECRETS, SETS};
+
+/// What the keys start with that are read and written in transactions.
+const SHARED: &str = "r/";
 
 /// What a run must have shown.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +56,7 @@ pub(super) fn skipped(strikes: &[Strike]) -> Vec<(Kind, &str)> {
     skipped
 }
 
-/// Checks G1 to G6.
+/// Checks G1 to G7.
 pub fn check(
     demands: &Demands,
     history: &History,
@@ -60,7 +66,9 @@ pub fn check(
     let mut verdict = Verdict::new("coverage");
     check_effects(demands, strikes, &mut verdict);
     check_traffic(demands, history, &mut verdict);
+    check_workloads(demands, history, &mut verdict);
     check_recovery(history, &mut verdict);
+    check_returns(strikes, history.finals.len(), &mut verdict);
     for crash in crashes {
         verdict.checked += 1;
         verdict.fail("G5", Vec::new(), crash.clone());
@@ -151,6 +159,38 @@ fn check_traffic(demands: &Demands, history: &History, verdict: &mut Verdict) {
     }
 }
 
+fn check_workloads(demands: &Demands, history: &History, verdict: &mut Verdict) {
+    if demands.operations == 0 {
+        return;
+    }
+    for work in &history.kinds {
+        verdict.checked += 1;
+        let is_its = |op: &Op| op.reply().is_some() && is_of(*work, &op.action);
+        if !history.ops.iter().any(is_its) {
+            let text = format!("nothing of the workload {} was acknowledged", work.name());
+            verdict.fail("G7", Vec::new(), text);
+        }
+    }
+}
+
+/// Whether an operation is one of a workload, which has keys or calls of its own.
+fn is_of(work: Work, action: &Action) -> bool {
+    let has_key = |prefix: &str| {
+        action.steps(true).iter().any(|step| step.key().is_some_and(|key| key.starts_with(prefix)))
+    };
+    match work {
+        Work::Register => has_key(REGISTERS),
+        Work::Append => has_key(LISTS),
+        Work::RwTxn => has_key(SHARED),
+        Work::Watch => has_key(BULK) || matches!(action, Action::Compact { .. }),
+        Work::Set => has_key(SETS),
+        Work::Lease => has_key(LEASED),
+        Work::Kube => has_key(OBJECTS),
+        Work::Lock => has_key(GUARDED) || has_key(LOCKS) || matches!(action, Action::Lock(_)),
+        Work::Auth => has_key(SECRETS),
+    }
+}
+
 /// When a fault is over, and every other one that began before its members had time to recover: such a one
 /// may have taken the majority away meanwhile, and for longer than was planned.
 fn over_ns(fault: &Fault, all: &[Fault]) -> u64 {
@@ -209,10 +249,70 @@ fn check_recovery(history: &History, verdict: &mut Verdict) {
     }
 }
 
+/// Whether the members of each fault came back. One that was left out did nothing to them.
+fn check_returns(strikes: &[Strike], members: usize, verdict: &mut Verdict) {
+    for (number, strike) in strikes.iter().enumerate() {
+        let is_asked = match &strike.effect {
+            Effect::Took(_) => true,
+            // These wait for each member by themselves, and have no effect where one does not come back.
+            Effect::Nothing(_) => {
+                matches!(strike.event.fault, Kind::RollingRestart | Kind::SnapshotInstall)
+            }
+            Effect::Skipped(_) => false,
+        };
+        if !is_asked {
+            continue;
+        }
+        verdict.checked += 1;
+        let fault = &strike.fault;
+        let had_time = |member: &usize| had_time(*member, fault, strikes, members);
+        if fault.recovered_ns.is_none() && fault.members.iter().all(had_time) {
+            let text = format!(
+                "fault {} ({}) was healed at {} ms, and within {:?} not all of members {:?} served \
+                 again",
+                number + 1,
+                fault.name,
+                fault.healed_ns / 1_000_000,
+                limits::RECOVERY_GIVE_UP,
+                fault.members
+            );
+            verdict.fail("G4", Vec::new(), text);
+        }
+    }
+}
+
+/// Whether a member was left alone for as long as it may take to come back, from the heal of a fault on
+/// and before it was given up.
+fn had_time(member: usize, fault: &Fault, strikes: &[Strike], members: usize) -> bool {
+    let waited_ns = u64::try_from(limits::RECOVERY_GIVE_UP.as_nanos()).unwrap_or(u64::MAX);
+    let given_up_ns = fault.healed_ns.saturating_add(waited_ns);
+    // With half of the members nobody serves.
+    let takes = |one: &&Strike| {
+        let takes_it = one.fault.members.contains(&member);
+        let takes_half = one.fault.members.len() * 2 >= members;
+        let is_real = !matches!(one.effect, Effect::Skipped(_));
+        is_real && one.event.fault.takes_away() && (takes_it || takes_half)
+    };
+    let mut others: Vec<&Fault> = strikes.iter().filter(takes).map(|one| &one.fault).collect();
+    others.sort_by_key(|other| other.injected_ns);
+    let mut alone_ns = fault.healed_ns;
+    for other in others {
+        if other.injected_ns.min(given_up_ns) >= alone_ns.saturating_add(nanoseconds()) {
+            return true;
+        }
+        alone_ns = alone_ns.max(other.healed_ns);
+    }
+    given_up_ns >= alone_ns.saturating_add(nanoseconds())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::schedule::Targets;
     use super::*;
+    use crate::history::{Outcome, Reply};
+
+    const SECOND: u64 = 1_000_000_000;
+
     fn strike(fault: Kind, seed: u64, effect: Effect) -> Strike {
         let targets = Targets::Leader;
         let event = Event { at_ms: 0, hold_ms: 0, fault, targets, amount: 0, seed };
@@ -223,7 +323,6 @@ mod tests {
     /// data were damaged: nothing could be acknowledged, and nothing was wrong.
     #[test]
     fn what_overlaps_a_fault_has_its_time_too() {
-        const SECOND: u64 = 1_000_000_000;
         let fault = |from: u64, to: u64, back: u64| Fault {
             injected_ns: from * SECOND,
             healed_ns: to * SECOND,
@@ -236,11 +335,103 @@ mod tests {
         assert_eq!((over(0), over(3)), (119, 61), "fault 2 begins later than both need");
     }
 
+    /// A kill of members, healed after a second, of which somebody never served again.
+    fn lost(members: &[usize], from: u64, effect: Effect) -> Strike {
+        let fault = Fault {
+            name: "kill".to_owned(),
+            members: members.to_vec(),
+            injected_ns: from * SECOND,
+            healed_ns: (from + 1) * SECOND,
+            ..Fault::default()
+        };
+        Strike { fault, ..strike(Kind::Kill, 0, effect) }
+    }
+
+    fn took() -> Effect {
+        Effect::Took("seen".to_owned())
+    }
+
+    fn returns(strikes: &[Strike]) -> Verdict {
+        let mut verdict = Verdict::new("coverage");
+        check_returns(strikes, 3, &mut verdict);
+        verdict
+    }
+
+    #[test]
+    fn g4_a_member_that_serves_nothing_after_a_heal() {
+        let one = lost(&[1], 10, took());
+        let verdict = returns(std::slice::from_ref(&one));
+        assert_eq!((verdict.checked, verdict.broken), (1, 1));
+        assert_eq!(verdict.violations[0].rule, "G4");
+        // It came back; it was left out; nothing was done to it.
+        let mut back = one;
+        back.fault.recovered_ns = Some(12 * SECOND);
+        let skipped = lost(&[1], 10, Effect::Skipped("no way".to_owned()));
+        let nothing = lost(&[1], 10, Effect::Nothing("it is down".to_owned()));
+        assert_eq!(returns(&[back, skipped, nothing]).broken, 0);
+        // A restart that is not over has no effect, for just this reason.
+        let mut restart = lost(&[1], 10, Effect::Nothing("it serves nothing".to_owned()));
+        restart.event.fault = Kind::RollingRestart;
+        assert_eq!(returns(&[restart]).broken, 1);
+    }
+
+    #[test]
+    fn g4_a_member_that_other_faults_keep_away_has_more_time() {
+        let back = |members: &[usize], from: u64| {
+            let mut one = lost(members, from, took());
+            one.fault.recovered_ns = Some((from + 2) * SECOND);
+            one
+        };
+        // From 11 s to 71 s it is never left alone for 10 s.
+        let busy = |members: &[usize]| {
+            let others = (0..8).map(|turn| back(members, 15 + 8 * turn));
+            std::iter::once(lost(&[1], 10, took())).chain(others).collect::<Vec<_>>()
+        };
+        assert_eq!(returns(&busy(&[1])).broken, 0, "it is taken away again and again");
+        assert_eq!(returns(&busy(&[0, 2])).broken, 0, "the others are");
+        assert_eq!(returns(&busy(&[2])).broken, 1, "two of three are left");
+        let mut all = busy(&[1]);
+        all.remove(3);
+        assert_eq!(returns(&all).broken, 1, "from 24 s to 39 s it is left alone");
+    }
+
+    #[test]
+    fn g7_a_workload_of_which_nothing_is_acknowledged() {
+        let put = |key: &str| {
+            let step = Step::Put { key: key.to_owned(), value: String::new() };
+            Action::Single { step, serializable: false }
+        };
+        let reply = || Reply { revision: 2, succeeded: true, steps: Vec::new() };
+        let op = |key: &str, outcome: Outcome| Op {
+            index: 0,
+            process: 0,
+            member: 0,
+            invoked_ns: 1,
+            completed_ns: 2,
+            action: put(key),
+            outcome,
+        };
+        let lost = Outcome::Unknown("lost".to_owned());
+        let ops = vec![op("r/001", Outcome::Ok(reply())), op("lease/1/0", lost)];
+        let kinds = vec![Work::RwTxn, Work::Lease];
+        let history = History { kinds, ops, ..History::default() };
+        let judged = |operations: u64| {
+            let mut verdict = Verdict::new("coverage");
+            let demands = Demands { operations, ..Demands::default() };
+            check_workloads(&demands, &history, &mut verdict);
+            verdict
+        };
+        let verdict = judged(1);
+        assert_eq!((verdict.checked, verdict.broken), (2, 1));
+        assert_eq!(verdict.violations[0].rule, "G7");
+        assert!(verdict.violations[0].text.contains("lease"));
+        assert_eq!(judged(0).checked, 0, "no traffic is demanded");
+    }
+
     /// On CI the one restore of a run found its member down, and the run failed of that alone.
     #[test]
     fn what_never_had_an_effect_is_tried_again_and_what_has_no_way_is_not() {
         let no = || Effect::Nothing("it is down".to_owned());
-        let took = || Effect::Took("seen".to_owned());
         let strikes = [
             strike(Kind::Kill, 1, no()),
             strike(Kind::Kill, 2, took()),

@@ -16,10 +16,7 @@ pub(super) async fn damage(blow: &Blow) -> anyhow::Result<Effect> {
     let mut words = Vec::new();
     for member in &blow.members {
         blow.world.take_down(*member).await?;
-        blow.world.damage(*member);
-        let data = blow.world.cluster.lock().data_dir(*member);
-        let done = inflict(blow, &data);
-        words.push(done);
+        words.push(inflict(blow, *member));
     }
     blow.hold().await;
     blow.members.iter().for_each(|member| blow.world.let_up(*member));
@@ -27,21 +24,25 @@ pub(super) async fn damage(blow: &Blow) -> anyhow::Result<Effect> {
     Ok(Effect::Took(words.join("; ")))
 }
 
-fn inflict(blow: &Blow, data: &Path) -> anyhow::Result<String> {
+fn inflict(blow: &Blow, member: usize) -> anyhow::Result<String> {
+    let data = blow.world.cluster.lock().data_dir(member);
     let mut rng = StdRng::seed_from_u64(blow.event.seed);
     let is_log = blow.event.fault != Kind::BitFlipState;
-    let files = candidates(data, is_log)?;
-    let shown = |path: &Path| path.strip_prefix(data).unwrap_or(path).display().to_string();
+    let files = candidates(&data, is_log)?;
+    let shown = |path: &Path| path.strip_prefix(&data).unwrap_or(path).display().to_string();
     if blow.event.fault == Kind::TornTail {
         let (path, used) = newest(&files)?;
         let bytes = blow.event.amount.unsigned_abs().min(used);
         let file = OpenOptions::new().write(true).open(&path)?;
+        blow.world.damage(member);
         file.set_len(used - bytes)?;
         file.sync_all()?;
         return Ok(format!("{bytes} of {used} bytes of {} cut off", shown(&path)));
     }
     let total: u64 = files.iter().map(|(_, used)| used).sum();
     ensure!(total > 0, "there is no file to damage");
+    // From here on, even if it does not get to its end: a first bit may be flipped, and a second one not.
+    blow.world.damage(member);
     let mut words = Vec::new();
     for _ in 0..blow.event.amount.max(1) {
         let mut at = rng.random_range(0..total);

@@ -38,6 +38,12 @@ impl Effect {
         }
     }
 
+    /// Whether a fault with this proof may have taken effect: of one that is not measured nobody knows.
+    pub fn may_have_struck(proof: &str) -> bool {
+        let [none, skipped] = [Self::Nothing(String::new()), Self::Skipped(String::new())];
+        !proof.starts_with(none.word()) && !proof.starts_with(skipped.word())
+    }
+
     /// Took, if the condition holds.
     pub(super) fn if_so(is_so: bool, words: String) -> Self {
         if is_so { Self::Took(words) } else { Self::Nothing(words) }
@@ -92,14 +98,14 @@ pub(super) async fn strike(world: Arc<World>, number: usize, event: Event) -> St
     let effect = healed.unwrap_or_else(|error| Effect::Nothing(format!("{error:#}")));
     let (mut recovered_ns, mut after) = (Some(healed_ns), View::default());
     if matches!(effect, Effect::Took(_) | Effect::Nothing(_)) {
-        for member in &blow.members {
-            match world.wait_serving(*member, limits::RECOVERY_GIVE_UP).await {
-                Ok(()) => recovered_ns = recovered_ns.map(|_| world.recorder.now_ns()),
-                Err(error) => {
-                    world.note(format!("after {}: {error:#}", event.fault.name()));
-                    recovered_ns = None;
-                }
-            }
+        // At the same time, so that all of them are given up at the same time (G4).
+        let waits = blow.members.iter();
+        let waits = waits.map(|member| world.wait_serving(*member, limits::RECOVERY_GIVE_UP));
+        let waits = futures::future::join_all(waits).await;
+        recovered_ns = Some(world.recorder.now_ns());
+        for error in waits.into_iter().filter_map(Result::err) {
+            world.note(format!("after {}: {error:#}", event.fault.name()));
+            recovered_ns = None;
         }
         after = world.view().await;
     }

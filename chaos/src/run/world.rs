@@ -222,7 +222,7 @@ impl World {
         self.states.lock()[member].excuses -= 1;
     }
 
-    /// Its data were damaged.
+    /// Its data are about to be damaged: from now on that explains its ends.
     pub(super) fn damage(&self, member: usize) {
         let state = &mut self.states.lock()[member];
         state.is_damaged = true;

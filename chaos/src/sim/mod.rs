@@ -6,11 +6,11 @@ mod seeds;
 mod total;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Instant;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -83,10 +83,7 @@ pub async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Result<()
         }
         Ok(())
     };
-    let total = tokio::select! {
-        total = execute(&flags, print) => total?,
-        () = shutdown.cancelled() => bail!("interrupted before all seeds were run"),
-    };
+    let total = execute_until(&shutdown, &flags, print).await?;
     say(&total.words());
     if let Some(file) = &flags.summary {
         let first = flags.seed.unwrap_or(flags.seeds.first);
@@ -132,7 +129,15 @@ fn again(flags: &Flags, summary: &Summary) -> String {
 /// If nothing could be run, or `done` says so.
 pub async fn execute(
     flags: &Flags,
-    mut done: impl FnMut(&Summary) -> anyhow::Result<()>,
+    done: impl FnMut(&Summary) -> anyhow::Result<()>,
+) -> anyhow::Result<Total> {
+    execute_until(&CancellationToken::new(), flags, done).await
+}
+
+async fn execute_until(
+    shutdown: &CancellationToken,
+    flags: &Flags,
+    done: impl FnMut(&Summary) -> anyhow::Result<()>,
 ) -> anyhow::Result<Total> {
     let simulator = simulator(flags)?;
     let scratch = flags.scratch.clone().unwrap_or_else(|| {
@@ -141,6 +146,23 @@ pub async fn execute(
     });
     let folder = tempfile::Builder::new().prefix("orlop-sim-").tempdir_in(&scratch);
     let folder = folder.with_context(|| scratch.display().to_string())?;
+    let mut running = JoinSet::new();
+    let total = tokio::select! {
+        total = all_seeds(flags, (simulator.as_path(), folder.path()), &mut running, done) => total,
+        () = shutdown.cancelled() => Err(anyhow!("interrupted before all seeds were run")),
+    };
+    // Before the folder goes: whoever still runs would make its disks there anew.
+    running.shutdown().await;
+    total
+}
+
+/// Those that are `running` when it fails, or is dropped, are the caller's to end.
+async fn all_seeds(
+    flags: &Flags,
+    (simulator, folder): (&Path, &Path),
+    running: &mut JoinSet<anyhow::Result<Summary>>,
+    mut done: impl FnMut(&Summary) -> anyhow::Result<()>,
+) -> anyhow::Result<Total> {
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = flags.jobs.unwrap_or_else(processors).max(1);
     let began = Instant::now();
@@ -150,17 +172,17 @@ pub async fn execute(
         (None, None) => flags.seeds.first..=flags.seeds.last,
     };
     let is_late = || flags.time.is_some_and(|limit| began.elapsed().as_secs() >= limit);
-    let (mut running, mut total) = (JoinSet::new(), Total { jobs, ..Total::default() });
+    let mut total = Total { jobs, ..Total::default() };
     loop {
         while running.len() < jobs
             && !is_late()
             && let Some(seed) = seeds.next()
         {
             let one = One {
-                simulator: simulator.clone(),
+                simulator: simulator.to_owned(),
                 seed,
                 plan: flags.plan.clone(),
-                folder: folder.path().join(seed.to_string()),
+                folder: folder.join(seed.to_string()),
                 output: flags.output.as_ref().map(|all| all.join(format!("seed-{seed}"))),
             };
             running.spawn(one.judged(flags.twice));

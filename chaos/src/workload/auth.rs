@@ -1,8 +1,9 @@
 //! One who changes what users may do, and users who read and write meanwhile. As long as it runs the
 //! store knows everybody: all other clients are root.
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use rand::Rng as _;
+use tokio::time::Instant;
 
 use super::caller::Caller;
 use crate::client::ROOT;
@@ -24,7 +25,8 @@ fn prefix(number: usize) -> String {
     format!("{SECRETS}{number}/")
 }
 
-/// Makes root, users and roles, and enables them. There must be no faults yet.
+/// Makes root, users and roles, and enables them. There must be no faults yet, but a new cluster may
+/// still change its leader: each call is tried again, for changing nothing is acknowledged, too.
 pub(super) async fn enable(caller: &mut Caller) -> anyhow::Result<()> {
     let root = || ROOT.to_owned();
     let mut calls = vec![
@@ -40,14 +42,31 @@ pub(super) async fn enable(caller: &mut Caller) -> anyhow::Result<()> {
         calls.push(AdminCall::Permit { role, prefix: prefix(number), write: true });
     }
     calls.push(AdminCall::Enable);
+    let start = Instant::now();
     for call in calls {
-        let action = Action::Admin(call);
-        match caller.call(&action).await {
-            Some(Outcome::Ok(_)) => {}
-            outcome => bail!("users cannot be enabled: {action:?}: {outcome:?}"),
-        }
+        until_done(caller, &Action::Admin(call), start).await?;
     }
     Ok(())
+}
+
+async fn until_done(caller: &mut Caller, action: &Action, start: Instant) -> anyhow::Result<()> {
+    let mut is_open = false;
+    loop {
+        let outcome = caller.call(action).await;
+        match &outcome {
+            Some(Outcome::Ok(_)) => return Ok(()),
+            // By an attempt that had no answer: nobody else makes users.
+            Some(Outcome::Refused(why)) if is_open && why.contains("already exists") => {
+                return Ok(());
+            }
+            Some(Outcome::Refused(_)) => {}
+            Some(Outcome::Unknown(_)) => is_open = true,
+            None => bail!("users cannot be enabled: the history is full"),
+        }
+        let is_late = start.elapsed() >= limits::BRING_UP_DEADLINE;
+        ensure!(!is_late, "users cannot be enabled: {action:?}: {outcome:?}");
+        tokio::time::sleep(limits::WATCH_RETRY_INTERVAL).await;
+    }
 }
 
 /// Lets everybody do everything again, and asks every member how often users were changed. The members

@@ -154,7 +154,7 @@ impl Watcher {
                 response = responses.next() => {
                     let Some(Ok(response)) = response else { return };
                     heard = Instant::now();
-                    if response.canceled && response.cancel_reason.contains("permission denied") {
+                    if self.is_not_let_in(&response) {
                         client.forget_token();
                         return;
                     }
@@ -192,6 +192,16 @@ impl Watcher {
         let some = self.ask_progress || self.watches.iter().any(|w| w.log.asked.is_everything());
         let waits = self.watches.iter().any(|watch| !watch.created);
         (some || waits) && heard.elapsed() > limits::WATCH_SILENCE
+    }
+
+    /// Whether a watch is not created for want of rights, as after a token's end. One that ran is root's,
+    /// who has all: its cancellation is written down, and judged (W9).
+    fn is_not_let_in(&self, response: &pb::WatchResponse) -> bool {
+        let is_denied = response.canceled && response.cancel_reason.contains("permission denied");
+        let is_all = response.watch_id == client::WATCH_ID_ALL;
+        let mut running = self.watches.iter().filter(|watch| watch.created && !watch.log.ended);
+        let is_running = running.any(|watch| is_all || watch.id == response.watch_id);
+        is_denied && (response.created || !is_running)
     }
 
     /// Takes a response in, and returns what is to be asked because of it.

@@ -218,7 +218,9 @@ async fn ask(inner: &Inner) -> Option<Index> {
         voted: inner.promised.leader().map(convert::leader_out),
     };
     match timeout(round, client.read_index(request)).await.ok()?.ok()?.into_inner().result? {
-        read_index_response::Result::ReadLogId(id) => Some(Index { index: id.index, is_own: false }),
+        read_index_response::Result::ReadLogId(id) => {
+            Some(Index { index: id.index, is_own: false })
+        }
         read_index_response::Result::NotLeader(_) | read_index_response::Result::Unknown(_) => None,
     }
 }
