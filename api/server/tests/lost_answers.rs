@@ -42,7 +42,8 @@ impl Forgetful {
         let shared = loss.clone();
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let far = TcpStream::connect(&store).await.unwrap();
+                // Until the store listens nobody does here either: whoever asked tries again.
+                let Ok(far) = TcpStream::connect(&store).await else { continue };
                 tokio::spawn(pass(near, far, shared.clone()));
             }
         });
