@@ -34,14 +34,15 @@ const OF_THE_FILE_SYSTEM: &str = "lost+found";
 /// What the data directory says about a folder outside of it.
 #[derive(Debug)]
 struct Note {
-    /// Random: of this attempt at a first start, and of no other.
-    mark: String,
+    /// Random: of this attempt at a first start, and of no other. None in a note from before there were
+    /// marks: such a folder is trusted as it was then, and never cleared.
+    mark: Option<String>,
     path: PathBuf,
 }
 
 impl Note {
     fn new(path: PathBuf) -> Self {
-        Self { mark: format!("{:032x}", rand::random::<u128>()), path }
+        Self { mark: Some(format!("{:032x}", rand::random::<u128>())), path }
     }
 
     fn read(dir: &DataDir) -> anyhow::Result<Option<Self>> {
@@ -52,21 +53,30 @@ impl Note {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(shown),
         };
-        let end = bytes.iter().position(|byte| *byte == b'\n').context("no mark");
+        let place = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
+        // Marks are hexadecimal, paths absolute.
+        if bytes.starts_with(b"/") {
+            return Ok(Some(Self { mark: None, path: place(&bytes) }));
+        }
+        let end = bytes.iter().position(|byte| *byte == b'\n').context("it has no mark");
         let end = end.with_context(shown)?;
         let mark = String::from_utf8(bytes[..end].to_vec()).with_context(shown)?;
-        Ok(Some(Self { mark, path: OsString::from_vec(bytes[end + 1..].to_vec()).into() }))
+        Ok(Some(Self { mark: Some(mark), path: place(&bytes[end + 1..]) }))
     }
 
     fn write(&self, dir: &DataDir) -> io::Result<()> {
-        let line = format!("{}\n", self.mark);
+        let line = format!("{}\n", self.mark());
         dir.keep(NOTE, &[line.as_bytes(), self.path.as_os_str().as_bytes()].concat())
+    }
+
+    fn mark(&self) -> &str {
+        self.mark.as_deref().unwrap_or_default()
     }
 
     /// Whether the folder has the mark.
     fn is_owner(&self) -> io::Result<bool> {
         match fs::read(self.path.join(OWNER)) {
-            Ok(mark) => Ok(mark == self.mark.as_bytes()),
+            Ok(mark) => Ok(mark == self.mark().as_bytes()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
@@ -83,14 +93,14 @@ impl Note {
             io::ErrorKind::AlreadyExists => taken(&owner),
             _ => error,
         })?;
-        file.write_all(self.mark.as_bytes())?;
+        file.write_all(self.mark().as_bytes())?;
         file.sync_all()?;
         File::open(&self.path)?.sync_all()
     }
 
     /// L3. The folder itself stays: a file system may be mounted there.
     fn clear(&self) -> io::Result<()> {
-        if !self.is_owner()? {
+        if self.mark.is_none() || !self.is_owner()? {
             return Ok(());
         }
         let owner = self.path.join(OWNER);
@@ -132,7 +142,9 @@ pub(crate) fn find(dir: &DataDir, asked: Option<&Path>, fresh: bool) -> anyhow::
     match kept {
         Some(kept) if asked.as_ref() == Some(&kept.path) => {
             let shown = kept.path.display();
-            if !kept.is_owner().with_context(|| format!("--wal-dir {shown}"))? {
+            if kept.mark.is_some()
+                && !kept.is_owner().with_context(|| format!("--wal-dir {shown}"))?
+            {
                 // L4
                 bail!(
                     "--wal-dir {shown}: the raft log of this member is not there; is the right disk mounted?"
@@ -262,6 +274,21 @@ mod tests {
         for _ in 0..2 {
             assert!(refused(find(second, Some(log), true)).contains("it is not empty"));
         }
+        assert_eq!(fs::read(log.join("000001.log")).unwrap(), b"a vote");
+    }
+
+    /// The members of a version without marks start, and nothing of theirs is cleared.
+    #[test]
+    fn a_note_without_a_mark_still_says_where_the_log_lies() {
+        let Place { dir, log, .. } = &place();
+        fs::create_dir_all(log).unwrap();
+        fs::write(log.join("000001.log"), "a vote").unwrap();
+        dir.keep(NOTE, log.as_os_str().as_bytes()).unwrap();
+        dir.set_identity(&Identity::new(1, 2)).unwrap();
+        assert_eq!(find(dir, Some(log), false).unwrap(), *log);
+        assert!(refused(find(dir, None, false)).contains("give --wal-dir="));
+        dir.begin().unwrap();
+        assert!(refused(find(dir, Some(log), true)).contains("it is not empty"));
         assert_eq!(fs::read(log.join("000001.log")).unwrap(), b"a vote");
     }
 
