@@ -300,22 +300,16 @@ async fn strike_again(plan: &Plan, world: &Arc<World>, strikes: &mut Vec<Strike>
     }
 }
 
-/// Traffic goes on until each member has served reads and writes since the last heal and there was as
+/// Traffic goes on until each member has served what G4 asks for since the last heal and there was as
 /// much of it as the run demands (on a slow machine that takes longer), or too long.
 async fn calm(world: &World, healed_ns: u64, operations: u64) {
     let start = Instant::now();
     while start.elapsed() < limits::RECOVERY_GIVE_UP {
         tokio::time::sleep(limits::RUN_CALM).await;
         let ops = world.recorder.ops_since(healed_ns);
-        let served = |member: usize, is_write: bool| {
-            ops.iter().any(|op| {
-                let is_answered = op.member == member && !op.action.is_serializable();
-                is_answered && op.reply().is_some_and(|reply| reply.wrote() == is_write)
-            })
-        };
-        let is_enough = world.recorder.acknowledged() >= operations;
-        if is_enough && (0..world.size).all(|member| served(member, true) && served(member, false))
-        {
+        let has_served =
+            |member| coverage::served(&ops, member, healed_ns).iter().all(Option::is_some);
+        if world.recorder.acknowledged() >= operations && (0..world.size).all(has_served) {
             return;
         }
     }

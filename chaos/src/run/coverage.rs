@@ -212,12 +212,17 @@ pub(super) fn last_heal_ns(history: &History) -> u64 {
 /// How long after the last heal each member acknowledged a linearizable read, and a write.
 pub(super) fn recoveries(history: &History) -> Vec<(usize, [Option<u64>; 2])> {
     let since = last_heal_ns(history);
-    let first = |member: usize, is_meant: fn(&Op) -> bool| {
-        let after = history.ops.iter().filter(|op| op.member == member && op.invoked_ns >= since);
-        after.filter(|op| is_meant(op)).map(|op| op.completed_ns - since).min()
-    };
     let members = history.finals.iter().map(|state| state.member);
-    members.map(|member| (member, [first(member, is_read), first(member, is_write)])).collect()
+    members.map(|member| (member, served(&history.ops, member, since))).collect()
+}
+
+/// How long after a time a member acknowledged a linearizable read, and a write, that were sent since.
+pub(super) fn served(ops: &[Op], member: usize, since_ns: u64) -> [Option<u64>; 2] {
+    let first = |is_meant: fn(&Op) -> bool| {
+        let after = ops.iter().filter(|op| op.member == member && op.invoked_ns >= since_ns);
+        after.filter(|op| is_meant(op)).map(|op| op.completed_ns - since_ns).min()
+    };
+    [first(is_read), first(is_write)]
 }
 
 fn is_read(op: &Op) -> bool {
@@ -373,6 +378,31 @@ mod tests {
         let mut restart = lost(&[1], 10, Effect::Nothing("it serves nothing".to_owned()));
         restart.event.fault = Kind::RollingRestart;
         assert_eq!(returns(&[restart]).broken, 1);
+    }
+
+    /// The calm at the end lasts until this is so; it once ended on transactions that only read, and a
+    /// member of which no client had read a key by then "never" served.
+    #[test]
+    fn g4_a_read_is_a_read_of_keys_and_not_a_transaction_without_a_write() {
+        let op = |action: Action, at: u64| Op {
+            index: 0,
+            process: 0,
+            member: 1,
+            invoked_ns: at,
+            completed_ns: at + 2,
+            action,
+            outcome: Outcome::Ok(Reply { revision: 2, succeeded: true, steps: Vec::new() }),
+        };
+        let get = |serializable: bool| {
+            let step = Step::Get { key: "r/001".to_owned() };
+            Action::Single { step, serializable }
+        };
+        let txn = || Action::Txn { guards: Vec::new(), then: Vec::new(), otherwise: Vec::new() };
+        let mut ops = vec![op(get(false), 3), op(txn(), 20), op(get(true), 21)];
+        assert_eq!(served(&ops, 1, 10), [None, None]);
+        ops.push(op(get(false), 30));
+        assert_eq!(served(&ops, 1, 10), [Some(22), None]);
+        assert_eq!(served(&ops, 0, 10), [None, None]);
     }
 
     #[test]
