@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kinds::{self, ResourceInfo, Subresource};
+use crate::kinds::{self, ResourceInfo};
 
 /// Group-versions besides the core one, in the order that clients should prefer them.
 #[must_use]
@@ -110,7 +110,10 @@ fn resource(info: &ResourceInfo) -> Value {
     entry
 }
 
-fn kind_of(group: &str, version: &str, kind: &str) -> Value {
+/// The kind of a body; upstream names its group and version only where they are not the resource's.
+fn kind_of(body: [&str; 3], own: [&str; 2]) -> Value {
+    let [group, version, kind] = body;
+    let [group, version] = if [group, version] == own { ["", ""] } else { [group, version] };
     json!({"group": group, "version": version, "kind": kind})
 }
 
@@ -119,7 +122,7 @@ fn aggregated_version(group: &str, version: &str) -> Value {
         .map(|info| {
             let mut entry = json!({
                 "resource": info.plural,
-                "responseKind": kind_of(info.group, info.version, info.kind),
+                "responseKind": {"group": "", "version": "", "kind": info.kind},
                 "scope": if info.namespaced { "Namespaced" } else { "Cluster" },
                 "singularResource": info.singular,
                 "verbs": info.verbs,
@@ -130,7 +133,18 @@ fn aggregated_version(group: &str, version: &str) -> Value {
             if !info.categories.is_empty() {
                 entry["categories"] = json!(info.categories);
             }
-            let subresources: Vec<Value> = info.subresources.iter().map(subresource).collect();
+            let subresources: Vec<Value> = info
+                .subresources
+                .iter()
+                .map(|sub| {
+                    json!({
+                        "subresource": sub.name,
+                        "responseKind":
+                            kind_of([sub.group, sub.version, sub.kind], [group, version]),
+                        "verbs": sub.verbs,
+                    })
+                })
+                .collect();
             if !subresources.is_empty() {
                 entry["subresources"] = subresources.into();
             }
@@ -139,14 +153,6 @@ fn aggregated_version(group: &str, version: &str) -> Value {
         .collect();
     resources.sort_by(|a, b| a["resource"].as_str().cmp(&b["resource"].as_str()));
     json!({"version": version, "freshness": "Current", "resources": resources})
-}
-
-fn subresource(sub: &Subresource) -> Value {
-    json!({
-        "subresource": sub.name,
-        "responseKind": kind_of(sub.group, sub.version, sub.kind),
-        "verbs": sub.verbs,
-    })
 }
 
 fn group_discovery(items: Vec<Value>) -> Value {

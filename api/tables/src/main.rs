@@ -26,6 +26,9 @@ struct Args {
     /// The facts that no registry crate has.
     #[arg(long, default_value = "api/tables/presence.txt")]
     presence: PathBuf,
+    /// What is newer than the crates.
+    #[arg(long, default_value = "api/tables/additions.txt")]
+    additions: PathBuf,
 }
 
 fn main() -> Result<()> {
@@ -38,6 +41,9 @@ fn main() -> Result<()> {
     for note in &notes {
         eprint_note(note);
     }
+    let additions = std::fs::read_to_string(&args.additions)
+        .with_context(|| format!("reading {}", args.additions.display()))?;
+    let table = write::with_additions(&table, &additions);
     std::fs::write(&args.out, table).with_context(|| format!("writing {}", args.out.display()))?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The table as text: sorted, one field a line, so that a change of a fact is a changed line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::facts::{JsonNames, Presence};
@@ -34,15 +34,40 @@ const SPECIAL: [&str; 24] = [
     "ListOptions",
 ];
 
+const HEAD: &str =
+    "# Written by `cargo run -p api-tables`; do not edit. Format: src/schema/load.rs.\n";
+
+/// The table with what `additions.txt` has beyond it, sorted by name and number.
+pub(crate) fn with_additions(table: &str, additions: &str) -> String {
+    let mut types: BTreeMap<&str, BTreeMap<u32, &str>> = BTreeMap::new();
+    let lines = table.lines().chain(additions.lines());
+    let mut current = "";
+    for line in lines.filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        if let Some(field) = line.strip_prefix(' ') {
+            let number = field.split(' ').next().and_then(|number| number.parse().ok());
+            types.entry(current).or_default().entry(number.unwrap_or(0)).or_insert(line);
+        } else {
+            current = line;
+            types.entry(current).or_default();
+        }
+    }
+    let mut out = HEAD.to_owned();
+    for (name, fields) in types {
+        writeln!(out, "{name}").expect("a string takes any text");
+        for field in fields.values() {
+            writeln!(out, "{field}").expect("a string takes any text");
+        }
+    }
+    out
+}
+
 /// The table and what the sources disagree about.
 pub(crate) fn table(
     messages: &Messages,
     presence: &Presence,
     openapi: &JsonNames,
 ) -> (String, Vec<String>) {
-    let mut out = String::from(
-        "# Written by `cargo run -p api-tables`; do not edit. Format: src/schema/load.rs.\n",
-    );
+    let mut out = HEAD.to_owned();
     let mut notes = Vec::new();
     for (prost_name, fields) in messages {
         let name = presence.canonical(prost_name);

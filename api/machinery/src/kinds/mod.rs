@@ -1,6 +1,9 @@
-//! The kinds that are served: one row each, in `rows.rs`. Adding a kind is adding a row.
+//! The kinds that are served: one row each, in `rows/`. Adding a kind is adding a row.
 
 mod rows;
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use crate::schema::{Schema, TypeId};
 use crate::status::Grouped;
@@ -32,10 +35,12 @@ pub enum NameRule {
     Label,
     /// Anything that can stand between two slashes of a path.
     PathSegment,
+    /// An IP address in its canonical form.
+    Address,
 }
 
 /// Everything about a kind that is not in its schema.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct ResourceInfo {
     /// Empty for the core group.
     pub group: &'static str,
@@ -72,10 +77,14 @@ pub fn all() -> &'static [ResourceInfo] {
     &rows::KINDS
 }
 
+/// Kinds by group, version and plural.
+static BY_URL: LazyLock<HashMap<[&str; 3], &ResourceInfo>> =
+    LazyLock::new(|| all().iter().map(|k| ([k.group, k.version, k.plural], k)).collect());
+
 /// Finds a kind by its URL: group, version, plural.
 #[must_use]
 pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static ResourceInfo> {
-    rows::KINDS.iter().find(|k| k.group == group && k.version == version && k.plural == plural)
+    BY_URL.get(&[group, version, plural]).copied()
 }
 
 /// Finds a kind by `apiVersion` and `kind`.

@@ -1,14 +1,23 @@
 //! What fields are for: upstream's descriptions, as the crate `k8s-openapi` carries them.
 
+use k8s_openapi::api::admissionregistration::v1 as admission;
 use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::authentication::v1 as authentication;
 use k8s_openapi::api::authorization::v1 as authorization;
-use k8s_openapi::api::autoscaling::v1 as autoscaling;
+use k8s_openapi::api::autoscaling::{v1 as autoscaling, v2 as autoscaling_v2};
+use k8s_openapi::api::batch::v1 as batch;
+use k8s_openapi::api::certificates::v1 as certificates;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::flowcontrol::v1 as flowcontrol;
+use k8s_openapi::api::networking::v1 as networking;
+use k8s_openapi::api::node::v1 as node;
 use k8s_openapi::api::policy::v1 as policy;
 use k8s_openapi::api::rbac::v1 as rbac;
+use k8s_openapi::api::resource::v1 as resource;
+use k8s_openapi::api::scheduling::v1 as scheduling;
+use k8s_openapi::api::storage::v1 as storage;
 use k8s_openapi::schemars::SchemaGenerator;
 use serde_json::{Map, Value};
 
@@ -28,15 +37,32 @@ impl Descriptions {
     pub(super) fn new() -> Self {
         let mut generator = SchemaGenerator::default();
         described!(generator:
-            core::ConfigMap, core::Endpoints, core::Event, core::Namespace, core::Node, core::Pod,
-            core::Secret, core::ServiceAccount, core::Service, core::Binding,
-            apps::Deployment, apps::ReplicaSet,
+            core::ConfigMap, core::Endpoints, core::Event, core::LimitRange, core::Namespace,
+            core::Node, core::PersistentVolume, core::PersistentVolumeClaim, core::Pod,
+            core::PodTemplate, core::ReplicationController, core::ResourceQuota, core::Secret,
+            core::ServiceAccount, core::Service, core::Binding,
+            admission::MutatingAdmissionPolicy, admission::MutatingAdmissionPolicyBinding,
+            admission::MutatingWebhookConfiguration, admission::ValidatingAdmissionPolicy,
+            admission::ValidatingAdmissionPolicyBinding,
+            admission::ValidatingWebhookConfiguration,
+            apps::ControllerRevision, apps::DaemonSet, apps::Deployment, apps::ReplicaSet,
+            apps::StatefulSet,
             authentication::SelfSubjectReview, authentication::TokenReview,
             authentication::TokenRequest,
             authorization::LocalSubjectAccessReview, authorization::SelfSubjectAccessReview,
             authorization::SelfSubjectRulesReview, authorization::SubjectAccessReview,
-            autoscaling::Scale, coordination::Lease, discovery::EndpointSlice, policy::Eviction,
+            autoscaling::Scale, autoscaling_v2::HorizontalPodAutoscaler,
+            batch::CronJob, batch::Job, certificates::CertificateSigningRequest,
+            coordination::Lease, discovery::EndpointSlice,
+            flowcontrol::FlowSchema, flowcontrol::PriorityLevelConfiguration,
+            networking::IPAddress, networking::Ingress, networking::IngressClass,
+            networking::NetworkPolicy, networking::ServiceCIDR, node::RuntimeClass,
+            policy::Eviction, policy::PodDisruptionBudget,
             rbac::ClusterRole, rbac::ClusterRoleBinding, rbac::Role, rbac::RoleBinding,
+            resource::DeviceClass, resource::ResourceClaim, resource::ResourceClaimTemplate,
+            resource::ResourceSlice, scheduling::PriorityClass,
+            storage::CSIDriver, storage::CSINode, storage::CSIStorageCapacity,
+            storage::StorageClass, storage::VolumeAttachment, storage::VolumeAttributesClass,
         );
         Self(generator.take_definitions(true))
     }

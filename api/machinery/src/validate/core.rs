@@ -1,4 +1,4 @@
-//! ConfigMap, Secret, Service, Node, Event, Lease.
+//! The core group but pods.
 
 use std::net::IpAddr;
 
@@ -6,13 +6,57 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::{NOT_NEGATIVE, invalid_each, items, meta, names, one_of, text};
-use crate::Object;
+use super::{endpoints, invalid_each, items, meta, names, one_of, pod, text};
 use crate::field::{Error, Path};
 use crate::limits::DATA_BYTES_MAX;
+use crate::{Object, ResourceInfo};
 
-/// The only strategy of coordinated leader election that is not somebody's own.
-const LEASE_STRATEGY: &str = "OldestEmulationVersion";
+pub(super) fn create(info: &ResourceInfo, object: &Object, errors: &mut Vec<Error>) {
+    match info.kind {
+        "Pod" => {
+            let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
+            pod::spec(spec, &Path::new("spec"), errors);
+        }
+        "ConfigMap" => config_map(object, errors),
+        "Secret" => secret(object, errors),
+        "Service" => service(object, errors),
+        "Node" => node(object, errors),
+        "Event" => event(object, errors),
+        "Endpoints" => endpoints::endpoints(object, errors),
+        _ => {}
+    }
+}
+
+pub(super) fn update(info: &ResourceInfo, new: &Object, old: &Object, errors: &mut Vec<Error>) {
+    match info.kind {
+        "Pod" => pod::update(new, old, errors),
+        "ConfigMap" => {
+            config_map(new, errors);
+            immutable_data(new, old, &["data", "binaryData"], errors);
+        }
+        "Secret" => {
+            secret(new, errors);
+            unchanged(new, old, &["type"], errors);
+            immutable_data(new, old, &["data"], errors);
+        }
+        "Service" => {
+            service(new, errors);
+            service_update(new, old, errors);
+        }
+        "Node" => node_update(new, old, errors),
+        "Event" => event(new, errors),
+        "Endpoints" => endpoints::endpoints_update(new, old, errors),
+        _ => {}
+    }
+}
+
+pub(super) fn status_update(
+    _info: &ResourceInfo,
+    _new: &Object,
+    _old: &Object,
+    _errors: &mut Vec<Error>,
+) {
+}
 
 /// "field is immutable" when a path changed.
 pub(super) fn unchanged(new: &Object, old: &Object, path: &[&str], errors: &mut Vec<Error>) {
@@ -37,7 +81,7 @@ fn keys(object: &Object, field: &str, errors: &mut Vec<Error>) -> usize {
     total
 }
 
-pub(super) fn config_map(object: &Object, errors: &mut Vec<Error>) {
+fn config_map(object: &Object, errors: &mut Vec<Error>) {
     let total = keys(object, "data", errors) + keys(object, "binaryData", errors);
     let binary = object.at(&["binaryData"]).and_then(Value::as_object);
     for key in object.at(&["data"]).and_then(Value::as_object).into_iter().flat_map(|m| m.keys()) {
@@ -51,7 +95,7 @@ pub(super) fn config_map(object: &Object, errors: &mut Vec<Error>) {
     }
 }
 
-pub(super) fn secret(object: &Object, errors: &mut Vec<Error>) {
+fn secret(object: &Object, errors: &mut Vec<Error>) {
     if keys(object, "data", errors) > DATA_BYTES_MAX {
         errors.push(Error::too_long(&Path::new("data"), DATA_BYTES_MAX));
     }
@@ -78,7 +122,7 @@ pub(super) fn secret(object: &Object, errors: &mut Vec<Error>) {
 }
 
 /// Once `immutable` is true, it and the data stay.
-pub(super) fn immutable_data(new: &Object, old: &Object, fields: &[&str], errors: &mut Vec<Error>) {
+fn immutable_data(new: &Object, old: &Object, fields: &[&str], errors: &mut Vec<Error>) {
     if old.at(&["immutable"]) != Some(&Value::Bool(true)) {
         return;
     }
@@ -93,7 +137,7 @@ pub(super) fn immutable_data(new: &Object, old: &Object, fields: &[&str], errors
     }
 }
 
-pub(super) fn service(object: &Object, errors: &mut Vec<Error>) {
+fn service(object: &Object, errors: &mut Vec<Error>) {
     let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
     let path = Path::new("spec");
     let (kind, cluster_ip) = (text(spec, "type"), text(spec, "clusterIP"));
@@ -180,7 +224,7 @@ fn service_port(port: &Value, path: &Path, needs_name: bool, errors: &mut Vec<Er
 }
 
 /// A cluster address stays while the type keeps one.
-pub(super) fn service_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
+fn service_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
     let (now, before) = (new.text(&["spec", "clusterIP"]), old.text(&["spec", "clusterIP"]));
     let leaves = new.text(&["spec", "type"]) == "ExternalName";
     if !before.is_empty() && now != before && !leaves {
@@ -189,7 +233,7 @@ pub(super) fn service_update(new: &Object, old: &Object, errors: &mut Vec<Error>
     }
 }
 
-pub(super) fn node(object: &Object, errors: &mut Vec<Error>) {
+fn node(object: &Object, errors: &mut Vec<Error>) {
     let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
     for (index, taint) in items(spec, "taints").iter().enumerate() {
         let path = Path::new("spec").child("taints").index(index);
@@ -202,7 +246,7 @@ pub(super) fn node(object: &Object, errors: &mut Vec<Error>) {
     }
 }
 
-pub(super) fn node_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
+fn node_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
     node(new, errors);
     for field in ["podCIDR", "providerID"] {
         let (now, before) = (new.text(&["spec", field]), old.text(&["spec", field]));
@@ -213,33 +257,11 @@ pub(super) fn node_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
     }
 }
 
-pub(super) fn event(object: &Object, errors: &mut Vec<Error>) {
+fn event(object: &Object, errors: &mut Vec<Error>) {
     let involved = object.text(&["involvedObject", "namespace"]);
     let namespace = if involved.is_empty() { "default" } else { involved };
     if namespace != object.namespace() {
         let path = Path::new("involvedObject").child("namespace");
         errors.push(Error::invalid(&path, involved, "does not match event.namespace"));
-    }
-}
-
-pub(super) fn lease(object: &Object, errors: &mut Vec<Error>) {
-    let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
-    let path = Path::new("spec");
-    if let Some(seconds) = spec["leaseDurationSeconds"].as_i64().filter(|s| *s <= 0) {
-        let why = "must be greater than 0";
-        errors.push(Error::invalid(&path.child("leaseDurationSeconds"), seconds, why));
-    }
-    if let Some(count) = spec["leaseTransitions"].as_i64().filter(|count| *count < 0) {
-        errors.push(Error::invalid(&path.child("leaseTransitions"), count, NOT_NEGATIVE));
-    }
-    // An empty holder is how a leader gives its lease back.
-    let strategy = text(spec, "strategy");
-    if !strategy.is_empty() && !strategy.contains('/') && strategy != LEASE_STRATEGY {
-        let at = path.child("strategy");
-        errors.push(Error::not_supported(&at, strategy, &[LEASE_STRATEGY]));
-    }
-    if !text(spec, "preferredHolder").is_empty() && strategy.is_empty() {
-        let why = "may only be specified if `strategy` is defined";
-        errors.push(Error::forbidden(&path.child("preferredHolder"), why));
     }
 }

@@ -5,13 +5,26 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::{invalid_each, items, names, one_of, text};
-use crate::Object;
 use crate::field::{Error, Path};
+use crate::{Object, ResourceInfo};
 
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const ADDRESSES_MAX: usize = 100;
 const PORTS_MAX: usize = 20_000;
 const ENDPOINTS_MAX: usize = 1000;
+
+pub(super) fn create_slice(_info: &ResourceInfo, object: &Object, errors: &mut Vec<Error>) {
+    slice(object, errors);
+}
+
+pub(super) fn update_slice(
+    _info: &ResourceInfo,
+    new: &Object,
+    old: &Object,
+    errors: &mut Vec<Error>,
+) {
+    slice_update(new, old, errors);
+}
 
 pub(super) fn endpoints(object: &Object, errors: &mut Vec<Error>) {
     let subsets = object.at(&["subsets"]).and_then(Value::as_array);
@@ -107,7 +120,7 @@ fn app_protocol(port: &Value, path: &Path, errors: &mut Vec<Error>) {
     }
 }
 
-pub(super) fn slice(object: &Object, errors: &mut Vec<Error>) {
+fn slice(object: &Object, errors: &mut Vec<Error>) {
     let kinds = ["FQDN", "IPv4", "IPv6"];
     let kind = object.text(&["addressType"]);
     one_of(&Path::new("addressType"), kind, &kinds, true, errors);
@@ -115,7 +128,7 @@ pub(super) fn slice(object: &Object, errors: &mut Vec<Error>) {
     slice_endpoints(object, kind, errors);
 }
 
-pub(super) fn slice_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
+fn slice_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
     slice_ports(new, errors);
     let kind = new.text(&["addressType"]);
     if new.at(&["endpoints"]) != old.at(&["endpoints"]) {

@@ -19,6 +19,7 @@ fn name_problems(rule: NameRule, name: &str, is_prefix: bool) -> Vec<String> {
         NameRule::Subdomain => names::subdomain_1123(&masked),
         NameRule::Label => names::label_1123(&masked),
         NameRule::PathSegment => names::path_segment(name),
+        NameRule::Address => names::address(name),
     }
 }
 

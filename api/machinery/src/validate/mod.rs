@@ -1,12 +1,24 @@
 //! Whether an object may be stored: upstream's rules, field paths and texts.
 
+mod admissionregistration;
+mod apps;
+mod autoscaling;
+mod batch;
+mod certificates;
+mod coordination;
 mod core;
 mod endpoints;
+mod flowcontrol;
 mod meta;
 pub mod names;
+mod networking;
+mod node;
 mod pod;
+mod policy;
 mod rbac;
-mod workload;
+mod resource;
+mod scheduling;
+mod storage;
 
 use serde_json::Value;
 
@@ -17,27 +29,26 @@ use crate::{Object, ResourceInfo};
 #[must_use]
 pub fn create(info: &ResourceInfo, object: &Object) -> Vec<Error> {
     let mut errors = meta::create(info, object);
-    match (info.group, info.kind) {
-        ("", "Pod") => {
-            let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
-            pod::spec(spec, &Path::new("spec"), &mut errors);
-        }
-        ("", "ConfigMap") => core::config_map(object, &mut errors),
-        ("", "Secret") => core::secret(object, &mut errors),
-        ("", "Service") => core::service(object, &mut errors),
-        ("", "Node") => core::node(object, &mut errors),
-        ("", "Event") => core::event(object, &mut errors),
-        ("apps", "Deployment") => workload::deployment(object, &mut errors),
-        ("apps", "ReplicaSet") => workload::replica_set(object, &mut errors),
-        ("coordination.k8s.io", "Lease") => core::lease(object, &mut errors),
-        ("", "Endpoints") => endpoints::endpoints(object, &mut errors),
-        ("discovery.k8s.io", "EndpointSlice") => endpoints::slice(object, &mut errors),
-        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => {
-            rbac::role(object, info.namespaced, &mut errors);
-        }
-        ("rbac.authorization.k8s.io", _) => rbac::binding(object, info.namespaced, &mut errors),
-        _ => {}
-    }
+    let of_group = match info.group {
+        "" => core::create,
+        "apps" => apps::create,
+        "autoscaling" => autoscaling::create,
+        "batch" => batch::create,
+        "certificates.k8s.io" => certificates::create,
+        "networking.k8s.io" => networking::create,
+        "policy" => policy::create,
+        "rbac.authorization.k8s.io" => rbac::create,
+        "storage.k8s.io" => storage::create,
+        "admissionregistration.k8s.io" => admissionregistration::create,
+        "scheduling.k8s.io" => scheduling::create,
+        "coordination.k8s.io" => coordination::create,
+        "node.k8s.io" => node::create,
+        "discovery.k8s.io" => endpoints::create_slice,
+        "resource.k8s.io" => resource::create,
+        "flowcontrol.apiserver.k8s.io" => flowcontrol::create,
+        _ => return errors,
+    };
+    of_group(info, object, &mut errors);
     errors
 }
 
@@ -45,43 +56,26 @@ pub fn create(info: &ResourceInfo, object: &Object) -> Vec<Error> {
 #[must_use]
 pub fn update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Error> {
     let mut errors = meta::update(info, new, old);
-    match (info.group, info.kind) {
-        ("", "Pod") => pod::update(new, old, &mut errors),
-        ("", "ConfigMap") => {
-            core::config_map(new, &mut errors);
-            core::immutable_data(new, old, &["data", "binaryData"], &mut errors);
-        }
-        ("", "Secret") => {
-            core::secret(new, &mut errors);
-            core::unchanged(new, old, &["type"], &mut errors);
-            core::immutable_data(new, old, &["data"], &mut errors);
-        }
-        ("", "Service") => {
-            core::service(new, &mut errors);
-            core::service_update(new, old, &mut errors);
-        }
-        ("", "Node") => core::node_update(new, old, &mut errors),
-        ("", "Event") => core::event(new, &mut errors),
-        ("apps", "Deployment") => {
-            workload::deployment(new, &mut errors);
-            core::unchanged(new, old, &["spec", "selector"], &mut errors);
-        }
-        ("apps", "ReplicaSet") => {
-            workload::replica_set(new, &mut errors);
-            core::unchanged(new, old, &["spec", "selector"], &mut errors);
-        }
-        ("coordination.k8s.io", "Lease") => core::lease(new, &mut errors),
-        ("", "Endpoints") => endpoints::endpoints_update(new, old, &mut errors),
-        ("discovery.k8s.io", "EndpointSlice") => endpoints::slice_update(new, old, &mut errors),
-        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => {
-            rbac::role(new, info.namespaced, &mut errors);
-        }
-        ("rbac.authorization.k8s.io", _) => {
-            rbac::binding(new, info.namespaced, &mut errors);
-            rbac::binding_update(new, old, &mut errors);
-        }
-        _ => {}
-    }
+    let of_group = match info.group {
+        "" => core::update,
+        "apps" => apps::update,
+        "autoscaling" => autoscaling::update,
+        "batch" => batch::update,
+        "certificates.k8s.io" => certificates::update,
+        "networking.k8s.io" => networking::update,
+        "policy" => policy::update,
+        "rbac.authorization.k8s.io" => rbac::update,
+        "storage.k8s.io" => storage::update,
+        "admissionregistration.k8s.io" => admissionregistration::update,
+        "scheduling.k8s.io" => scheduling::update,
+        "coordination.k8s.io" => coordination::update,
+        "node.k8s.io" => node::update,
+        "discovery.k8s.io" => endpoints::update_slice,
+        "resource.k8s.io" => resource::update,
+        "flowcontrol.apiserver.k8s.io" => flowcontrol::update,
+        _ => return errors,
+    };
+    of_group(info, new, old, &mut errors);
     errors
 }
 
@@ -89,9 +83,21 @@ pub fn update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Error> {
 #[must_use]
 pub fn status_update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Error> {
     let mut errors = meta::update(info, new, old);
-    if matches!(info.kind, "Deployment" | "ReplicaSet") {
-        workload::status(new, &mut errors);
-    }
+    let of_group = match info.group {
+        "" => core::status_update,
+        "apps" => apps::status_update,
+        "autoscaling" => autoscaling::status_update,
+        "batch" => batch::status_update,
+        "certificates.k8s.io" => certificates::status_update,
+        "networking.k8s.io" => networking::status_update,
+        "policy" => policy::status_update,
+        "storage.k8s.io" => storage::status_update,
+        "admissionregistration.k8s.io" => admissionregistration::status_update,
+        "resource.k8s.io" => resource::status_update,
+        "flowcontrol.apiserver.k8s.io" => flowcontrol::status_update,
+        _ => return errors,
+    };
+    of_group(info, new, old, &mut errors);
     errors
 }
 

@@ -3,13 +3,27 @@
 use serde_json::{Value, json};
 
 use super::{invalid_each, items, names, text};
-use crate::Object;
 use crate::field::{Error, Path};
+use crate::{Object, ResourceInfo};
 
 /// The group of roles, users and groups.
 const GROUP: &str = "rbac.authorization.k8s.io";
 
-pub(super) fn role(object: &Object, is_namespaced: bool, errors: &mut Vec<Error>) {
+pub(super) fn create(info: &ResourceInfo, object: &Object, errors: &mut Vec<Error>) {
+    match info.kind {
+        "Role" | "ClusterRole" => role(object, info.namespaced, errors),
+        _ => binding(object, info.namespaced, errors),
+    }
+}
+
+pub(super) fn update(info: &ResourceInfo, new: &Object, old: &Object, errors: &mut Vec<Error>) {
+    create(info, new, errors);
+    if matches!(info.kind, "RoleBinding" | "ClusterRoleBinding") {
+        binding_update(new, old, errors);
+    }
+}
+
+fn role(object: &Object, is_namespaced: bool, errors: &mut Vec<Error>) {
     let rules = object.at(&["rules"]).and_then(Value::as_array);
     for (index, one) in rules.into_iter().flatten().enumerate() {
         rule(one, is_namespaced, &Path::new("rules").index(index), errors);
@@ -52,7 +66,7 @@ fn rule(rule: &Value, is_namespaced: bool, path: &Path, errors: &mut Vec<Error>)
     }
 }
 
-pub(super) fn binding(object: &Object, is_namespaced: bool, errors: &mut Vec<Error>) {
+fn binding(object: &Object, is_namespaced: bool, errors: &mut Vec<Error>) {
     let path = Path::new("roleRef");
     let group = object.text(&["roleRef", "apiGroup"]);
     if group != GROUP {
@@ -104,7 +118,7 @@ fn subject(subject: &Value, is_namespaced: bool, path: &Path, errors: &mut Vec<E
     }
 }
 
-pub(super) fn binding_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
+fn binding_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
     if new.at(&["roleRef"]) != old.at(&["roleRef"]) {
         let shown = new.at(&["roleRef"]).cloned().unwrap_or_else(|| json!({}));
         errors.push(Error::invalid(&Path::new("roleRef"), shown, "cannot change roleRef"));

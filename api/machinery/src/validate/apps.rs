@@ -2,12 +2,39 @@
 
 use serde_json::Value;
 
+use super::core::unchanged;
 use super::{invalid_each, items, meta, names, not_negative, pod, text};
-use crate::Object;
 use crate::field::{Error, Path};
 use crate::selector::Labels;
+use crate::{Object, ResourceInfo};
 
-pub(super) fn replica_set(object: &Object, errors: &mut Vec<Error>) {
+pub(super) fn create(info: &ResourceInfo, object: &Object, errors: &mut Vec<Error>) {
+    match info.kind {
+        "Deployment" => deployment(object, errors),
+        "ReplicaSet" => replica_set(object, errors),
+        _ => {}
+    }
+}
+
+pub(super) fn update(info: &ResourceInfo, new: &Object, old: &Object, errors: &mut Vec<Error>) {
+    create(info, new, errors);
+    if matches!(info.kind, "Deployment" | "ReplicaSet") {
+        unchanged(new, old, &["spec", "selector"], errors);
+    }
+}
+
+pub(super) fn status_update(
+    info: &ResourceInfo,
+    new: &Object,
+    _old: &Object,
+    errors: &mut Vec<Error>,
+) {
+    if matches!(info.kind, "Deployment" | "ReplicaSet") {
+        status(new, errors);
+    }
+}
+
+fn replica_set(object: &Object, errors: &mut Vec<Error>) {
     let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
     let path = Path::new("spec");
     not_negative(&path.child("replicas"), &spec["replicas"], errors);
@@ -15,7 +42,7 @@ pub(super) fn replica_set(object: &Object, errors: &mut Vec<Error>) {
     selector_and_template(spec, &path, errors);
 }
 
-pub(super) fn deployment(object: &Object, errors: &mut Vec<Error>) {
+fn deployment(object: &Object, errors: &mut Vec<Error>) {
     let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
     let path = Path::new("spec");
     not_negative(&path.child("replicas"), &spec["replicas"], errors);
@@ -137,7 +164,7 @@ fn label_selector(selector: &Value, path: &Path, errors: &mut Vec<Error>) {
 }
 
 /// The counters of a status are not negative.
-pub(super) fn status(object: &Object, errors: &mut Vec<Error>) {
+fn status(object: &Object, errors: &mut Vec<Error>) {
     let status = object.at(&["status"]).unwrap_or(&Value::Null);
     for field in [
         "observedGeneration",
