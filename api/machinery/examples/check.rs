@@ -5,13 +5,18 @@
 
 use std::io::BufRead;
 
+use api_machinery::decode::{Encoding, Expected, FieldValidation};
 use api_machinery::strategy::{Creation, prepare_for_create};
-use api_machinery::{Object, Status, defaults, kinds, validate};
+use api_machinery::{Object, Status, decode, defaults, kinds, validate};
 
 fn answer(line: &str) -> Result<Object, String> {
-    let tree = serde_json::from_str(line).map_err(|error| error.to_string())?;
-    let mut object = Object::from_value(tree).ok_or("not an object")?;
-    let info = kinds::find_kind(object.api_version(), object.kind()).ok_or("no such kind")?;
+    let tree: serde_json::Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let text = |key: &str| tree[key].as_str().unwrap_or_default().to_owned();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let info = kinds::find_kind(&api_version, &kind).ok_or("no such kind")?;
+    let expected = Expected { api_version: &api_version, kind: &kind };
+    let decoded = decode::body(line.as_bytes(), Encoding::Json, expected, FieldValidation::Ignore);
+    let mut object = decoded.map_err(|status| status.message)?.object;
     if info.namespaced && object.namespace().is_empty() {
         object.set_namespace("default");
     }
