@@ -73,10 +73,12 @@ async fn resource(context: &Context, body: &[u8]) -> Result<Response<Body>, Stat
 async fn subresource(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
     let info = &context.info;
     match (info.subresource.as_str(), info.verb) {
-        ("status", "get") => handlers::get(context).await,
+        ("status" | "approval", "get") => handlers::get(context).await,
         ("status", "update") => handlers::update(context, body, Subresource::Status).await,
         ("status", "patch") => handlers::patch(context, body, Subresource::Status).await,
         ("finalize", "update") => handlers::update(context, body, Subresource::Finalize).await,
+        ("approval", "update") => handlers::update(context, body, Subresource::Approval).await,
+        ("approval", "patch") => handlers::patch(context, body, Subresource::Approval).await,
         ("scale", "get") => handlers::get_scale(context).await,
         ("scale", "update") => handlers::update_scale(context, body).await,
         ("scale", "patch") => handlers::patch_scale(context, body).await,

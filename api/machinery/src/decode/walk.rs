@@ -327,7 +327,7 @@ fn zero_of(kind: Kind) -> Value {
     }
 }
 
-fn empty_struct(schema: &Schema, field: &Field) -> Value {
+pub(crate) fn empty_struct(schema: &Schema, field: &Field) -> Value {
     let Kind::Message(id) = field.kind else { return Value::Null };
     match schema.of(id).special {
         Special::None => {

@@ -5,6 +5,8 @@ mod load;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use crate::decode::walk;
+
 /// A type of the [`Schema`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TypeId(pub(crate) u32);
@@ -199,6 +201,12 @@ impl Schema {
             .collect();
         fields.sort_by(|a, b| a.json.cmp(&b.json));
         fields
+    }
+
+    /// A field's value when nobody has set anything in it: `{}`, or what Go always writes.
+    #[must_use]
+    pub fn empty(&self, id: TypeId, json: &str) -> serde_json::Value {
+        self.field(id, json).map_or_else(Default::default, |field| walk::empty_struct(self, field))
     }
 
     /// All types, sorted by name.

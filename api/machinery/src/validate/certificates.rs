@@ -15,3 +15,5 @@ pub(super) fn status_update(
     _errors: &mut Vec<Error>,
 ) {
 }
+
+pub(super) fn approval_update(_new: &Object, _old: &Object, _errors: &mut Vec<Error>) {}

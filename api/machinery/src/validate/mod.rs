@@ -101,6 +101,14 @@ pub fn status_update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Err
     errors
 }
 
+/// Checks a decision about a certificate signing request (`approval`).
+#[must_use]
+pub fn approval_update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Error> {
+    let mut errors = meta::update(info, new, old);
+    certificates::approval_update(new, old, &mut errors);
+    errors
+}
+
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("")
 }

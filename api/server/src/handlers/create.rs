@@ -1,15 +1,20 @@
 //! POST: a new object.
 
-use api_machinery::Status;
+use api_machinery::{Status, strategy};
 use http::Response;
 
 use super::Context;
+use crate::authn::User;
 use crate::body::Body;
 use crate::registry;
 
 pub(crate) async fn create(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
     let dry_run = context.dry_run()?;
-    let object = context.decode_own(body)?;
+    let mut object = context.decode_own(body)?;
+    if context.kind.kind == "CertificateSigningRequest" {
+        let User { name, uid, groups, extra } = &context.user;
+        strategy::set_requester(&mut object, name, uid, groups, extra);
+    }
     context.check_escalation(&object, None)?;
     let created = registry::create(&context.server, context.kind, object, dry_run).await?;
     context.reply(201, &created)

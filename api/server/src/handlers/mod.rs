@@ -55,6 +55,8 @@ pub(crate) enum Subresource {
     None,
     Status,
     Finalize,
+    /// The decision about a certificate signing request.
+    Approval,
 }
 
 /// A request about a resource.

@@ -1,6 +1,6 @@
 //! Updating an object: the optimistic loop around a pure change.
 
-use api_machinery::{Object, ResourceInfo, Status, defaults, strategy, validate};
+use api_machinery::{Object, ResourceInfo, Status, defaults, strategy, time, validate};
 
 use crate::cluster_ip;
 use crate::handlers::Subresource;
@@ -137,18 +137,23 @@ fn prepare(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<
     if info.kind == "Service" && request.subresource == Subresource::None {
         keep_allocated(next, current);
     }
+    let now = time::seconds(jiff::Timestamp::now());
     let errors = match request.subresource {
         Subresource::None => {
             strategy::prepare_for_update(info, next, current);
             validate::update(info, next, current)
         }
         Subresource::Status => {
-            strategy::prepare_for_status_update(info, next, current);
+            strategy::prepare_for_status_update(info, next, current, &now);
             validate::status_update(info, next, current)
         }
         Subresource::Finalize => {
             strategy::prepare_for_finalize(next, current);
             Vec::new()
+        }
+        Subresource::Approval => {
+            strategy::prepare_for_approval(next, current, &now);
+            validate::approval_update(info, next, current)
         }
     };
     if errors.is_empty() {

@@ -1,7 +1,7 @@
 //! `certificates.k8s.io`.
 
 use super::{NAMESPACED, status};
-use crate::kinds::{NameRule, ResourceInfo};
+use crate::kinds::{NameRule, ResourceInfo, Subresource};
 
 const CERTIFICATES: ResourceInfo = ResourceInfo { group: "certificates.k8s.io", ..NAMESPACED };
 
@@ -11,7 +11,13 @@ pub(super) const KINDS: [ResourceInfo; 1] = [ResourceInfo {
     singular: "certificatesigningrequest",
     short_names: &["csr"],
     namespaced: false,
-    subresources: &[status("certificates.k8s.io", "CertificateSigningRequest")],
+    subresources: &[
+        Subresource {
+            name: "approval",
+            ..status("certificates.k8s.io", "CertificateSigningRequest")
+        },
+        status("certificates.k8s.io", "CertificateSigningRequest"),
+    ],
     storage_prefix: "certificatesigningrequests",
     selectable_fields: &["spec.signerName"],
     name_rule: NameRule::PathSegment,
