@@ -11,6 +11,7 @@ mod pods;
 mod review;
 mod scale;
 mod token;
+mod unheeded;
 mod unserved;
 mod update;
 mod watch;
@@ -196,6 +197,10 @@ impl Context {
         add_warnings(&mut response, &self.warnings.lock());
         if self.kind.kind == "Endpoints" {
             add_warnings(&mut response, &[ENDPOINTS_ARE_OLD.to_owned()]);
+        }
+        let is_new = self.info.verb == "create" && response.status() == http::StatusCode::CREATED;
+        if let Some(warning) = is_new.then(|| unheeded::warning(self.kind)).flatten() {
+            add_warnings(&mut response, &[warning]);
         }
         response
     }
