@@ -116,10 +116,11 @@ pub(super) fn disruption_budget(map: &mut Tree) {
     let Some(selector) = super::descend(map, &["spec", "selector"]) else { return };
     let is_marker = |requirement: &Value| requirement["key"] == EMPTY_SELECTOR;
     let expressions = selector.get("matchExpressions").and_then(Value::as_array);
+    // On its own it says "none", to this version too.
     let is_alone = is_empty(selector, "matchLabels")
         && expressions.is_some_and(|list| {
             list.len() == 1
-                && matches!(list[0]["operator"].as_str(), Some("Exists" | "DoesNotExist"))
+                && list[0]["operator"] == "Exists"
                 && list[0]["values"].as_array().is_none_or(Vec::is_empty)
         });
     if is_alone {

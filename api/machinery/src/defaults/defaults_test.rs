@@ -198,6 +198,7 @@ fn what_upstream_cannot_hold_is_changed() {
             "spec": {"selector": {"matchExpressions": expressions, "matchLabels": labels}}})
     };
     let exists = json!([{"key": marker, "operator": "Exists"}]);
+    let absent = json!([{"key": marker, "operator": "DoesNotExist"}]);
     let node = |spec: Value| {
         let metadata = json!({"name": "n"});
         json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec})
@@ -206,6 +207,7 @@ fn what_upstream_cannot_hold_is_changed() {
         "spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": {}}}});
     check(vec![
         (budget(exists.clone(), json!({})), "/spec/selector", json!({"matchExpressions": exists})),
+        (budget(absent, json!({})), "/spec/selector", json!({})),
         (budget(exists, json!({"a": "b"})), "/spec/selector", json!({"matchLabels": {"a": "b"}})),
         (node(json!({"podCIDRs": ["10.0.0.0/24"]})), "/spec/podCIDR", json!("10.0.0.0/24")),
         (node(json!({"podCIDR": "10.0.0.0/24"})), "/spec/podCIDRs", json!(["10.0.0.0/24"])),
