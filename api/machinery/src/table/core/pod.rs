@@ -1,10 +1,27 @@
 //! The row of a pod: what its containers are doing, in one word.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::Parts;
+use crate::table::Printer;
+use crate::table::column::{AGE, NAME, text, wide};
+use crate::table::row::{self, Row};
 use crate::{View, time};
+
+pub(super) static POD: Printer = Printer {
+    columns: &[
+        NAME,
+        text("Ready"),
+        text("Status"),
+        text("Restarts"),
+        AGE,
+        wide("IP"),
+        wide("Node"),
+        wide("Nominated Node"),
+        wide("Readiness Gates"),
+    ],
+    cells,
+};
 
 /// What a row looks at, found in one pass over the spec and one over the status.
 #[derive(Default)]
@@ -18,6 +35,7 @@ struct Pod<'a> {
     conditions: View<'a>,
     container_statuses: View<'a>,
     init_statuses: View<'a>,
+    pod_ip: View<'a>,
     pod_ips: View<'a>,
     nominated_node: View<'a>,
     name: View<'a>,
@@ -26,9 +44,9 @@ struct Pod<'a> {
 }
 
 impl<'a> Pod<'a> {
-    fn of(parts: Parts<'a>) -> Self {
+    fn of(row: &Row<'a>) -> Self {
         let mut pod = Self::default();
-        for (key, value) in parts.spec.entries() {
+        for (key, value) in row.spec.entries() {
             match key {
                 b"containers" => pod.containers = value,
                 b"initContainers" => pod.init_containers = value,
@@ -37,19 +55,20 @@ impl<'a> Pod<'a> {
                 _ => {}
             }
         }
-        for (key, value) in parts.status.entries() {
+        for (key, value) in row.status.entries() {
             match key {
                 b"phase" => pod.phase = value,
                 b"reason" => pod.reason = value,
                 b"conditions" => pod.conditions = value,
                 b"containerStatuses" => pod.container_statuses = value,
                 b"initContainerStatuses" => pod.init_statuses = value,
+                b"podIP" => pod.pod_ip = value,
                 b"podIPs" => pod.pod_ips = value,
                 b"nominatedNodeName" => pod.nominated_node = value,
                 _ => {}
             }
         }
-        for (key, value) in parts.metadata.entries() {
+        for (key, value) in row.metadata.entries() {
             match key {
                 b"name" => pod.name = value,
                 b"creationTimestamp" => pod.created = value,
@@ -60,9 +79,19 @@ impl<'a> Pod<'a> {
         pod
     }
 
+    /// Whether the first condition of a type holds.
     fn has_condition(&self, kind: &str) -> bool {
         let mut conditions = self.conditions.items();
-        conditions.any(|one| one.get("type").is(kind) && one.get("status").is("True"))
+        let found = conditions.find(|one| one.get("type").is(kind));
+        found.is_some_and(|one| one.get("status").is("True"))
+    }
+
+    /// The address that counts: kubelets of old wrote only the single one.
+    fn address(&self) -> View<'a> {
+        if self.pod_ip.text().is_empty() {
+            return self.pod_ips.items().next().unwrap_or_default().get("ip");
+        }
+        self.pod_ip
     }
 }
 
@@ -75,28 +104,36 @@ struct Summary {
     last_restart: Option<Timestamp>,
 }
 
-pub(super) fn cells(parts: Parts<'_>, now: Timestamp) -> Vec<Value> {
-    let pod = Pod::of(parts);
+/// What a row says besides its cells: whether the pod is done.
+pub(in crate::table) fn conditions(row: &Row<'_>) -> Option<Value> {
+    let phase = row.status.get("phase").text();
+    let message = match &*phase {
+        "Succeeded" => "The pod has completed successfully.",
+        "Failed" => "The pod failed.",
+        _ => return None,
+    };
+    let done = json!({"type": "Completed", "status": "True", "reason": phase, "message": message});
+    Some(json!([done]))
+}
+
+fn cells(row: &Row<'_>) -> Vec<Value> {
+    let pod = Pod::of(row);
     let summary = summarize(&pod);
     let restarts = match summary.last_restart {
-        Some(at) if summary.restarts > 0 => {
-            let ago = time::human_duration(now.duration_since(at).as_secs());
+        Some(at) if summary.restarts != 0 => {
+            let ago = time::human_duration(row.now.duration_since(at).as_secs());
             format!("{} ({ago} ago)", summary.restarts)
         }
         _ => summary.restarts.to_string(),
     };
-    let or_none = |text: View<'_>| match text.text() {
-        text if text.is_empty() => Value::from("<none>"),
-        text => text.into(),
-    };
-    let ip = pod.pod_ips.items().next().unwrap_or_default().get("ip");
+    let or_none = |text: View<'_>| Value::from(row::or(&text.text(), "<none>"));
     vec![
         pod.name.text().into(),
         format!("{}/{}", summary.ready, summary.total).into(),
         summary.reason.into(),
         restarts.into(),
-        time::age(&pod.created.text(), now).into(),
-        or_none(ip),
+        row.since(pod.created).into(),
+        or_none(pod.address()),
         or_none(pod.node_name),
         or_none(pod.nominated_node),
         readiness_gates(&pod).into(),
@@ -122,8 +159,8 @@ fn terminated_reason(terminated: View<'_>) -> String {
     if !reason.is_empty() {
         return reason.into_owned();
     }
-    match terminated.get("signal").number().unwrap_or(0) {
-        0 => format!("ExitCode:{}", terminated.get("exitCode").number().unwrap_or(0)),
+    match row::number(terminated, "signal") {
+        0 => format!("ExitCode:{}", row::number(terminated, "exitCode")),
         signal => format!("Signal:{signal}"),
     }
 }
@@ -165,6 +202,11 @@ impl<'a> Container<'a> {
             }
         }
         found
+    }
+
+    /// None while it is not terminated.
+    fn exit_code(&self) -> Option<i64> {
+        self.terminated.is_object().then(|| row::number(self.terminated, "exitCode"))
     }
 
     fn finished_at(&self) -> Option<Timestamp> {
@@ -224,7 +266,7 @@ fn summarize_init(pod: &Pod<'_>, out: &mut Summary) -> (bool, Sidecars) {
             sidecars.restarts += status.restarts;
             sidecars.last_restart = sidecars.last_restart.max(status.finished_at());
         }
-        if status.terminated.get("exitCode").number() == Some(0) {
+        if status.exit_code() == Some(0) {
             continue;
         }
         if is_sidecar && status.started {
@@ -246,6 +288,7 @@ fn summarize_init(pod: &Pod<'_>, out: &mut Summary) -> (bool, Sidecars) {
 
 fn summarize_main(pod: &Pod<'_>, out: &mut Summary) {
     let mut has_running = false;
+    let mut error = None;
     let statuses: Vec<_> = pod.container_statuses.items().map(Container::of).collect();
     for status in statuses.iter().rev() {
         out.restarts += status.restarts;
@@ -253,17 +296,26 @@ fn summarize_main(pod: &Pod<'_>, out: &mut Summary) {
         let waiting = status.waiting.get("reason").text();
         if !waiting.is_empty() {
             out.reason = waiting.into_owned();
-        } else if status.terminated.is_object() {
+        } else if let Some(code) = status.exit_code() {
             out.reason = terminated_reason(status.terminated);
+            if code != 0 {
+                error = Some(out.reason.clone());
+            }
         } else if status.ready && status.running.is_object() {
             has_running = true;
             out.ready += 1;
         }
     }
-    if out.reason == "Completed" && has_running {
-        let word = if pod.has_condition("Ready") { "Running" } else { "NotReady" };
-        word.clone_into(&mut out.reason);
+    if out.reason != "Completed" {
+        return;
     }
+    // One container that completed does not speak for those that run or failed.
+    out.reason = match error {
+        _ if has_running && pod.has_condition("Ready") => "Running".to_owned(),
+        Some(error) => error,
+        None if has_running => "NotReady".to_owned(),
+        None => return,
+    };
 }
 
 #[cfg(test)]
@@ -282,7 +334,7 @@ mod tests {
                 "status": status,
             })
         };
-        let row = |pod: &Value| cells(Parts::of(View::new(pod.to_string().as_bytes())), now);
+        let row = |pod: &Value| cells(&Row::of(View::new(pod.to_string().as_bytes()), now));
         let running = json!({"running": {}});
         for (status, ready, word, restarts) in [
             (json!({"phase": "Pending"}), "0/2", "Pending", "0"),

@@ -1,0 +1,50 @@
+//! `certificates.k8s.io`.
+
+use super::Printer;
+use super::column::{AGE, NAME, text};
+use super::row::{self, Row};
+use crate::time;
+
+pub(super) fn printer(kind: &str) -> Option<&'static Printer> {
+    (kind == "CertificateSigningRequest").then_some(&SIGNING_REQUEST)
+}
+
+static SIGNING_REQUEST: Printer = Printer {
+    columns: &[
+        NAME,
+        AGE,
+        text("SignerName"),
+        text("Requestor"),
+        text("RequestedDuration"),
+        text("Condition"),
+    ],
+    cells: |row| {
+        let duration = row.spec.get("expirationSeconds").number();
+        vec![
+            row.name(),
+            row.age(),
+            row::or(&row.spec.get("signerName").text(), "<none>").into(),
+            row::text(row.spec, "username"),
+            duration.map_or("<none>".to_owned(), time::human_duration).into(),
+            state(row).into(),
+        ]
+    },
+};
+
+fn state(row: &Row<'_>) -> String {
+    // A condition counts whatever its status is.
+    let has = |kind: &str| !row.condition(kind).is_null();
+    let mut state = match (has("Denied"), has("Approved")) {
+        (true, _) => "Denied",
+        (false, true) => "Approved",
+        (false, false) => "Pending",
+    }
+    .to_owned();
+    if has("Failed") {
+        state.push_str(",Failed");
+    }
+    if !row.status.get("certificate").text().is_empty() {
+        state.push_str(",Issued");
+    }
+    state
+}
