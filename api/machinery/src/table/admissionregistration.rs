@@ -78,3 +78,31 @@ fn selector_dump(selector: View<'_>) -> String {
          MatchExpressions:[]LabelSelectorRequirement{{{requirements}}},}}"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::table::cells_at_one;
+
+    #[test]
+    fn a_selector_of_parameters_is_shown_as_go_prints_it() {
+        let full = "&LabelSelector{MatchLabels:map[string]string{a: b,z: ,},\
+            MatchExpressions:[]LabelSelectorRequirement{\
+            LabelSelectorRequirement{Key:m,Operator:In,Values:[q p],},\
+            LabelSelectorRequirement{Key:k,Operator:Exists,Values:[],},},}";
+        let selector = json!({"matchLabels": {"z": "", "a": "b"}, "matchExpressions": [
+            {"key": "m", "operator": "In", "values": ["q", "p"]},
+            {"key": "k", "operator": "Exists"}]});
+        for (reference, shown) in [
+            (json!(null), "<unset>"),
+            (json!({"name": "n"}), "*/n"),
+            (json!({"name": "n", "namespace": "s"}), "s/n"),
+            (json!({"selector": selector, "namespace": "s"}), full),
+        ] {
+            let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1",
+                "kind": "MutatingAdmissionPolicyBinding", "spec": {"paramRef": reference}});
+            assert_eq!(cells_at_one(&binding)[2], shown);
+        }
+    }
+}

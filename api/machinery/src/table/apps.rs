@@ -140,3 +140,37 @@ static STATEFUL_SET: Printer = Printer {
 fn ready(row: &Row<'_>) -> Value {
     row::ratio(row::number(row.status, "readyReplicas"), row::number(row.spec, "replicas"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::table::cells_at_one;
+
+    #[test]
+    fn only_the_owner_that_controls_a_revision_is_shown() {
+        let owner = |api_version: &str, controls: bool| {
+            json!({"apiVersion": api_version, "kind": "DaemonSet", "name": "D",
+                "controller": controls})
+        };
+        for (owners, shown) in [
+            (json!([]), "<none>"),
+            (json!([owner("apps/v1", false)]), "<none>"),
+            (json!([owner("v1", false), owner("apps/v1", true)]), "daemonset.apps/D"),
+            (json!([owner("v1", true)]), "daemonset/D"),
+        ] {
+            let revision = json!({"apiVersion": "apps/v1", "kind": "ControllerRevision",
+                "metadata": {"ownerReferences": owners}, "revision": 2});
+            assert_eq!(json!(cells_at_one(&revision)[1..3]), json!([shown, 2]));
+        }
+    }
+
+    #[test]
+    fn an_empty_selector_is_nothing_for_deployments_only() {
+        for (kind, cells) in [("Deployment", ""), ("ReplicaSet", "<none>"), ("DaemonSet", "<none>")]
+        {
+            let object = json!({"apiVersion": "apps/v1", "kind": kind});
+            assert_eq!(cells_at_one(&object).last(), Some(&json!(cells)), "{kind}");
+        }
+    }
+}

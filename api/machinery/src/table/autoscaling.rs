@@ -108,3 +108,52 @@ fn current(seen: View<'_>, key: &str) -> String {
 fn quantity(value: View<'_>) -> String {
     row::or(&value.text(), "<nil>")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::table::cells_at_one;
+
+    #[test]
+    fn targets_show_what_is_and_what_should_be() {
+        let resource =
+            |target| json!({"type": "Resource", "resource": {"name": "cpu", "target": target}});
+        let percent = resource(json!({"averageUtilization": 60}));
+        let external = |target| json!({"type": "External", "external": {"target": target}});
+        let seen = |key: &str, current| json!({key: {"current": current}});
+        let pods = json!({"type": "Pods", "pods": {"target": {"averageValue": "1"}}});
+        for (metrics, status, shown) in [
+            (json!([]), json!([]), "<none>"),
+            (json!([percent]), json!([]), "cpu: <unknown>/60%"),
+            (
+                json!([percent]),
+                json!([seen("resource", json!({"averageUtilization": 7}))]),
+                "cpu: 7%/60%",
+            ),
+            (json!([resource(json!({}))]), json!([]), "cpu: <unknown>/<auto>"),
+            (
+                json!([resource(json!({"averageValue": "100m"}))]),
+                json!([seen("resource", json!({"averageValue": "50m"}))]),
+                "cpu: 50m/100m",
+            ),
+            (
+                json!([external(json!({"value": "9"})), external(json!({"averageValue": "8"}))]),
+                json!([seen("external", json!({"value": "5"}))]),
+                "5/9, <unknown>/8 (avg)",
+            ),
+            (
+                json!([pods, {"type": "New"}, percent]),
+                json!([seen("pods", json!({}))]),
+                "<nil>/1, <unknown type> + 1 more...",
+            ),
+        ] {
+            let scaler = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+                "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "d"},
+                    "metrics": metrics},
+                "status": {"currentMetrics": status}});
+            let cells = cells_at_one(&scaler);
+            assert_eq!(json!(cells[1..4]), json!(["Deployment/d", shown, "<unset>"]));
+        }
+    }
+}

@@ -109,3 +109,70 @@ fn duration(row: &Row<'_>) -> Value {
     let end = at("completionTime").unwrap_or(row.now);
     time::human_duration(end.duration_since(start).as_secs()).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::table::cells_at_one;
+
+    #[test]
+    fn a_job_shows_how_it_is_doing() {
+        let (start, end) = ("2026-01-01T00:00:00Z", "2026-01-01T00:07:30Z");
+        let on = |kind: &str| json!([{"type": kind, "status": "True"}]);
+        let going = json!({"deletionTimestamp": end});
+        for (metadata, spec, status, shown) in [
+            (json!({}), json!({}), json!({}), ["Running", "0/1", ""]),
+            (
+                json!({}),
+                json!({"completions": 3, "parallelism": 2}),
+                json!({"succeeded": 3, "startTime": start, "completionTime": end,
+                    "conditions": on("Complete")}),
+                ["Complete", "3/3", "7m30s"],
+            ),
+            (
+                going.clone(),
+                json!({"parallelism": 4}),
+                json!({"succeeded": 1, "startTime": start, "conditions": on("Suspended")}),
+                ["Terminating", "1/1 of 4", "60m"],
+            ),
+            (going, json!({}), json!({"conditions": on("Failed")}), ["Failed", "0/1", ""]),
+            (
+                json!({}),
+                json!({}),
+                json!({"conditions": on("Suspended")}),
+                ["Suspended", "0/1", ""],
+            ),
+            (
+                json!({}),
+                json!({"parallelism": 1}),
+                json!({"conditions": on("FailureTarget")}),
+                ["FailureTarget", "0/1", ""],
+            ),
+            (
+                json!({}),
+                json!({"completions": 0}),
+                json!({"conditions": on("SuccessCriteriaMet")}),
+                ["SuccessCriteriaMet", "0/0", ""],
+            ),
+        ] {
+            let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata,
+                "spec": spec, "status": status});
+            assert_eq!(json!(cells_at_one(&job)[1..4]), json!(shown), "{job}");
+        }
+    }
+
+    #[test]
+    fn a_cron_job_shows_what_is_not_set() {
+        let job =
+            json!({"apiVersion": "batch/v1", "kind": "CronJob", "spec": {"schedule": "@daily"}});
+        let shown =
+            json!(["@daily", "<none>", "<unset>", 0, "<none>", "<unknown>", "", "", "<none>"]);
+        assert_eq!(json!(cells_at_one(&job)[1..]), shown);
+        let job = json!({"apiVersion": "batch/v1", "kind": "CronJob",
+            "spec": {"schedule": "@daily", "timeZone": "Etc/UTC", "suspend": false},
+            "status": {"active": [{}, {}], "lastScheduleTime": "2026-01-01T00:00:00Z"}});
+        let shown = json!(["@daily", "Etc/UTC", "False", 2, "60m"]);
+        assert_eq!(json!(cells_at_one(&job)[1..6]), shown);
+    }
+}

@@ -48,3 +48,27 @@ fn state(row: &Row<'_>) -> String {
     }
     state
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::table::cells_at_one;
+
+    #[test]
+    fn a_condition_of_a_request_counts_whatever_its_status_is() {
+        for (conditions, certificate, shown) in [
+            (vec![], "", "Pending"),
+            (vec!["Approved"], "eA==", "Approved,Issued"),
+            (vec!["Approved", "Denied"], "", "Denied"),
+            (vec!["Approved", "Failed"], "", "Approved,Failed"),
+        ] {
+            let conditions: Vec<_> =
+                conditions.iter().map(|kind| json!({"type": kind, "status": "False"})).collect();
+            let request = json!({"apiVersion": "certificates.k8s.io/v1",
+                "kind": "CertificateSigningRequest", "spec": {"expirationSeconds": 3600},
+                "status": {"conditions": conditions, "certificate": certificate}});
+            assert_eq!(json!(cells_at_one(&request)[4..]), json!(["60m", shown]));
+        }
+    }
+}

@@ -108,11 +108,13 @@ pub fn write_row(
     out: &mut Vec<u8>,
 ) {
     let row = Row::of(object, now);
+    let (cells, conditions) = match (info.group, info.kind) {
+        ("", "Pod") => core::cells_and_conditions_of_pod(&row),
+        _ => ((printer(info).cells)(&row), None),
+    };
     out.extend_from_slice(b"{\"cells\":");
-    append(&Value::Array((printer(info).cells)(&row)), out);
-    if let ("", "Pod") = (info.group, info.kind)
-        && let Some(conditions) = core::pod_conditions(&row)
-    {
+    append(&Value::Array(cells), out);
+    if let Some(conditions) = conditions {
         out.extend_from_slice(b",\"conditions\":");
         append(&conditions, out);
     }
@@ -204,7 +206,8 @@ mod tests {
     fn a_table_is_written_from_bytes() {
         let info = kinds::find("", "v1", "configmaps").unwrap();
         let stored = br#"{"apiVersion":"v1","data":{"a":"1","b":"2"},"kind":"ConfigMap",
-            "metadata":{"resourceVersion":"7","name":"x\"y","creationTimestamp":"2026-01-01T00:00:00Z"}}"#;
+            "metadata":{"resourceVersion":"7","name":"x\"y",
+                "creationTimestamp":"2026-01-01T00:00:00Z"}}"#;
         let now = "2026-01-01T00:05:00Z".parse().unwrap();
         let mut out = Vec::new();
         write_start(info, &json!({"resourceVersion": "9"}), true, &mut out);

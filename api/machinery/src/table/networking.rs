@@ -103,3 +103,39 @@ static SERVICE_CIDR: Printer = Printer {
     columns: &[NAME, text("CIDRs"), AGE],
     cells: |row| vec![row.name(), row::join_texts(row.spec.get("cidrs")).into(), row.age()],
 };
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::table::cells_at_one;
+
+    #[test]
+    fn rules_without_a_host_count_only_behind_those_that_are_named() {
+        for (hosts, shown) in [
+            (vec![], "*"),
+            (vec!["", ""], "*"),
+            (vec!["", "a"], "a"),
+            (vec!["a", "b", "c"], "a,b,c"),
+            (vec!["", "a", "b", "c", ""], "a,b,c + 2 more..."),
+        ] {
+            let rules: Vec<_> = hosts.iter().map(|host| json!({"host": host})).collect();
+            let ingress = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+                "spec": {"rules": rules}});
+            assert_eq!(cells_at_one(&ingress)[2], shown, "{hosts:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_shows_its_parent_and_an_age_without_a_column() {
+        for (parent, shown) in [
+            (json!({"resource": "Services", "namespace": "n", "name": "S"}), "services/n/S"),
+            (json!({"group": "A.b", "resource": "things", "name": "t"}), "things.a.b/t"),
+            (json!(null), "<none>"),
+        ] {
+            let address = json!({"apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
+                "metadata": {"name": "10.0.0.1"}, "spec": {"parentRef": parent}});
+            assert_eq!(json!(cells_at_one(&address)), json!(["10.0.0.1", shown, "<unknown>"]));
+        }
+    }
+}

@@ -46,3 +46,26 @@ static RESOURCE_SLICE: Printer = Printer {
         ]
     },
 };
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::table::cells_at_one;
+
+    #[test]
+    fn a_claim_says_all_that_is_true_of_it() {
+        let reserved = json!([{"name": "p"}]);
+        for (going, status, shown) in [
+            (json!(null), json!({}), "pending"),
+            (json!(null), json!({"reservedFor": reserved}), "pending"),
+            (json!(null), json!({"allocation": {}, "reservedFor": reserved}), "allocated,reserved"),
+            (json!("2026-01-01T00:00:00Z"), json!({}), "deleted"),
+            (json!("2026-01-01T00:00:00Z"), json!({"allocation": {}}), "deleted,allocated"),
+        ] {
+            let claim = json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim",
+                "metadata": {"deletionTimestamp": going}, "status": status});
+            assert_eq!(cells_at_one(&claim)[1], shown);
+        }
+    }
+}

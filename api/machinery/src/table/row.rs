@@ -162,3 +162,30 @@ pub(super) fn load_balancer(status: View<'_>) -> String {
         ingress.items().map(address).filter(|address| !address.is_empty()).collect();
     Vec::from_iter(addresses).join(",")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn selectors_are_sorted_as_upstream_sorts_them() {
+        let everything = json!({
+            "matchLabels": {"z": "1", "a": "b", "a-b": ""},
+            "matchExpressions": [
+                {"key": "m", "operator": "In", "values": ["q", "p"]},
+                {"key": "a", "operator": "NotIn", "values": ["k"]},
+                {"key": "b", "operator": "Exists"},
+                {"key": "n", "operator": "DoesNotExist"},
+            ],
+        })
+        .to_string();
+        let shown = selector_text(View::new(everything.as_bytes()));
+        assert_eq!(shown, "a=b,a notin (k),a-b=,b,m in (p,q),!n,z=1");
+        let labels = labels_text(View::new(everything.as_bytes()).get("matchLabels"));
+        assert_eq!(labels, "a-b=,a=b,z=1");
+        assert_eq!(selector(View::new(b"{}")), "<none>");
+        assert_eq!(labels_text(View::default()), "<none>");
+    }
+}

@@ -113,3 +113,23 @@ static ATTRIBUTES_CLASS: Printer = Printer {
     columns: &[NAME, text("DriverName"), AGE],
     cells: |row| vec![row.name(), row::text(row.object, "driverName"), row.age()],
 };
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::table::cells_at_one;
+
+    #[test]
+    fn drivers_and_classes_show_what_holds_when_nothing_is_said() {
+        let driver = cells_at_one(&json!({"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver"}));
+        let shown = json!([true, false, false, "<unset>", false, "<none>"]);
+        assert_eq!(json!(driver[1..7]), shown);
+        for (value, name) in [("true", "s (default)"), ("True", "s")] {
+            let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+                "metadata": {"name": "s", "annotations": {super::DEFAULT_CLASS[1]: value}}});
+            let shown = json!([name, "", "Delete", "Immediate", false]);
+            assert_eq!(json!(cells_at_one(&class)[..5]), shown);
+        }
+    }
+}

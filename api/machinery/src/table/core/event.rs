@@ -66,3 +66,50 @@ fn source(row: &Row<'_>) -> String {
     let instance = either("host", "reportingInstance");
     if instance.is_empty() { component } else { format!("{component}, {instance}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::table::cells_at_one;
+
+    #[test]
+    fn an_event_shows_when_how_often_and_by_whom() {
+        let (old, new) = ("2026-01-01T00:00:00Z", "2026-01-01T00:50:00.000001Z");
+        for (object, last, first, count, source) in [
+            (json!({}), "<unknown>", "<unknown>", 1, ""),
+            (json!({"eventTime": new}), "9m59s", "9m59s", 1, ""),
+            (json!({"firstTimestamp": old, "count": 4}), "60m", "60m", 4, ""),
+            (
+                json!({"firstTimestamp": old, "lastTimestamp": "2026-01-01T00:59:00Z",
+                    "source": {"component": "kubelet", "host": "n"}}),
+                "60s",
+                "60m",
+                1,
+                "kubelet, n",
+            ),
+            (
+                json!({"eventTime": old, "series": {"count": 0}, "reportingComponent": "r"}),
+                "<unknown>",
+                "60m",
+                0,
+                "r",
+            ),
+            (
+                json!({"eventTime": old, "series": {"count": 7, "lastObservedTime": new},
+                    "reportingInstance": "i"}),
+                "9m59s",
+                "60m",
+                7,
+                ", i",
+            ),
+        ] {
+            let mut event = object;
+            event["apiVersion"] = "v1".into();
+            event["kind"] = "Event".into();
+            let cells = cells_at_one(&event);
+            let shown = json!([cells[0], cells[7], cells[8], cells[5]]);
+            assert_eq!(shown, json!([last, first, count, source]), "{event}");
+        }
+    }
+}

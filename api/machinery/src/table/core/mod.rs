@@ -3,6 +3,8 @@
 mod event;
 mod node;
 mod pod;
+#[cfg(test)]
+mod pod_test;
 mod service;
 mod volume;
 
@@ -12,7 +14,7 @@ use super::Printer;
 use super::column::{AGE, CONTAINERS, IMAGES, NAME, SELECTOR, number, text};
 use super::row::{self, Row};
 
-pub(super) use pod::conditions as pod_conditions;
+pub(super) use pod::cells_and_conditions as cells_and_conditions_of_pod;
 
 pub(super) fn printer(kind: &str) -> Option<&'static Printer> {
     Some(match kind {
@@ -115,3 +117,19 @@ static SECRET: Printer = Printer {
 
 static SERVICE_ACCOUNT: Printer =
     Printer { columns: &[NAME, AGE], cells: |row| vec![row.name(), row.age()] };
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::table::cells_at_one;
+
+    #[test]
+    fn a_quota_shows_limits_apart() {
+        let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "status": {
+            "hard": {"pods": "10", "limits.cpu": "2", "cpu": "1", "limits": "3"},
+            "used": {"cpu": "500m"}}});
+        let shown = json!(["cpu: 500m/1, limits: 0/3, pods: 0/10", "limits.cpu: 0/2"]);
+        assert_eq!(json!(cells_at_one(&quota)[1..3]), shown);
+    }
+}

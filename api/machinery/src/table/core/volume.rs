@@ -112,3 +112,37 @@ fn modes(modes: View<'_>) -> Value {
         MODES.iter().filter(|(mode, _)| has(mode)).map(|(_, short)| *short).collect();
     shown.join(",").into()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::table::cells_at_one;
+
+    #[test]
+    fn the_annotation_of_old_wins_over_the_class() {
+        let spec = json!({"storageClassName": "new", "accessModes":
+            ["ReadWriteMany", "ReadWriteOnce", "ReadWriteOnce"], "claimRef": {"name": "c"}});
+        for (metadata, phase, class) in [
+            (json!({}), "Bound", "new"),
+            (json!({"annotations": {super::CLASS_ANNOTATION: "old"}}), "Bound", "old"),
+            (json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}), "Terminating", "new"),
+        ] {
+            let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume",
+                "metadata": metadata, "spec": spec, "status": {"phase": "Bound"}});
+            let shown = json!(["0", "RWO,RWX", "", phase, "/c", class, "<unset>", ""]);
+            assert_eq!(json!(cells_at_one(&volume)[1..9]), shown);
+        }
+    }
+
+    #[test]
+    fn a_claim_has_a_size_once_it_has_a_volume() {
+        let status = json!({"phase": "Bound", "accessModes": ["ReadWriteOncePod"],
+            "capacity": {"storage": "1Gi"}});
+        for (volume, size, modes) in [("", "", ""), ("v", "1Gi", "RWOP")] {
+            let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "spec": {"volumeName": volume}, "status": status});
+            assert_eq!(json!(cells_at_one(&claim)[1..5]), json!(["Bound", volume, size, modes]));
+        }
+    }
+}
