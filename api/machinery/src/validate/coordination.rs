@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{NOT_NEGATIVE, text};
+use super::{NOT_NEGATIVE, invalid_each, names, text};
 use crate::field::{Error, Path};
 use crate::{Object, ResourceInfo};
 
@@ -31,8 +31,11 @@ fn lease(object: &Object, errors: &mut Vec<Error>) {
     }
     // An empty holder is how a leader gives its lease back.
     let strategy = text(spec, "strategy");
-    if !strategy.is_empty() && !strategy.contains('/') && strategy != LEASE_STRATEGY {
-        let at = path.child("strategy");
+    // The path says it twice, as upstream's does.
+    let at = path.child("strategy").child("strategy");
+    if strategy.contains('/') {
+        invalid_each(&at, strategy, names::qualified_name(strategy), errors);
+    } else if spec["strategy"].is_string() && strategy != LEASE_STRATEGY {
         errors.push(Error::not_supported(&at, strategy, &[LEASE_STRATEGY]));
     }
     if !text(spec, "preferredHolder").is_empty() && strategy.is_empty() {

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::{endpoints, invalid_each, items, meta, names, one_of, pod, text};
+use super::{apps, endpoints, invalid_each, items, meta, names, one_of, pod, text};
 use crate::field::{Error, Path};
 use crate::limits::DATA_BYTES_MAX;
 use crate::{Object, ResourceInfo};
@@ -23,6 +23,7 @@ pub(super) fn create(info: &ResourceInfo, object: &Object, errors: &mut Vec<Erro
         "Node" => node(object, errors),
         "Event" => event(object, errors),
         "Endpoints" => endpoints::endpoints(object, errors),
+        "ReplicationController" => apps::replication_controller(object, errors),
         _ => {}
     }
 }
@@ -46,16 +47,20 @@ pub(super) fn update(info: &ResourceInfo, new: &Object, old: &Object, errors: &m
         "Node" => node_update(new, old, errors),
         "Event" => event(new, errors),
         "Endpoints" => endpoints::endpoints_update(new, old, errors),
+        "ReplicationController" => apps::replication_controller(new, errors),
         _ => {}
     }
 }
 
 pub(super) fn status_update(
-    _info: &ResourceInfo,
-    _new: &Object,
-    _old: &Object,
-    _errors: &mut Vec<Error>,
+    info: &ResourceInfo,
+    new: &Object,
+    old: &Object,
+    errors: &mut Vec<Error>,
 ) {
+    if info.kind == "ReplicationController" {
+        apps::replication_controller_status(new, old, errors);
+    }
 }
 
 /// "field is immutable" when a path changed.

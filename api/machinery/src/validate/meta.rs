@@ -94,7 +94,7 @@ pub(super) fn labels(labels: &Value, path: &Path, errors: &mut Vec<Error>) {
     }
 }
 
-fn annotations(annotations: &Value, path: &Path, errors: &mut Vec<Error>) {
+pub(super) fn annotations(annotations: &Value, path: &Path, errors: &mut Vec<Error>) {
     let mut total = 0;
     for (key, value) in annotations.as_object().into_iter().flatten() {
         // The rule for annotation keys is that of labels, in lower case.

@@ -5,6 +5,7 @@ mod apps;
 mod autoscaling;
 mod batch;
 mod certificates;
+mod conditions;
 mod coordination;
 mod core;
 mod endpoints;
@@ -18,6 +19,7 @@ mod policy;
 mod rbac;
 mod resource;
 mod scheduling;
+mod shown;
 mod storage;
 
 use serde_json::Value;
@@ -106,6 +108,15 @@ pub fn status_update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Err
 pub fn approval_update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Error> {
     let mut errors = meta::update(info, new, old);
     certificates::approval_update(new, old, &mut errors);
+    errors
+}
+
+/// Checks a Scale that is written to a workload of this kind.
+#[must_use]
+pub fn scale(workload: &ResourceInfo, scale: &Object) -> Vec<Error> {
+    let mut errors = meta::create(workload, scale);
+    let replicas = scale.at(&["spec", "replicas"]).unwrap_or(&Value::Null);
+    not_negative(&Path::new("spec").child("replicas"), replicas, &mut errors);
     errors
 }
 

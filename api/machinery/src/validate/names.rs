@@ -43,7 +43,9 @@ fn check(value: &str, max: usize, fits: bool, text: &str) -> Vec<String> {
 /// RFC 1123 label, 63 bytes.
 #[must_use]
 pub fn label_1123(value: &str) -> Vec<String> {
-    check(value, 63, is_label(value), LABEL_1123)
+    // What is only wrong by its dots is told so.
+    let text = if value.split('.').all(is_label) { "must not contain dots" } else { LABEL_1123 };
+    check(value, 63, is_label(value), text)
 }
 
 /// RFC 1123 subdomain, 253 bytes.

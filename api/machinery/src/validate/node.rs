@@ -1,9 +1,64 @@
-//! RuntimeClass.
+//! RuntimeClasses.
 
-use crate::field::Error;
+use serde_json::{Value, json};
+
+use super::{invalid_each, items, meta, names, pod, shown, text};
+use crate::field::{Error, Path};
 use crate::{Object, ResourceInfo};
 
-pub(super) fn create(_info: &ResourceInfo, _object: &Object, _errors: &mut Vec<Error>) {}
+pub(super) fn create(info: &ResourceInfo, object: &Object, errors: &mut Vec<Error>) {
+    if info.kind == "RuntimeClass" {
+        runtime_class(object, errors);
+    }
+}
 
-pub(super) fn update(_info: &ResourceInfo, _new: &Object, _old: &Object, _errors: &mut Vec<Error>) {
+pub(super) fn update(info: &ResourceInfo, new: &Object, old: &Object, errors: &mut Vec<Error>) {
+    if info.kind != "RuntimeClass" {
+        return;
+    }
+    runtime_class(new, errors);
+    let (now, before) = (new.text(&["handler"]), old.text(&["handler"]));
+    if now != before {
+        errors.push(Error::invalid(&Path::new("handler"), now, "field is immutable"));
+    }
+}
+
+fn runtime_class(object: &Object, errors: &mut Vec<Error>) {
+    let (handler, path) = (object.text(&["handler"]), Path::new("handler"));
+    if handler.is_empty() {
+        errors.push(Error::required(&path, ""));
+    } else {
+        invalid_each(&path, handler, names::label_1123(handler), errors);
+    }
+    if let Some(fixed) = object.at(&["overhead", "podFixed"]) {
+        pod::resources(&json!({"limits": fixed}), &Path::new("overhead"), errors);
+    }
+    let Some(scheduling) = object.at(&["scheduling"]) else { return };
+    let path = Path::new("scheduling");
+    meta::labels(&scheduling["nodeSelector"], &path.child("nodeSelector"), errors);
+    pod::tolerations(scheduling, &path, errors);
+    let mut seen = Vec::new();
+    for (index, toleration) in items(scheduling, "tolerations").iter().enumerate() {
+        let key = ["key", "operator", "value", "effect"].map(|field| text(toleration, field));
+        if seen.contains(&key) {
+            let path = path.child("tolerations").index(index);
+            errors.push(duplicate(&path, toleration));
+        }
+        seen.push(key);
+    }
+}
+
+fn duplicate(path: &Path, toleration: &Value) -> Error {
+    use shown::Shape::{Json, Text};
+    const TOLERATION: &[shown::Field] = &[
+        ("key", "Key", Text),
+        ("operator", "Operator", Text),
+        ("value", "Value", Text),
+        ("effect", "Effect", Text),
+        ("tolerationSeconds", "TolerationSeconds", Json),
+    ];
+    let mut error = Error::duplicate(path, Value::Null);
+    error.value = None;
+    error.detail = shown::structure(toleration, TOLERATION);
+    error
 }

@@ -282,7 +282,7 @@ fn probe(probe: &Value, path: &Path, errors: &mut Vec<Error>) {
     }
 }
 
-fn resources(resources: &Value, path: &Path, errors: &mut Vec<Error>) {
+pub(super) fn resources(resources: &Value, path: &Path, errors: &mut Vec<Error>) {
     let read = |value: &Value| value.as_str().and_then(|text| text.parse::<Quantity>().ok());
     for list in ["limits", "requests"] {
         for (name, value) in resources[list].as_object().into_iter().flatten() {
@@ -309,7 +309,7 @@ fn resources(resources: &Value, path: &Path, errors: &mut Vec<Error>) {
     }
 }
 
-fn tolerations(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
+pub(super) fn tolerations(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
     for (index, one) in items(spec, "tolerations").iter().enumerate() {
         let path = path.child("tolerations").index(index);
         let (key, operator) = (text(one, "key"), text(one, "operator"));

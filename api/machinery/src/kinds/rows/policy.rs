@@ -1,7 +1,7 @@
 //! `policy`.
 
 use super::{NAMESPACED, status};
-use crate::kinds::ResourceInfo;
+use crate::kinds::{NameRule, ResourceInfo};
 
 const POLICY: ResourceInfo = ResourceInfo { group: "policy", ..NAMESPACED };
 
@@ -13,6 +13,7 @@ pub(super) const KINDS: [ResourceInfo; 1] = [ResourceInfo {
     namespaced: true,
     subresources: &[status("policy", "PodDisruptionBudget")],
     storage_prefix: "poddisruptionbudgets",
+    name_rule: NameRule::PathSegment,
     has_status: true,
     has_generation: true,
     unconditional_update: false,
