@@ -300,8 +300,11 @@ pub(crate) fn finish(schema: &Schema, id: TypeId, map: &mut Map<String, Value>) 
                     map.insert(field.json.clone(), empty_struct(schema, field));
                 }
             }
+            // An empty list is none: upstream's storage does not tell them apart.
             Presence::NullTime | Presence::NullEmpty => {
-                map.entry(field.json.clone()).or_insert(Value::Null);
+                if zero {
+                    map.insert(field.json.clone(), Value::Null);
+                }
             }
         }
     }
