@@ -13,10 +13,8 @@ use crate::{Object, ResourceInfo};
 
 pub(super) fn create(info: &ResourceInfo, object: &Object, errors: &mut Vec<Error>) {
     match info.kind {
-        "Pod" => {
-            let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
-            pod::spec(spec, &Path::new("spec"), errors);
-        }
+        "Pod" => pod::create(object, errors),
+        "PodTemplate" => pod_template(object, errors),
         "ConfigMap" => config_map(object, errors),
         "Secret" => secret(object, errors),
         "Service" => service(object, errors),
@@ -31,6 +29,7 @@ pub(super) fn create(info: &ResourceInfo, object: &Object, errors: &mut Vec<Erro
 pub(super) fn update(info: &ResourceInfo, new: &Object, old: &Object, errors: &mut Vec<Error>) {
     match info.kind {
         "Pod" => pod::update(new, old, errors),
+        "PodTemplate" => pod_template(new, errors),
         "ConfigMap" => {
             config_map(new, errors);
             immutable_data(new, old, &["data", "binaryData"], errors);
@@ -61,6 +60,14 @@ pub(super) fn status_update(
     if info.kind == "ReplicationController" {
         apps::replication_controller_status(new, old, errors);
     }
+    if info.kind == "Pod" {
+        pod::status_update(new, old, errors);
+    }
+}
+
+fn pod_template(object: &Object, errors: &mut Vec<Error>) {
+    let template = object.at(&["template"]).unwrap_or(&Value::Null);
+    pod::template(template, &Path::new("template"), errors);
 }
 
 /// "field is immutable" when a path changed.

@@ -25,7 +25,7 @@ mod storage;
 use serde_json::Value;
 
 use crate::field::{Error, Path};
-use crate::{Object, ResourceInfo};
+use crate::{Object, ResourceInfo, kinds};
 
 /// Checks a new object, defaults applied. An empty list means that it is fine.
 #[must_use]
@@ -120,6 +120,25 @@ pub fn scale(workload: &ResourceInfo, scale: &Object) -> Vec<Error> {
     errors
 }
 
+/// Checks an update of a pod through the subresource `ephemeralcontainers`.
+#[must_use]
+pub fn ephemeral_containers_update(new: &Object, old: &Object) -> Vec<Error> {
+    of_pod(new, old, pod::ephemeral_containers_update)
+}
+
+/// Checks an update of a pod through the subresource `resize`.
+#[must_use]
+pub fn resize_update(new: &Object, old: &Object) -> Vec<Error> {
+    of_pod(new, old, pod::resize_update)
+}
+
+fn of_pod(new: &Object, old: &Object, check: fn(&Object, &Object, &mut Vec<Error>)) -> Vec<Error> {
+    let info = kinds::find("", "v1", "pods").expect("pods are a kind of their own");
+    let mut errors = meta::update(info, new, old);
+    check(new, old, &mut errors);
+    errors
+}
+
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("")
 }
@@ -155,7 +174,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::kinds;
 
     fn errors_of(value: Value) -> Vec<String> {
         let info = kinds::find_kind(

@@ -1,6 +1,6 @@
 //! RuntimeClasses.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{invalid_each, items, meta, names, pod, shown, text};
 use crate::field::{Error, Path};
@@ -31,14 +31,15 @@ fn runtime_class(object: &Object, errors: &mut Vec<Error>) {
         invalid_each(&path, handler, names::label_1123(handler), errors);
     }
     if let Some(fixed) = object.at(&["overhead", "podFixed"]) {
-        pod::resources(&json!({"limits": fixed}), &Path::new("overhead"), errors);
+        pod::overhead(fixed, &Path::new("overhead"), errors);
     }
     let Some(scheduling) = object.at(&["scheduling"]) else { return };
     let path = Path::new("scheduling");
     meta::labels(&scheduling["nodeSelector"], &path.child("nodeSelector"), errors);
-    pod::tolerations(scheduling, &path, errors);
+    let tolerations = items(scheduling, "tolerations");
+    pod::tolerations(tolerations, &path.child("tolerations"), errors);
     let mut seen = Vec::new();
-    for (index, toleration) in items(scheduling, "tolerations").iter().enumerate() {
+    for (index, toleration) in tolerations.iter().enumerate() {
         let key = ["key", "operator", "value", "effect"].map(|field| text(toleration, field));
         if seen.contains(&key) {
             let path = path.child("tolerations").index(index);

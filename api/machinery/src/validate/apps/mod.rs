@@ -10,13 +10,13 @@ mod test;
 
 use serde_json::{Value, json};
 
-use super::{not_negative, shown};
+use super::{not_negative, pod, shown};
 use crate::field::{Error, Path};
 use crate::selector::Labels;
 use crate::{Object, ResourceInfo};
 
 pub(super) use rolling::{at_most_all, int_or_percent};
-pub(super) use template::{has_invalid_value, label_selector, matches, no_match, pod_template};
+pub(super) use template::{has_invalid_value, label_selector, matches, no_match};
 
 pub(super) fn create(info: &ResourceInfo, object: &Object, errors: &mut Vec<Error>) {
     match info.kind {
@@ -120,7 +120,7 @@ fn daemon_set(object: &Object, stored_selector: &Value, errors: &mut Vec<Error>)
         let why = "empty selector is invalid for daemonset";
         errors.push(shown::invalid(&path_of_selector, &shown::selector(selector), why));
     }
-    pod_template(pods, &path_of_pods, errors);
+    pod::template(pods, &path_of_pods, errors);
     template::runs_forever(pods, &path_of_pods, "DaemonSet", errors);
     not_negative(&path.child("minReadySeconds"), &spec["minReadySeconds"], errors);
     rolling::daemon_set(&spec["updateStrategy"], &path.child("updateStrategy"), errors);
@@ -169,7 +169,7 @@ pub(super) fn replication_controller(object: &Object, errors: &mut Vec<Error>) {
     if !is_empty && !matches(&json!({"matchLabels": labels}), pods) {
         errors.push(no_match(pods, &path));
     }
-    pod_template(pods, &path, errors);
+    pod::template(pods, &path, errors);
     template::runs_forever(pods, &path, "ReplicationController", errors);
 }
 

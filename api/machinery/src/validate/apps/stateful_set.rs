@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::template::{matches, no_match, pod_template, runs_forever, selector_of};
+use super::template::{matches, no_match, runs_forever, selector_of};
 use super::{claims, rolling};
 use crate::Object;
 use crate::field::{Error, Path};
-use crate::validate::{invalid_each, items, meta, names, not_negative, shown, text};
+use crate::validate::{invalid_each, items, meta, names, not_negative, pod, shown, text};
 
 const MUTABLE: [&str; 7] = [
     "replicas",
@@ -105,7 +105,7 @@ fn template(spec: &Value, path: &Path, parts: Parts, errors: &mut Vec<Error>) {
         errors.push(no_match(template, path));
     }
     if parts.template {
-        pod_template(&as_made(spec), path, errors);
+        pod::template(&as_made(spec), path, errors);
     }
     // Upstream asks these twice, and so tells them twice.
     let metadata = &template["metadata"];

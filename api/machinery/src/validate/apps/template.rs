@@ -8,18 +8,6 @@ use crate::validate::{invalid_each, items, meta, names, pod, shown, text};
 
 const NO_MATCH: &str = "`selector` does not match template `labels`";
 
-/// A template, whatever it is of.
-pub(in crate::validate) fn pod_template(template: &Value, path: &Path, errors: &mut Vec<Error>) {
-    let metadata = &template["metadata"];
-    meta::labels(&metadata["labels"], &path.child("labels"), errors);
-    meta::annotations(&metadata["annotations"], &path.child("annotations"), errors);
-    pod::spec(&template["spec"], &path.child("spec"), errors);
-    if !items(&template["spec"], "ephemeralContainers").is_empty() {
-        let why = "ephemeral containers not allowed in pod template";
-        errors.push(Error::forbidden(&path.child("spec").child("ephemeralContainers"), why));
-    }
-}
-
 /// What `kind` asks of its pods: that they go on until they are told to end.
 pub(super) fn runs_forever(template: &Value, path: &Path, kind: &str, errors: &mut Vec<Error>) {
     let (spec, path) = (&template["spec"], path.child("spec"));
@@ -58,7 +46,7 @@ pub(super) fn selector_and_template(spec: &Value, path: &Path, errors: &mut Vec<
     if !matches(selector, template) {
         errors.push(no_match(template, &path));
     }
-    pod_template(template, &path, errors);
+    pod::template(template, &path, errors);
     runs_forever(template, &path, "ReplicaSet", errors);
 }
 

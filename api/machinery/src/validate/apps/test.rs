@@ -18,7 +18,7 @@ fn template(labels: Value) -> Value {
     let container = json!({"name": "c", "image": "i", "imagePullPolicy": "Always",
         "terminationMessagePolicy": "File"});
     json!({"metadata": {"labels": labels}, "spec": {"containers": [container],
-        "restartPolicy": "Always", "dnsPolicy": "ClusterFirst"}})
+        "restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "terminationGracePeriodSeconds": 30}})
 }
 
 fn base(kind: &str) -> Value {

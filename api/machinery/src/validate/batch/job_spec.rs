@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::policies;
 use crate::field::{Error, Path};
-use crate::validate::{apps, names, not_negative, text};
+use crate::validate::{names, not_negative, pod, text};
 
 const PARALLELISM_MAX: i64 = 100_000;
 const FAILED_INDEXES_MAX: i64 = 100_000;
@@ -38,7 +38,7 @@ pub(super) fn check(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
     policies::pod_failure(spec, &path.child("podFailurePolicy"), errors);
     policies::success(spec, &path.child("successPolicy"), errors);
     policies::pod_replacement(spec, &path.child("podReplacementPolicy"), errors);
-    apps::pod_template(&spec["template"], &path.child("template"), errors);
+    pod::template(&spec["template"], &path.child("template"), errors);
     restart_policy(spec, path, errors);
 }
 

@@ -12,7 +12,7 @@ fn spec(changes: &Value) -> Value {
     let container = json!({"name": "c", "image": "i", "imagePullPolicy": "Always",
         "terminationMessagePolicy": "File"});
     let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container],
-        "restartPolicy": "Never", "dnsPolicy": "ClusterFirst"}});
+        "restartPolicy": "Never", "dnsPolicy": "ClusterFirst", "terminationGracePeriodSeconds": 30}});
     let mut spec = json!({"parallelism": 1, "completions": 1, "completionMode": "NonIndexed",
         "template": template});
     for (key, value) in changes.as_object().unwrap() {
