@@ -313,11 +313,12 @@ mod tests {
     #[test]
     fn only_a_few_fields_of_a_pod_may_change() {
         let info = kinds::find("", "v1", "pods").unwrap();
-        let old = Object::from_value(json!({"metadata": {"name": "p", "resourceVersion": "1"},
+        let mut old = Object::from_value(json!({"metadata": {"name": "p", "resourceVersion": "1"},
             "spec": {"containers": [{"name": "c", "image": "i"}], "nodeName": "n"}}))
         .unwrap();
+        crate::defaults::apply(info, &mut old);
         let mut image = old.clone();
-        image.set(&["spec", "containers"], json!([{"name": "c", "image": "j"}]));
+        image.0["spec"]["containers"][0]["image"] = "j".into();
         assert_eq!(update(info, &image, &old), vec![]);
         let mut moved = old.clone();
         moved.set(&["spec", "nodeName"], "other".into());

@@ -47,8 +47,9 @@ fn check(value: &str, max: usize, fits: bool, text: &str) -> Vec<String> {
 /// RFC 1123 label, 63 bytes.
 #[must_use]
 pub fn label_1123(value: &str) -> Vec<String> {
-    // What is only wrong by its dots is told so.
-    let text = if value.split('.').all(is_label) { "must not contain dots" } else { LABEL_1123 };
+    // A good subdomain that is no label can only have dots too many.
+    let is_subdomain = value.len() <= 253 && value.split('.').all(is_label);
+    let text = if is_subdomain { "must not contain dots" } else { LABEL_1123 };
     check(value, 63, is_label(value), text)
 }
 
@@ -279,7 +280,7 @@ pub fn is_host_and_port(value: &str) -> bool {
 pub fn is_iscsi_qualified(value: &str) -> bool {
     // The name may stand anywhere before the end.
     value.match_indices("iqn.").any(|(start, found)| {
-        let rest = value[start + found.len()..].as_bytes();
+        let rest = &value.as_bytes()[start + found.len()..];
         let Some((date, rest)) = rest.split_at_checked(8) else { return false };
         let is_date = date.iter().enumerate().all(|(index, c)| match index {
             4 => *c == b'-',

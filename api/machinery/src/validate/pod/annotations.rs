@@ -35,8 +35,10 @@ pub(super) fn annotations(annotations: &Value, spec: &Value, path: &Path, errors
     }
     if given(annotations, DELETION_COST).is_some() {
         let cost = text(annotations, DELETION_COST);
-        // Numbers have one form only: no plus sign, no zeros in front.
-        if !cost.parse::<i32>().is_ok_and(|number| number.to_string() == cost) {
+        // No plus sign, and no zeros in front but after a minus sign.
+        let starts_well =
+            cost == "0" || cost.starts_with(['-', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
+        if !starts_well || cost.parse::<i32>().is_err() {
             let why = "must be a 32bit integer";
             errors.push(Error::invalid(&path.key(DELETION_COST), cost, why));
         }

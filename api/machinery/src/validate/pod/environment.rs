@@ -182,7 +182,7 @@ fn key_ref(reference: &Value, path: &Path, errors: &mut Vec<Error>) {
 }
 
 fn file_key_ref(reference: &Value, path: &Path, errors: &mut Vec<Error>) {
-    let rules: [(&str, fn(&str) -> Vec<String>); 3] = [
+    let rules: [(&str, super::NameRule); 3] = [
         ("key", names::env_name),
         ("volumeName", names::label_1123),
         ("path", super::volumes::no_backsteps),

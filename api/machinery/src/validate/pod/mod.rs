@@ -12,14 +12,14 @@ mod environment;
 mod handlers;
 mod mounts;
 mod network;
+#[cfg(test)]
+mod pod_test;
 mod projected;
 mod restart;
 mod scheduling;
 mod security;
 mod status;
 mod subresources;
-#[cfg(test)]
-mod tests;
 mod update;
 mod volume_sources;
 mod volumes;
@@ -69,6 +69,9 @@ impl<'a> Whole<'a> {
     }
 }
 
+/// The path of the object itself, as upstream writes an empty one.
+const WHOLE_OBJECT: &str = "[]";
+
 /// A field that is there and not null.
 fn given<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     value.get(key).filter(|field| !field.is_null())
@@ -78,13 +81,11 @@ fn number(value: &Value, key: &str) -> i64 {
     value[key].as_i64().unwrap_or(0)
 }
 
+/// The problems of a name.
+type NameRule = fn(&str) -> Vec<String>;
+
 /// A text that is not empty must follow a name rule.
-fn named(
-    value: &Value,
-    path: &Path,
-    rule: (&str, fn(&str) -> Vec<String>),
-    errors: &mut Vec<Error>,
-) {
+fn named(value: &Value, path: &Path, rule: (&str, NameRule), errors: &mut Vec<Error>) {
     let (field, problems) = rule;
     let name = text(value, field);
     if !name.is_empty() {

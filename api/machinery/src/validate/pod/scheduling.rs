@@ -31,7 +31,7 @@ pub(super) fn resource_claims(whole: &Whole<'_>, path: &Path, errors: &mut Vec<E
     for (index, claim) in items(whole.spec, "resourceClaims").iter().enumerate() {
         if is_static {
             let why = "static pods do not support resource claims";
-            errors.push(Error::forbidden(&Path::default(), why));
+            errors.push(Error::forbidden(&Path::new(super::WHOLE_OBJECT), why));
             continue;
         }
         let path = path.index(index);

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::update::{annotation_changes, put_back, repeated_checks, same};
-use super::{annotations, container_resources, given, items, text};
+use super::{WHOLE_OBJECT, annotations, container_resources, given, items, text};
 use crate::Object;
 use crate::field::{Error, Path};
 use crate::strategy::qos_class;
@@ -19,7 +19,7 @@ pub(in crate::validate) fn ephemeral_containers_update(
 ) {
     if is_static(old) {
         let why = "static pods do not support ephemeral containers";
-        *errors = vec![Error::forbidden(&Path::default(), why)];
+        *errors = vec![Error::forbidden(&Path::new(WHOLE_OBJECT), why)];
         return;
     }
     repeated_checks(new, old, errors);
@@ -64,7 +64,7 @@ pub(in crate::validate) fn resize_update(new: &Object, old: &Object, errors: &mu
         None
     };
     if let Some(why) = whole {
-        *errors = vec![Error::forbidden(&Path::default(), why)];
+        *errors = vec![Error::forbidden(&Path::new(WHOLE_OBJECT), why)];
         return;
     }
     repeated_checks(new, old, errors);

@@ -173,7 +173,7 @@ fn gate_changes(now: &Value, before: &Value, path: &Path, errors: &mut Vec<Error
     }
 }
 
-/// Whether two trees say the same: what is null or an empty list says as little as what is left out.
+/// Whether two trees say the same: what is null or an empty list is as good as left out.
 pub(super) fn same(one: &Value, other: &Value) -> bool {
     let is_nothing = |value: &Value| match value {
         Value::Null => true,
