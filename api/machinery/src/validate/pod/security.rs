@@ -304,7 +304,7 @@ pub(super) fn forbidden_fields(
     for field in fields {
         let is_set = match &value[field] {
             Value::Null => false,
-            // Lists that are empty, and the three switches of the host, count only when they say
+            // Lists that are empty, and the two switches of the host, count only when they say
             // something.
             Value::Array(list) => !list.is_empty() || *field == "supplementalGroups",
             Value::Bool(on) => *on || !matches!(*field, "hostPID" | "hostIPC"),
