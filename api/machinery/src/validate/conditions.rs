@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{invalid_each, items, names, text};
+use super::{invalid_each, names, text};
 use crate::field::{Error, Path};
 
 const REASON_BYTES_MAX: usize = 1024;
@@ -10,11 +10,11 @@ const MESSAGE_BYTES_MAX: usize = 32 * 1024;
 const STATUSES: [&str; 3] = ["False", "True", "Unknown"];
 const REASON: &str = "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')";
 
-/// The conditions below `status`.
-pub(super) fn conditions(status: &Value, path: &Path, errors: &mut Vec<Error>) {
+/// Each condition, and that no type is there twice.
+pub(super) fn each(conditions: &[Value], path: &Path, errors: &mut Vec<Error>) {
     let mut seen = Vec::new();
-    for (index, condition) in items(status, "conditions").iter().enumerate() {
-        let path = path.child("conditions").index(index);
+    for (index, condition) in conditions.iter().enumerate() {
+        let path = path.index(index);
         let kind = text(condition, "type");
         if seen.contains(&kind) {
             errors.push(Error::duplicate(&path.child("type"), kind));
@@ -70,9 +70,9 @@ mod tests {
     fn conditions_are_complete_and_of_different_types() {
         let good = json!({"type": "A", "status": "True", "reason": "Ok",
             "lastTransitionTime": "2026-01-01T00:00:00Z"});
-        let status = json!({"conditions": [good, {"type": "A", "status": "Maybe", "reason": "1"}]});
+        let all = [good, json!({"type": "A", "status": "Maybe", "reason": "1"})];
         let mut errors = Vec::new();
-        conditions(&status, &Path::new("status"), &mut errors);
+        each(&all, &Path::new("status.conditions"), &mut errors);
         let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(told[0], "status.conditions[1].type: Duplicate value: \"A\"");
         assert!(told[1].starts_with("status.conditions[1].status: Unsupported value: \"Maybe\""));

@@ -19,6 +19,7 @@ mod policy;
 mod rbac;
 mod resource;
 mod scheduling;
+mod selectors;
 mod shown;
 mod storage;
 

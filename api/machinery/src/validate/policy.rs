@@ -46,7 +46,7 @@ pub(super) fn status_update(
         return;
     }
     let (status, path) = (new.at(&["status"]).unwrap_or(&Value::Null), Path::new("status"));
-    conditions::conditions(status, &path, errors);
+    conditions::each(items(status, "conditions"), &path.child("conditions"), errors);
     for field in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
         not_negative(&path.child(field), &status[field], errors);
     }
