@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::shown::{self, Field, Shape};
-use super::{apps, conditions, not_negative};
+use super::{apps, conditions, items, not_negative};
 use crate::field::{Error, Path};
 use crate::{Object, ResourceInfo};
 
