@@ -10,6 +10,7 @@ mod coordination;
 mod core;
 mod endpoints;
 mod flowcontrol;
+mod go_shape;
 mod meta;
 pub mod names;
 mod networking;

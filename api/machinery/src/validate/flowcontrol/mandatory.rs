@@ -4,37 +4,24 @@ use serde_json::{Value, json};
 
 use crate::ResourceInfo;
 use crate::field::{Error, Path};
+use crate::validate::go_shape::{self, Field, NUMBER, Shape, TEXT};
 
-/// How upstream's Go writes a type: each field's name on the wire, and how its value is written.
-/// The names that Go shows begin with a capital.
-enum Shape {
-    Plain,
-    /// What is shown when there is nothing: `""`, `0`, `false`.
-    Default(&'static str),
-    Struct(&'static [(&'static str, &'static str, Shape)]),
-    /// A structure that is always there.
-    Inline(&'static [(&'static str, &'static str, Shape)]),
-    List(&'static Shape),
-}
+const NAMED: &[Field] = &[("name", "Name", TEXT)];
 
-const TEXT: Shape = Shape::Default("\"\"");
-const NUMBER: Shape = Shape::Default("0");
-const NAMED: &[(&str, &str, Shape)] = &[("name", "Name", TEXT)];
-
-const SCHEMA: &[(&str, &str, Shape)] = &[
+const SCHEMA: &[Field] = &[
     ("priorityLevelConfiguration", "PriorityLevelConfiguration", Shape::Inline(NAMED)),
     ("matchingPrecedence", "MatchingPrecedence", NUMBER),
     ("distinguisherMethod", "DistinguisherMethod", Shape::Struct(&[("type", "Type", TEXT)])),
     ("rules", "Rules", Shape::List(&Shape::Inline(RULE))),
 ];
 
-const RULE: &[(&str, &str, Shape)] = &[
+const RULE: &[Field] = &[
     ("subjects", "Subjects", Shape::List(&Shape::Inline(SUBJECT))),
     ("resourceRules", "ResourceRules", Shape::List(&Shape::Inline(RESOURCE_RULE))),
     ("nonResourceRules", "NonResourceRules", Shape::List(&Shape::Inline(URL_RULE))),
 ];
 
-const SUBJECT: &[(&str, &str, Shape)] = &[
+const SUBJECT: &[Field] = &[
     ("kind", "Kind", TEXT),
     ("user", "User", Shape::Struct(NAMED)),
     ("group", "Group", Shape::Struct(NAMED)),
@@ -45,7 +32,7 @@ const SUBJECT: &[(&str, &str, Shape)] = &[
     ),
 ];
 
-const RESOURCE_RULE: &[(&str, &str, Shape)] = &[
+const RESOURCE_RULE: &[Field] = &[
     ("verbs", "Verbs", Shape::Plain),
     ("apiGroups", "APIGroups", Shape::Plain),
     ("resources", "Resources", Shape::Plain),
@@ -53,10 +40,10 @@ const RESOURCE_RULE: &[(&str, &str, Shape)] = &[
     ("namespaces", "Namespaces", Shape::Plain),
 ];
 
-const URL_RULE: &[(&str, &str, Shape)] =
+const URL_RULE: &[Field] =
     &[("verbs", "Verbs", Shape::Plain), ("nonResourceURLs", "NonResourceURLs", Shape::Plain)];
 
-const LEVEL: &[(&str, &str, Shape)] = &[
+const LEVEL: &[Field] = &[
     ("type", "Type", TEXT),
     (
         "limited",
@@ -78,7 +65,7 @@ const LEVEL: &[(&str, &str, Shape)] = &[
     ),
 ];
 
-const RESPONSE: &[(&str, &str, Shape)] = &[
+const RESPONSE: &[Field] = &[
     ("type", "Type", TEXT),
     (
         "queuing",
@@ -90,25 +77,6 @@ const RESPONSE: &[(&str, &str, Shape)] = &[
         ]),
     ),
 ];
-
-fn shown(value: &Value, shape: &Shape) -> String {
-    match shape {
-        Shape::Plain => value.to_string(),
-        Shape::Default(text) if value.is_null() => (*text).to_owned(),
-        Shape::Default(_) => value.to_string(),
-        Shape::Struct(_) if value.is_null() => "null".to_owned(),
-        Shape::Struct(fields) | Shape::Inline(fields) => {
-            let one = |(key, name, shape): &(&str, &str, Shape)| {
-                format!("\"{name}\":{}", shown(&value[*key], shape))
-            };
-            format!("{{{}}}", fields.iter().map(one).collect::<Vec<_>>().join(","))
-        }
-        Shape::List(shape) => value.as_array().map_or("null".to_owned(), |list| {
-            let all: Vec<_> = list.iter().map(|one| shown(one, shape)).collect();
-            format!("[{}]", all.join(","))
-        }),
-    }
-}
 
 pub(super) fn check(info: &ResourceInfo, name: &str, spec: &Value, errors: &mut Vec<Error>) {
     let is_schema = info.kind == "FlowSchema";
@@ -133,11 +101,7 @@ pub(super) fn check(info: &ResourceInfo, name: &str, spec: &Value, errors: &mut 
     };
     let shape = Shape::Inline(if is_schema { SCHEMA } else { LEVEL });
     if without_nothing(&given) != without_nothing(&fixed) {
-        // The value is written by hand, because the order of Go's fields is to be kept.
-        let mut error = Error::invalid(&Path::new("spec"), Value::Null, "");
-        error.value = None;
-        error.detail = format!("{}: {why}", shown(spec, &shape));
-        errors.push(error);
+        errors.push(go_shape::invalid(&Path::new("spec"), spec, &shape, &why));
     }
 }
 
