@@ -105,6 +105,7 @@ fn webhooks_are_told_in_upstreams_words() {
                 "clientConfig.service.port: Invalid value: 0: port is not valid: must be between 1 and 65535, inclusive",
                 "clientConfig.service.path: Invalid value: \"a//b\": must start with a '/'",
                 "clientConfig.service.path: Invalid value: \"a//b\": segment[0] may not be empty",
+                "clientConfig.service.path: Invalid value: \"a//b\": segment[1] may not be empty",
             ],
         ),
         (

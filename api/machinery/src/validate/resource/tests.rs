@@ -144,7 +144,7 @@ fn slices_are_told_in_upstreams_words() {
 #[test]
 fn policies_of_capacities_are_told_in_upstreams_words() {
     for (policy, want) in [
-        (json!({"default": "1500m", "validValues": ["1500m", "2"]}), vec![]),
+        (json!({"default": "1500m", "validValues": ["1500m", "3"]}), vec![]),
         (
             json!({"default": "3", "validValues": ["2", "1", "20"]}),
             vec![
