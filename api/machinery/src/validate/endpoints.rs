@@ -1,10 +1,9 @@
 //! Endpoints and EndpointSlices.
 
-use std::net::IpAddr;
-
 use serde_json::Value;
 
-use super::{invalid_each, items, names, one_of, text};
+use super::core::address;
+use super::{invalid_each, items, meta, names, one_of, text};
 use crate::field::{Error, Path};
 use crate::{Object, ResourceInfo};
 
@@ -12,6 +11,8 @@ const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const ADDRESSES_MAX: usize = 100;
 const PORTS_MAX: usize = 20_000;
 const ENDPOINTS_MAX: usize = 1000;
+const TOPOLOGY_LABELS_MAX: usize = 16;
+const HINTS_MAX: usize = 8;
 
 pub(super) fn create_slice(_info: &ResourceInfo, object: &Object, errors: &mut Vec<Error>) {
     slice(object, errors);
@@ -37,7 +38,7 @@ pub(super) fn endpoints(object: &Object, errors: &mut Vec<Error>) {
         }
         for (list, name) in [(ready, "addresses"), (not_ready, "notReadyAddresses")] {
             for (index, one) in list.iter().enumerate() {
-                address(one, &path.child(name).index(index), errors);
+                endpoint_address(one, &path.child(name).index(index), errors);
             }
         }
         let ports = items(subset, "ports");
@@ -54,12 +55,9 @@ pub(super) fn endpoints_update(new: &Object, old: &Object, errors: &mut Vec<Erro
     }
 }
 
-fn address(one: &Value, path: &Path, errors: &mut Vec<Error>) {
+fn endpoint_address(one: &Value, path: &Path, errors: &mut Vec<Error>) {
     let ip_path = path.child("ip");
-    if text(one, "ip").parse::<IpAddr>().is_err() {
-        let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-        errors.push(Error::invalid(&ip_path, text(one, "ip"), why));
-    }
+    errors.extend(address::legacy(&ip_path, text(one, "ip"), &[]));
     let hostname = text(one, "hostname");
     if !hostname.is_empty() {
         let problems = names::label_1123(hostname);
@@ -68,34 +66,7 @@ fn address(one: &Value, path: &Path, errors: &mut Vec<Error>) {
     if let Some(node) = one["nodeName"].as_str() {
         invalid_each(&path.child("nodeName"), node, names::subdomain_1123(node), errors);
     }
-    reachable(text(one, "ip"), &ip_path, errors);
-}
-
-/// An address that others can reach.
-fn reachable(ip: &str, path: &Path, errors: &mut Vec<Error>) {
-    let Ok(address) = ip.parse::<IpAddr>() else {
-        errors.push(Error::invalid(path, ip, "must be a valid IP address"));
-        return;
-    };
-    let (is_link_local, is_link_multicast) = match address {
-        IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
-        IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.segments()[0] & 0xff0f == 0xff02),
-    };
-    if address.is_unspecified() {
-        errors.push(Error::invalid(path, ip, format!("may not be unspecified ({ip})")));
-    }
-    if address.is_loopback() {
-        let why = "may not be in the loopback range (127.0.0.0/8, ::1/128)";
-        errors.push(Error::invalid(path, ip, why));
-    }
-    if is_link_local {
-        let why = "may not be in the link-local range (169.254.0.0/16, fe80::/10)";
-        errors.push(Error::invalid(path, ip, why));
-    }
-    if is_link_multicast {
-        let why = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)";
-        errors.push(Error::invalid(path, ip, why));
-    }
+    address::reachable(text(one, "ip"), &ip_path, errors);
 }
 
 fn port(one: &Value, needs_name: bool, path: &Path, errors: &mut Vec<Error>) {
@@ -129,8 +100,9 @@ fn slice(object: &Object, errors: &mut Vec<Error>) {
 }
 
 fn slice_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
-    slice_ports(new, errors);
     let kind = new.text(&["addressType"]);
+    one_of(&Path::new("addressType"), kind, &["FQDN", "IPv4", "IPv6"], true, errors);
+    slice_ports(new, errors);
     if new.at(&["endpoints"]) != old.at(&["endpoints"]) {
         slice_endpoints(new, kind, errors);
     }
@@ -183,33 +155,79 @@ fn slice_endpoints(object: &Object, kind: &str, errors: &mut Vec<Error>) {
         if let Some(node) = endpoint["nodeName"].as_str() {
             invalid_each(&path.child("nodeName"), node, names::subdomain_1123(node), errors);
         }
-        let hostname = text(endpoint, "hostname");
-        if !hostname.is_empty() {
+        topology(&endpoint["deprecatedTopology"], &path.child("deprecatedTopology"), errors);
+        if let Some(hostname) = endpoint["hostname"].as_str() {
             let problems = names::label_1123(hostname);
             invalid_each(&path.child("hostname"), hostname, problems, errors);
+        }
+        hints(&endpoint["hints"], &path.child("hints"), errors);
+    }
+}
+
+fn topology(topology: &Value, path: &Path, errors: &mut Vec<Error>) {
+    let count = topology.as_object().map_or(0, serde_json::Map::len);
+    if count > TOPOLOGY_LABELS_MAX {
+        errors.push(Error::too_many(path, count, TOPOLOGY_LABELS_MAX));
+    }
+    meta::labels(topology, path, errors);
+}
+
+fn hints(hints: &Value, path: &Path, errors: &mut Vec<Error>) {
+    for (field, rule) in [
+        ("forZones", names::label_value as fn(&str) -> Vec<String>),
+        ("forNodes", names::subdomain_1123),
+    ] {
+        let path = path.child(field);
+        let list = items(hints, field);
+        if list.len() > HINTS_MAX {
+            errors.push(Error::too_many(&path, list.len(), HINTS_MAX));
+            return;
+        }
+        let mut seen = Vec::new();
+        for (index, one) in list.iter().enumerate() {
+            let path = path.index(index).child("name");
+            let name = text(one, "name");
+            if seen.contains(&name) {
+                errors.push(Error::duplicate(&path, name));
+            }
+            seen.push(name);
+            invalid_each(&path, name, rule(name), errors);
         }
     }
 }
 
 fn slice_address(one: &str, kind: &str, (list, index): (&Path, usize), errors: &mut Vec<Error>) {
     let path = list.index(index);
-    let parsed = one.parse::<IpAddr>();
-    match (kind, parsed) {
-        ("IPv4" | "IPv6", Err(_)) => {
-            let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-            errors.push(Error::invalid(&path, one, why));
+    let refused = match kind {
+        "IPv4" => address::legacy(&path, one, &[]),
+        "IPv6" => address::canonical(&path, one),
+        "FQDN" => domain_name(&path, one),
+        _ => return,
+    };
+    if let Some(error) = refused {
+        errors.push(error);
+    } else if kind != "FQDN" {
+        if address::is_ipv6(one) != (kind == "IPv6") {
+            errors.push(Error::invalid(list, one, format!("must be an {kind} address")));
         }
-        ("IPv4" | "IPv6", Ok(address)) => {
-            if address.is_ipv4() != (kind == "IPv4") {
-                let article = format!("must be an {kind} address");
-                errors.push(Error::invalid(list, one, article));
-            }
-            reachable(one, &path, errors);
-        }
-        ("FQDN", _) => {
-            let name = one.strip_suffix('.').unwrap_or(one);
-            invalid_each(&path, one, names::subdomain_1123(name), errors);
-        }
-        _ => {}
+        address::reachable(one, &path, errors);
     }
+}
+
+/// A domain name of at least two parts.
+fn domain_name(path: &Path, name: &str) -> Option<Error> {
+    if name.is_empty() {
+        return Some(Error::required(path, ""));
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let problems = names::subdomain_1123(name);
+    if !problems.is_empty() {
+        return Some(Error::invalid(path, name, problems.join(",")));
+    }
+    if !name.contains('.') {
+        let why = "should be a domain with at least two segments separated by dots";
+        return Some(Error::invalid(path, name, why));
+    }
+    let wrong = name.split('.').find(|label| !names::label_1123(label).is_empty())?;
+    Some(Error::invalid(path, wrong, names::label_1123(wrong).join(",")))
 }

@@ -2,18 +2,18 @@
 
 use serde_json::Value;
 
+use super::core::shown::Shown;
 use super::{invalid_each, names, text};
-use crate::field::{Error, Path};
+use crate::field::{Error, ErrorKind, Path};
 use crate::kinds::NameRule;
 use crate::limits::ANNOTATIONS_BYTES_MAX;
 use crate::{Object, ResourceInfo};
 
 fn name_problems(rule: NameRule, name: &str, is_prefix: bool) -> Vec<String> {
     // A prefix may end in a hyphen: the random part follows it.
-    let masked = if is_prefix && name.len() > 1 && name.ends_with('-') {
-        format!("{}a", &name[..name.len() - 2])
-    } else {
-        name.to_owned()
+    let masked = match name.strip_suffix('-').and_then(|name| name.get(..name.len().max(1) - 1)) {
+        Some(start) if is_prefix && name.len() > 1 => format!("{start}a"),
+        _ => name.to_owned(),
     };
     match rule {
         NameRule::Subdomain => names::subdomain_1123(&masked),
@@ -24,17 +24,22 @@ fn name_problems(rule: NameRule, name: &str, is_prefix: bool) -> Vec<String> {
 }
 
 pub(super) fn create(info: &ResourceInfo, object: &Object) -> Vec<Error> {
+    create_as(info.name_rule, info, object)
+}
+
+/// The same with another rule for the name.
+pub(super) fn create_as(rule: NameRule, info: &ResourceInfo, object: &Object) -> Vec<Error> {
     let mut errors = Vec::new();
     let path = Path::new("metadata");
     let generate_name = object.generate_name();
     if !generate_name.is_empty() {
-        let problems = name_problems(info.name_rule, generate_name, true);
+        let problems = name_problems(rule, generate_name, true);
         invalid_each(&path.child("generateName"), generate_name, problems, &mut errors);
     }
     if object.name().is_empty() {
         errors.push(Error::required(&path.child("name"), "name or generateName is required"));
     } else {
-        let problems = name_problems(info.name_rule, object.name(), false);
+        let problems = name_problems(rule, object.name(), false);
         invalid_each(&path.child("name"), object.name(), problems, &mut errors);
     }
     if info.namespaced && object.namespace().is_empty() {
@@ -51,37 +56,118 @@ pub(super) fn create(info: &ResourceInfo, object: &Object) -> Vec<Error> {
 pub(super) fn common(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
     labels(&metadata["labels"], &path.child("labels"), errors);
     annotations(&metadata["annotations"], &path.child("annotations"), errors);
-    let owners_path = path.child("ownerReferences");
-    let mut controllers = 0;
+    owners(metadata, &path.child("ownerReferences"), errors);
+    finalizers(metadata, &path.child("finalizers"), errors);
+}
+
+fn owners(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
+    let mut controller: Option<String> = None;
     for (index, owner) in super::items(metadata, "ownerReferences").iter().enumerate() {
-        let path = owners_path.index(index);
-        for key in ["apiVersion", "kind", "name", "uid"] {
-            if text(owner, key).is_empty() {
-                let what = if key == "apiVersion" {
-                    "version must not be empty"
-                } else {
-                    "must not be empty"
-                };
-                errors.push(Error::invalid(&path.child(key), "", what));
+        owner_reference(owner, &path.index(index), errors);
+        if owner["controller"] != true {
+            continue;
+        }
+        let this = format!("{}/{}", text(owner, "kind"), text(owner, "name"));
+        let Some(first) = &controller else {
+            controller = Some(this);
+            continue;
+        };
+        let why = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
+        );
+        let each: Vec<String> = super::items(metadata, "ownerReferences")
+            .iter()
+            .map(|owner| shown_owner(owner).compact())
+            .collect();
+        let all = Shown::Text(format!("[{}]", each.join(",")));
+        errors.push(all.error(ErrorKind::Invalid, path, &why));
+    }
+}
+
+fn owner_reference(owner: &Value, path: &Path, errors: &mut Vec<Error>) {
+    let (group, version) = match *text(owner, "apiVersion").split('/').collect::<Vec<_>>() {
+        [version] => ("", version),
+        [group, version] => (group, version),
+        _ => ("", ""),
+    };
+    if version.is_empty() {
+        let shown = text(owner, "apiVersion");
+        errors.push(Error::invalid(&path.child("apiVersion"), shown, "version must not be empty"));
+    }
+    for key in ["kind", "name", "uid"] {
+        if text(owner, key).is_empty() {
+            errors.push(Error::invalid(&path.child(key), "", "must not be empty"));
+        }
+    }
+    if (group, version, text(owner, "kind")) == ("", "v1", "Event") {
+        let why = "/v1, Kind=Event is disallowed from being an owner";
+        errors.push(shown_owner(owner).error(ErrorKind::Invalid, path, why));
+    }
+}
+
+fn shown_owner(owner: &Value) -> Shown {
+    let texts = ["apiVersion", "kind", "name", "uid"].map(|key| (key, text(owner, key).into()));
+    let flags = ["controller", "blockOwnerDeletion"].map(|key| (key, owner[key].clone()));
+    let flags = flags.into_iter().filter(|(_, flag)| !flag.is_null());
+    Shown::Fields(texts.into_iter().chain(flags).map(|(key, value)| (key, value.into())).collect())
+}
+
+fn finalizers(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
+    let list = super::items(metadata, "finalizers");
+    for name in list.iter().filter_map(Value::as_str) {
+        invalid_each(path, name, names::qualified_name(name), errors);
+    }
+    let has = |name: &str| list.iter().any(|one| one == name);
+    if has("orphan") && has("foregroundDeletion") {
+        let why = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.push(Error::invalid(path, metadata["finalizers"].clone(), why));
+    }
+    for (index, name) in list.iter().enumerate() {
+        standard_finalizer(name.as_str().unwrap_or(""), &path.index(index), errors);
+    }
+}
+
+/// The name of a finalizer that stands outside of the metadata.
+pub(super) fn finalizer(name: &str, path: &Path, errors: &mut Vec<Error>) {
+    invalid_each(path, name, names::qualified_name(name), errors);
+    standard_finalizer(name, path, errors);
+}
+
+fn standard_finalizer(name: &str, path: &Path, errors: &mut Vec<Error>) {
+    let is_standard = matches!(name, "foregroundDeletion" | "orphan" | "kubernetes");
+    if !name.contains('/') && !is_standard {
+        let why = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.push(Error::invalid(path, name, why));
+    }
+}
+
+/// A label selector; a missing one selects nothing and is fine.
+pub(super) fn label_selector(selector: &Value, path: &Path, errors: &mut Vec<Error>) {
+    labels(&selector["matchLabels"], &path.child("matchLabels"), errors);
+    for (index, one) in super::items(selector, "matchExpressions").iter().enumerate() {
+        let path = path.child("matchExpressions").index(index);
+        let values = super::items(one, "values");
+        match text(one, "operator") {
+            "In" | "NotIn" if values.is_empty() => {
+                let why = "must be specified when `operator` is 'In' or 'NotIn'";
+                errors.push(Error::required(&path.child("values"), why));
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                errors.push(Error::forbidden(&path.child("values"), why));
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => {
+                let why = "not a valid selector operator";
+                errors.push(Error::invalid(&path.child("operator"), other, why));
             }
         }
-        if owner["controller"] == true {
-            controllers += 1;
-        }
-    }
-    if controllers > 1 {
-        let why =
-            "Only one reference can have Controller set to true. Found \"true\" in references";
-        errors.push(Error::invalid(&owners_path, metadata["ownerReferences"].clone(), why));
-    }
-    for (index, finalizer) in super::items(metadata, "finalizers").iter().enumerate() {
-        let name = finalizer.as_str().unwrap_or("");
-        let path = path.child("finalizers").index(index);
-        invalid_each(&path, name, names::qualified_name(name), errors);
-        let is_standard = matches!(name, "foregroundDeletion" | "orphan" | "kubernetes");
-        if !name.contains('/') && !is_standard {
-            let why = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(Error::invalid(&path, name, why));
+        let key = text(one, "key");
+        invalid_each(&path.child("key"), key, names::qualified_name(key), errors);
+        for (index, value) in values.iter().enumerate() {
+            let value = value.as_str().unwrap_or("");
+            let path = path.child("values").index(index);
+            invalid_each(&path, value, names::label_value(value), errors);
         }
     }
 }
@@ -107,31 +193,51 @@ pub(super) fn annotations(annotations: &Value, path: &Path, errors: &mut Vec<Err
 }
 
 pub(super) fn update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Error> {
-    let mut errors = Vec::new();
     let path = Path::new("metadata");
-    for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp"] {
-        let (now, before) = (new.text(&["metadata", field]), old.text(&["metadata", field]));
+    if new.resource_version().is_empty() && !info.unconditional_update {
+        let why = "must be specified for an update";
+        return vec![Error::invalid(&path.child("resourceVersion"), 0, why)];
+    }
+    let mut errors = Vec::new();
+    let prefix = new.generate_name();
+    if !prefix.is_empty() {
+        let problems = names::path_segment(prefix);
+        invalid_each(&path.child("generateName"), prefix, problems, &mut errors);
+    }
+    common(new.at(&["metadata"]).unwrap_or(&Value::Null), &path, &mut errors);
+    if old.deletion_timestamp().is_some() {
+        new_finalizers(new, old, &path, &mut errors);
+    }
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
+        let get = |object: &Object| object.at(&["metadata", field]).cloned().unwrap_or_default();
+        let (now, before) = (get(new), get(old));
         if now != before {
             errors.push(Error::invalid(&path.child(field), now, "field is immutable"));
         }
     }
-    if new.resource_version().is_empty() && !info.unconditional_update {
-        let why = "must be specified for an update";
-        errors.push(Error::invalid(&path.child("resourceVersion"), 0, why));
-    }
-    if old.deletion_timestamp().is_some() {
-        let before = old.finalizers();
-        let added: Vec<_> =
-            new.finalizers().into_iter().filter(|one| !before.contains(one)).collect();
-        if !added.is_empty() {
-            let listed: Vec<_> = added.iter().map(|one| format!("{one:?}")).collect();
-            let why = format!(
-                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
-                listed.join(", ")
-            );
-            errors.push(Error::forbidden(&path.child("finalizers"), why));
-        }
-    }
-    common(new.at(&["metadata"]).unwrap_or(&Value::Null), &path, &mut errors);
     errors
+}
+
+fn new_finalizers(new: &Object, old: &Object, path: &Path, errors: &mut Vec<Error>) {
+    let before = old.finalizers();
+    let mut added = new.finalizers();
+    added.retain(|one| !before.contains(one));
+    added.sort();
+    added.dedup();
+    if added.is_empty() {
+        return;
+    }
+    let listed: Vec<_> = added.iter().map(|one| format!("{one:?}")).collect();
+    let why = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        listed.join(", ")
+    );
+    errors.push(Error::forbidden(&path.child("finalizers"), why));
 }

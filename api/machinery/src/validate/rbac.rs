@@ -1,9 +1,10 @@
 //! Roles and their bindings.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{invalid_each, items, names, text};
-use crate::field::{Error, Path};
+use super::core::shown::Shown;
+use super::{invalid_each, items, meta, names, text};
+use crate::field::{Error, ErrorKind, Path};
 use crate::{Object, ResourceInfo};
 
 /// The group of roles, users and groups.
@@ -34,6 +35,16 @@ fn role(object: &Object, is_namespaced: bool, errors: &mut Vec<Error>) {
         let path = Path::new("aggregationRule").child("clusterRoleSelectors");
         let why = "at least one clusterRoleSelector required if aggregationRule is non-nil";
         errors.push(Error::required(&path, why));
+    }
+    let selectors = object.at(&["aggregationRule", "clusterRoleSelectors"]);
+    for (index, one) in selectors.and_then(Value::as_array).into_iter().flatten().enumerate() {
+        let path = Path::new("aggregationRule").child("clusterRoleSelectors").index(index);
+        let before = errors.len();
+        meta::label_selector(one, &path, errors);
+        if errors.len() > before {
+            // Upstream shows the selector it could not make.
+            errors.push(Error::invalid(&path, Value::Null, "invalid label selector."));
+        }
     }
 }
 
@@ -120,7 +131,13 @@ fn subject(subject: &Value, is_namespaced: bool, path: &Path, errors: &mut Vec<E
 
 fn binding_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
     if new.at(&["roleRef"]) != old.at(&["roleRef"]) {
-        let shown = new.at(&["roleRef"]).cloned().unwrap_or_else(|| json!({}));
-        errors.push(Error::invalid(&Path::new("roleRef"), shown, "cannot change roleRef"));
+        let role = new.at(&["roleRef"]).unwrap_or(&Value::Null);
+        let names = [("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name")];
+        let shown = Shown::texts(role, &names);
+        errors.push(shown.error(
+            ErrorKind::Invalid,
+            &Path::new("roleRef"),
+            "cannot change roleRef",
+        ));
     }
 }
