@@ -19,7 +19,10 @@ fn name_problems(rule: NameRule, name: &str, is_prefix: bool) -> Vec<String> {
         NameRule::Subdomain => names::subdomain_1123(&masked),
         NameRule::Label => names::label_1123(&masked),
         NameRule::PathSegment => names::path_segment(name),
-        NameRule::Address => names::address(name),
+        NameRule::Address => {
+            let refused = super::core::address::canonical(&Path::default(), name);
+            refused.into_iter().map(|error| error.detail).collect()
+        }
     }
 }
 
@@ -62,8 +65,8 @@ pub(super) fn common(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
 
 fn owners(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
     let mut controller: Option<String> = None;
-    for (index, owner) in super::items(metadata, "ownerReferences").iter().enumerate() {
-        owner_reference(owner, &path.index(index), errors);
+    for owner in super::items(metadata, "ownerReferences") {
+        owner_reference(owner, path, errors);
         if owner["controller"] != true {
             continue;
         }

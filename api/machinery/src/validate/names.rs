@@ -173,16 +173,6 @@ pub fn env_name(value: &str) -> Vec<String> {
     vec!["a valid environment variable name must consist only of printable ASCII characters other than '='".to_owned()]
 }
 
-/// An IP address in its canonical form.
-#[must_use]
-pub fn address(value: &str) -> Vec<String> {
-    match value.parse::<IpAddr>() {
-        Ok(parsed) if parsed.to_string() == value => Vec::new(),
-        Ok(parsed) => vec![format!("must be in canonical form ({:?})", parsed.to_string())],
-        Err(_) => vec![IP_ADDRESS.to_owned()],
-    }
-}
-
 /// What upstream says about a bad address.
 pub const IP_ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 

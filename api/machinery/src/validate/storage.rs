@@ -1,5 +1,7 @@
 //! Storage classes and what CSI drivers say of themselves.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
 
 use super::core::shown::Shown;
@@ -134,18 +136,19 @@ fn storage_class(object: &Object, errors: &mut Vec<Error>) {
 
 fn topologies(object: &Object, errors: &mut Vec<Error>) {
     let terms = object.at(&["allowedTopologies"]).and_then(Value::as_array);
-    let mut seen: Vec<std::collections::BTreeMap<&str, std::collections::BTreeSet<&str>>> =
-        Vec::new();
-    for (index, term) in terms.into_iter().flatten().enumerate() {
+    let terms: &[Value] = terms.map_or(&[], Vec::as_slice);
+    // Upstream compares with as many empty terms as there are terms, besides those before.
+    let mut seen: Vec<BTreeMap<&str, BTreeSet<&str>>> = vec![BTreeMap::new(); terms.len()];
+    for (index, term) in terms.iter().enumerate() {
         let path = Path::new("allowedTopologies").index(index).child("matchLabelExpressions");
-        let mut this = std::collections::BTreeMap::new();
+        let mut this = BTreeMap::new();
         for (index, one) in items(term, "matchLabelExpressions").iter().enumerate() {
             let path = path.index(index);
             let (key, values) = (text(one, "key"), items(one, "values"));
             if values.is_empty() {
                 errors.push(Error::required(&path.child("values"), ""));
             }
-            let mut set = std::collections::BTreeSet::new();
+            let mut set = BTreeSet::new();
             for (index, value) in values.iter().enumerate() {
                 let value = value.as_str().unwrap_or("");
                 if !set.insert(value) {

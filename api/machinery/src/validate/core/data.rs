@@ -38,7 +38,8 @@ pub(super) fn config_map(object: &Object, errors: &mut Vec<Error>) {
         total += decoded(value).len();
     }
     if total > DATA_BYTES_MAX {
-        errors.push(Error::too_long(&Path::default(), DATA_BYTES_MAX));
+        // Upstream writes the path of the whole like this.
+        errors.push(Error::too_long(&Path::new("[]"), DATA_BYTES_MAX));
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn create(info: &ResourceInfo, object: &Object, errors: &mut Vec<Erro
         "ReplicationController" => apps::replication_controller(object, errors),
         "ConfigMap" => data::config_map(object, errors),
         "Secret" => data::secret(object, errors),
-        "Service" => service::service(object, None, errors),
+        "Service" => service::create(object, errors),
         "Node" => node::node(object, errors),
         "Namespace" => node::namespace(object, errors),
         "Event" => {

@@ -15,16 +15,35 @@ const TOPOLOGY_HINTS: &str = "service.kubernetes.io/topology-aware-hints";
 const TOPOLOGY_MODE: &str = "service.kubernetes.io/topology-mode";
 const AFFINITY_SECONDS_MAX: i64 = 86_400;
 
-/// Checks a service; `old` is what was stored under the rules of its time.
-pub(super) fn service(object: &Object, old: Option<&Object>, errors: &mut Vec<Error>) {
+/// Checks a new service.
+pub(super) fn create(object: &Object, errors: &mut Vec<Error>) {
+    if !addresses_alone(object, None, errors) {
+        service(object, None, errors);
+    }
+}
+
+/// Upstream looks at the addresses when it allocates them, before all else: their problems are
+/// told without any other.
+fn addresses_alone(object: &Object, old: Option<&Object>, errors: &mut Vec<Error>) -> bool {
+    let mut found = Vec::new();
+    let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
+    service_addresses::cluster_ips(spec, old, &mut found);
+    if found.is_empty() {
+        return false;
+    }
+    *errors = found;
+    true
+}
+
+/// Checks all but the addresses; `old` is what was stored under the rules of its time.
+fn service(object: &Object, old: Option<&Object>, errors: &mut Vec<Error>) {
     let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
     let path = Path::new("spec");
     topology_annotations(object, errors);
-    needs_by_type(spec, &path, errors);
+    needs_by_type(spec, old, errors);
     ports(spec, &path, errors);
     meta::labels(&spec["selector"], &path.child("selector"), errors);
     affinity(spec, &path, errors);
-    service_addresses::cluster_ips(spec, old, errors);
     service_addresses::external_ips(spec, old, errors);
     let types = ["ClusterIP", "ExternalName", LOAD_BALANCER, "NodePort"];
     one_of(&path.child("type"), text(spec, "type"), &types, true, errors);
@@ -46,7 +65,8 @@ fn topology_annotations(object: &Object, errors: &mut Vec<Error>) {
     }
 }
 
-fn needs_by_type(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
+fn needs_by_type(spec: &Value, old: Option<&Object>, errors: &mut Vec<Error>) {
+    let path = Path::new("spec");
     let kind = text(spec, "type");
     let is_headless = service_addresses::is_headless(spec);
     if items(spec, "ports").is_empty() && !is_headless && kind != "ExternalName" {
@@ -61,7 +81,12 @@ fn needs_by_type(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
             for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
                 let is_set = match &spec[field] {
                     Value::Array(list) => !list.is_empty(),
-                    other => !other.is_null(),
+                    Value::Null => {
+                        field == "clusterIPs"
+                            && old.is_none()
+                            && !text(spec, "clusterIP").is_empty()
+                    }
+                    _ => true,
                 };
                 if is_set {
                     let why = "may not be set for ExternalName services";
@@ -295,6 +320,9 @@ fn traffic(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
 }
 
 pub(super) fn service_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
+    if addresses_alone(new, Some(old), errors) {
+        return;
+    }
     let null = Value::Null;
     let (spec, before) = (new.at(&["spec"]).unwrap_or(&null), old.at(&["spec"]).unwrap_or(&null));
     service_addresses::update(spec, before, errors);

@@ -22,7 +22,7 @@ pub(super) fn volume(object: &Object, errors: &mut Vec<Error>) {
 /// Only some sources know mount options.
 fn mount_options(object: &Object, spec: &Value, errors: &mut Vec<Error>) {
     let knows = |source: &&str| !spec[*source].is_null();
-    if !volume_sources::WITH_MOUNT_OPTIONS.iter().any(|source| knows(source))
+    if !volume_sources::WITH_MOUNT_OPTIONS.iter().any(knows)
         && object.annotations().contains_key(MOUNT_OPTIONS)
     {
         let path = Path::new("metadata").child("annotations").child(MOUNT_OPTIONS);
