@@ -126,7 +126,7 @@ pub(crate) async fn allocate(
         service.set(&["spec", "ipFamilyPolicy"], "SingleStack".into());
     }
     if matches!(service.text(&["spec", "type"]), "NodePort" | "LoadBalancer")
-        && let Err(error) = ports(storage, node_ports, info, service).await
+        && let Err(error) = ports(storage, node_ports, info, service, &[]).await
     {
         release_all(storage, service, node_ports).await;
         return Err(error);
@@ -191,16 +191,84 @@ pub(crate) async fn release_all(storage: &Storage, service: &Object, node_ports:
     {
         tracing::warn!(%address, %error, "service address not given back");
     }
-    let used = port_list(service);
-    if !used.is_empty() {
-        let freed = change_ports(storage, node_ports, |taken| {
-            taken.retain(|port| !used.contains(port));
-            Ok(())
-        });
-        if let Err(error) = freed.await {
-            tracing::warn!(ports = ?used, %error, "node ports not given back");
-        }
+    free_ports(storage, node_ports, &port_list(service)).await;
+}
+
+async fn free_ports(storage: &Storage, node_ports: (u16, u16), used: &[u16]) {
+    if used.is_empty() {
+        return;
     }
+    let freed = change_ports(storage, node_ports, |taken| {
+        taken.retain(|port| !used.contains(port));
+        Ok(())
+    });
+    if let Err(error) = freed.await {
+        tracing::warn!(ports = ?used, %error, "node ports not given back");
+    }
+}
+
+/// What an update took, to be given back should it not come to pass.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    address: Option<Ipv4Addr>,
+    ports: Vec<u16>,
+}
+
+/// Allocates what a changed Service needs and the old one did not have.
+pub(crate) async fn allocate_change(
+    storage: &Storage,
+    range: ServiceRange,
+    node_ports: (u16, u16),
+    info: &ResourceInfo,
+    (new, old): (&mut Object, &Object),
+) -> Result<Taken, Status> {
+    let mut taken = Taken::default();
+    if new.text(&["spec", "type"]) == "ExternalName" {
+        return Ok(taken);
+    }
+    if new.text(&["spec", "clusterIP"]) != old.text(&["spec", "clusterIP"])
+        || new.text(&["spec", "clusterIP"]).is_empty()
+    {
+        let kind = new.text(&["spec", "type"]).to_owned();
+        // The address alone; the ports follow, with those that the Service has.
+        new.set(&["spec", "type"], "ClusterIP".into());
+        let done = allocate(storage, range, node_ports, info, new).await;
+        new.set(&["spec", "type"], kind.into());
+        done?;
+        taken.address = new.text(&["spec", "clusterIP"]).parse().ok();
+    }
+    if matches!(new.text(&["spec", "type"]), "NodePort" | "LoadBalancer") {
+        let own = port_list(old);
+        if let Err(error) = ports(storage, node_ports, info, new, &own).await {
+            give_back(storage, node_ports, &taken).await;
+            return Err(error);
+        }
+        taken.ports = port_list(new).into_iter().filter(|port| !own.contains(port)).collect();
+    }
+    Ok(taken)
+}
+
+/// Gives back what an update took that did not come to pass.
+pub(crate) async fn give_back(storage: &Storage, node_ports: (u16, u16), taken: &Taken) {
+    if let Some(address) = taken.address
+        && let Err(error) = release(storage, address).await
+    {
+        tracing::warn!(%address, %error, "service address not given back");
+    }
+    free_ports(storage, node_ports, &taken.ports).await;
+}
+
+/// Gives back what a Service had and has no more since it changed.
+pub(crate) async fn release_dropped(
+    storage: &Storage,
+    node_ports: (u16, u16),
+    (new, old): (&Object, &Object),
+) {
+    let kept = port_list(new);
+    let has_moved = new.text(&["spec", "clusterIP"]) != old.text(&["spec", "clusterIP"]);
+    let address = old.text(&["spec", "clusterIP"]).parse().ok().filter(|_| has_moved);
+    let ports = port_list(old).into_iter().filter(|port| !kept.contains(port)).collect();
+    give_back(storage, node_ports, &Taken { address, ports }).await;
 }
 
 fn port_list(service: &Object) -> Vec<u16> {
@@ -213,12 +281,13 @@ fn port_list(service: &Object) -> Vec<u16> {
         .collect()
 }
 
-/// Gives every port of a Service a node port.
+/// Gives every port of a Service a node port. `own` are those that it had before.
 async fn ports(
     storage: &Storage,
     range: (u16, u16),
     info: &ResourceInfo,
     service: &mut Object,
+    own: &[u16],
 ) -> Result<(), Status> {
     let Some(Value::Array(listed)) = service.at(&["spec", "ports"]).cloned() else {
         return Ok(());
@@ -231,6 +300,7 @@ async fn ports(
     };
     let filled = change_ports(storage, range, |taken| {
         let mut filled = listed.clone();
+        let mut used = Vec::new();
         for (index, port) in filled.iter_mut().enumerate() {
             let asked = port["nodePort"].as_u64().and_then(|port| u16::try_from(port).ok());
             let chosen = match asked.filter(|port| *port > 0) {
@@ -241,6 +311,7 @@ async fn ports(
                     );
                     return Err(refuse(index, port, &why));
                 }
+                Some(port) if own.contains(&port) || used.contains(&port) => port,
                 Some(port) if taken.contains(&port) => {
                     return Err(refuse(index, port, "provided port is already allocated"));
                 }
@@ -248,7 +319,10 @@ async fn ports(
                 None => free_port(range, taken)
                     .ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full"))?,
             };
-            taken.push(chosen);
+            if !taken.contains(&chosen) {
+                taken.push(chosen);
+            }
+            used.push(chosen);
             port["nodePort"] = chosen.into();
         }
         Ok(filled)

@@ -40,6 +40,8 @@ stories! {
     pods_are_bound_once_and_go_with_their_grace,
     finalizers_and_namespaces_hold_back_deletion,
     services_get_addresses_and_give_them_back,
+    services_change_their_type_and_what_they_hold,
+    what_is_asked_to_be_signed_is_the_askers_and_decided_apart,
     refusals_have_upstreams_words,
     tables_and_discovery_are_negotiated,
 }
@@ -341,6 +343,84 @@ async fn services_get_addresses_and_give_them_back(cluster: Cluster) {
     assert!(first.message().contains("provided IP is already allocated"), "{}", first.message());
     cluster.delete(&format!("{services}/a")).await;
     assert_eq!(cluster.post(services, &service("b", Some(&ip))).await.code, 201);
+}
+
+async fn services_change_their_type_and_what_they_hold(cluster: Cluster) {
+    let services = "/api/v1/namespaces/default/services";
+    let one = format!("{services}/s");
+    let tree = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"},
+        "spec": {"ports": [{"name": "a", "port": 80}, {"name": "b", "port": 81}]},
+    });
+    assert_eq!(cluster.post(services, &tree).await.code, 201);
+    let outside = cluster.merge(&one, &json!({"spec": {"type": "NodePort"}})).await.json();
+    let port = |service: &Value, index: usize| service["spec"]["ports"][index]["nodePort"].clone();
+    let given = (port(&outside, 0), port(&outside, 1));
+    assert!(given.0.is_u64() && given.1.is_u64() && given.0 != given.1, "{outside}");
+    // A PUT that does not name them keeps them, in another order too.
+    let mut again = tree.clone();
+    again["spec"] = json!({"type": "NodePort",
+        "ports": [{"name": "b", "port": 81}, {"name": "a", "port": 8080}]});
+    let kept = cluster.put(&one, &again).await.json();
+    assert_eq!((port(&kept, 1), port(&kept, 0)), given);
+    assert_eq!(kept["spec"]["clusterIP"], outside["spec"]["clusterIP"]);
+    let inside = cluster.merge(&one, &json!({"spec": {"type": "ClusterIP"}})).await.json();
+    assert_eq!(port(&inside, 0), Value::Null, "{inside}");
+    assert_eq!(inside["spec"]["externalTrafficPolicy"], Value::Null);
+    // What it had is free for others, and not before.
+    let other = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "other"},
+        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": given.0}]},
+    });
+    assert_eq!(cluster.post(services, &other).await.code, 201);
+    let wants = json!({"spec": {"type": "NodePort", "ports": [
+        {"name": "a", "port": 80, "nodePort": given.0}]}});
+    let refused = cluster.merge(&one, &wants).await;
+    assert!(refused.message().contains("port is already allocated"), "{}", refused.message());
+    let gone = json!({"spec": {"type": "ExternalName", "externalName": "example.com"}});
+    let gone = cluster.merge(&one, &gone).await.json();
+    assert_eq!(gone["spec"]["clusterIP"], Value::Null, "{gone}");
+    let back = json!({"spec": {"type": "ClusterIP", "externalName": null}});
+    let back = cluster.merge(&one, &back).await.json();
+    assert!(back["spec"]["clusterIP"].as_str().is_some_and(|ip| ip.starts_with("10.96.0.")));
+}
+
+async fn what_is_asked_to_be_signed_is_the_askers_and_decided_apart(cluster: Cluster) {
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let key = rcgen::KeyPair::generate().unwrap();
+    let asked = rcgen::CertificateParams::default().serialize_request(&key).unwrap();
+    let pem =
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, asked.pem().unwrap());
+    let tree = json!({
+        "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+        "metadata": {"name": "r"},
+        "spec": {"request": pem, "signerName": "example.com/any", "usages": ["client auth"],
+            "username": "somebody-else"},
+        "status": {"certificate": "eA=="},
+    });
+    let made = cluster.post(requests, &tree).await;
+    assert_eq!(made.code, 201, "{}", made.message());
+    assert!(made.headers["warning"].to_str().unwrap().contains("no controller of this server"));
+    let made = made.json();
+    assert_ne!(made["spec"]["username"], "somebody-else");
+    assert!(!made["spec"]["groups"].as_array().unwrap().is_empty());
+    assert_eq!(made["status"], json!({}));
+    let mut approved = made.clone();
+    approved["spec"]["signerName"] = "example.com/other".into();
+    approved["status"] = json!({"certificate": "eA==",
+        "conditions": [{"type": "Approved", "status": "True", "reason": "fine"}]});
+    let approved = cluster.put(&format!("{requests}/r/approval"), &approved).await;
+    assert_eq!(approved.code, 200, "{}", approved.message());
+    let approved = approved.json();
+    assert_eq!(approved["spec"], made["spec"]);
+    assert_eq!(approved["status"]["certificate"], Value::Null);
+    let condition = &approved["status"]["conditions"][0];
+    assert!(condition["type"] == "Approved" && condition["lastTransitionTime"].is_string());
+    // A decision stays, whatever a status says.
+    let mut status = approved.clone();
+    status["status"]["conditions"] = json!([]);
+    let refused = cluster.put(&format!("{requests}/r/status"), &status).await;
+    assert_eq!(refused.code, 422, "{}", refused.message());
 }
 
 async fn refusals_have_upstreams_words(cluster: Cluster) {

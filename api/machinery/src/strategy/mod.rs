@@ -3,6 +3,7 @@
 mod jobs;
 mod pods;
 mod requests;
+mod services;
 
 use serde_json::{Value, json};
 
@@ -72,6 +73,7 @@ pub fn prepare_for_update(info: &ResourceInfo, new: &mut Object, old: &Object) {
     }
     match info.kind {
         "Secret" => fold_string_data(new),
+        "Service" => services::drop_unused(new, old),
         // The finalizers of the spec only change through the subresource `finalize`; what is asked
         // to be signed never changes.
         "Namespace" | "CertificateSigningRequest" => keep(new, old, &["spec"]),

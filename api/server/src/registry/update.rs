@@ -1,6 +1,7 @@
 //! Updating an object: the optimistic loop around a pure change.
 
 use api_machinery::{Object, ResourceInfo, Status, defaults, strategy, time, validate};
+use serde_json::Value;
 
 use crate::cluster_ip;
 use crate::handlers::Subresource;
@@ -77,12 +78,35 @@ pub(crate) async fn write_as_is(
             }
             continue;
         }
-        match server.storage.put(request.kind, &mut next, revision).await? {
+        match put(server, request, (&mut next, &current), revision).await? {
             Outcome::Done(_) => return Ok(Some(next)),
             Outcome::Conflict(newer) => found = again(request, newer.as_ref())?,
         }
     }
     Err(request.conflict())
+}
+
+/// Writes the next version; a Service takes what it needs first, and gives back what it has no more.
+async fn put(
+    server: &Server,
+    request: &Update<'_>,
+    (next, current): (&mut Object, &Object),
+    revision: u64,
+) -> Result<Outcome, Status> {
+    let storage = &server.storage;
+    if request.kind.kind != "Service" || request.subresource != Subresource::None {
+        return storage.put(request.kind, next, revision).await;
+    }
+    let (range, ports) = (server.config.service_range, server.config.node_ports);
+    let change = (&mut *next, current);
+    let taken = cluster_ip::allocate_change(storage, range, ports, request.kind, change).await?;
+    // The write may have happened when it fails otherwise: what it took stays taken then.
+    let outcome = storage.put(request.kind, next, revision).await?;
+    match &outcome {
+        Outcome::Done(_) => cluster_ip::release_dropped(storage, ports, (next, current)).await,
+        Outcome::Conflict(_) => cluster_ip::give_back(storage, ports, &taken).await,
+    }
+    Ok(outcome)
 }
 
 fn again(
@@ -100,7 +124,7 @@ fn goes_with_this_update(info: &ResourceInfo, next: &Object) -> bool {
     let keeps_namespace = info.kind == "Namespace"
         && next
             .at(&["spec", "finalizers"])
-            .and_then(serde_json::Value::as_array)
+            .and_then(Value::as_array)
             .is_some_and(|list| !list.is_empty());
     next.deletion_timestamp().is_some()
         && next.deletion_grace_period_seconds().unwrap_or(0) == 0
@@ -172,6 +196,30 @@ fn keep_allocated(next: &mut Object, current: &Object) {
             next.at(&["spec", field]).is_none_or(|value| value == "" || value.is_null());
         if let (true, Some(value)) = (is_missing, current.at(&["spec", field])) {
             next.set(&["spec", field], value.clone());
+        }
+    }
+    let has_ports =
+        |service: &Object| matches!(service.text(&["spec", "type"]), "NodePort" | "LoadBalancer");
+    if has_ports(current) && has_ports(next) {
+        keep_node_ports(next, current);
+    }
+}
+
+/// Ports are the same by their names; a number that another one asks for is not given twice.
+fn keep_node_ports(next: &mut Object, current: &Object) {
+    let known = current.at(&["spec", "ports"]).and_then(Value::as_array).cloned();
+    let ports = next.0.get_mut("spec").and_then(|spec| spec.get_mut("ports"));
+    let Some(ports) = ports.and_then(Value::as_array_mut) else { return };
+    let is_given = |port: &Value| port["nodePort"].as_u64().is_some_and(|number| number > 0);
+    let mut used: Vec<Value> =
+        ports.iter().filter(|port| is_given(port)).map(|port| port["nodePort"].clone()).collect();
+    for port in ports.iter_mut().filter(|port| !is_given(port)) {
+        let same = known.iter().flatten().find(|one| one["name"] == port["name"] && is_given(one));
+        if let Some(number) = same.map(|same| &same["nodePort"])
+            && !used.contains(number)
+        {
+            port["nodePort"] = number.clone();
+            used.push(number.clone());
         }
     }
 }
