@@ -1,10 +1,9 @@
 //! The subresource `scale`: replicas of a workload as an autoscaling/v1 Scale.
 
 use api_machinery::decode::Expected;
-use api_machinery::field::{Error, Path};
 use api_machinery::selector::{Labels, Operator};
 use api_machinery::status::Grouped;
-use api_machinery::{Object, Status, kinds};
+use api_machinery::{Object, Status, kinds, validate};
 use http::Response;
 use serde_json::{Value, json};
 
@@ -32,6 +31,11 @@ fn scale_of(workload: &Object) -> Value {
     let count = workload.at(&["status", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
     let mut status = json!({"replicas": count});
     if let Some(selector) = workload.at(&["spec", "selector"]) {
+        // A replication controller selects by equal labels only, written without a word for it.
+        let selector = match workload.kind() {
+            "ReplicationController" => &json!({"matchLabels": selector}),
+            _ => selector,
+        };
         let text = selector_text(&Labels::from_object(selector));
         if !text.is_empty() {
             status["selector"] = text.into();
@@ -117,12 +121,10 @@ async fn write(
     let change = |workload: &Object| {
         let wanted = scale(workload)?;
         let replicas = wanted.at(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
-        if replicas < 0 {
-            let path = Path::new("spec").child("replicas");
-            let why = "must be greater than or equal to 0";
-            let error = Error::invalid(&path, replicas, why);
+        let errors = validate::scale(context.kind, &wanted);
+        if !errors.is_empty() {
             let kind = Grouped::new("autoscaling", "Scale");
-            return Err(Status::invalid(&kind, &context.info.name, &[error]));
+            return Err(Status::invalid(&kind, &context.info.name, &errors));
         }
         let mut next = workload.clone();
         next.set(&["spec", "replicas"], replicas.into());
@@ -135,4 +137,17 @@ async fn write(
     let updated = registry::update(&context.server, &request, change).await?;
     let updated = updated.ok_or_else(|| context.not_found())?;
     reply(context, &scale_of(&updated))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replication_controller_shows_what_it_selects() {
+        let tree = json!({"kind": "ReplicationController", "metadata": {"name": "r"},
+            "spec": {"replicas": 2, "selector": {"b": "c", "a": "b"}}});
+        let scale = scale_of(&Object::from_value(tree).unwrap());
+        assert_eq!(scale["status"], json!({"replicas": 0, "selector": "a=b,b=c"}));
+    }
 }
