@@ -1,3 +1,5 @@
+//! What the core, storage and networking groups refuse, word for word, and what may change.
+
 use serde_json::json;
 
 use crate::status::Status;
