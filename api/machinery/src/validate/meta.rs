@@ -144,37 +144,6 @@ fn standard_finalizer(name: &str, path: &Path, errors: &mut Vec<Error>) {
     }
 }
 
-/// A label selector; a missing one selects nothing and is fine.
-pub(super) fn label_selector(selector: &Value, path: &Path, errors: &mut Vec<Error>) {
-    labels(&selector["matchLabels"], &path.child("matchLabels"), errors);
-    for (index, one) in super::items(selector, "matchExpressions").iter().enumerate() {
-        let path = path.child("matchExpressions").index(index);
-        let values = super::items(one, "values");
-        match text(one, "operator") {
-            "In" | "NotIn" if values.is_empty() => {
-                let why = "must be specified when `operator` is 'In' or 'NotIn'";
-                errors.push(Error::required(&path.child("values"), why));
-            }
-            "Exists" | "DoesNotExist" if !values.is_empty() => {
-                let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-                errors.push(Error::forbidden(&path.child("values"), why));
-            }
-            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            other => {
-                let why = "not a valid selector operator";
-                errors.push(Error::invalid(&path.child("operator"), other, why));
-            }
-        }
-        let key = text(one, "key");
-        invalid_each(&path.child("key"), key, names::qualified_name(key), errors);
-        for (index, value) in values.iter().enumerate() {
-            let value = value.as_str().unwrap_or("");
-            let path = path.child("values").index(index);
-            invalid_each(&path, value, names::label_value(value), errors);
-        }
-    }
-}
-
 pub(super) fn labels(labels: &Value, path: &Path, errors: &mut Vec<Error>) {
     for (key, value) in labels.as_object().into_iter().flatten() {
         invalid_each(path, key, names::qualified_name(key), errors);

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::selectors::{self, Values};
 use super::shown::{self, Field, Shape};
 use super::{apps, conditions, items, not_negative};
 use crate::field::{Error, Path};
@@ -31,7 +32,7 @@ pub(super) fn update(info: &ResourceInfo, new: &Object, old: &Object, errors: &m
         // A selector that was wrong before its rule came may stay, as far as its values go.
         let mut stored = Vec::new();
         let selector = old.at(&["spec", "selector"]).unwrap_or(&Value::Null);
-        apps::label_selector(selector, &Path::default(), false, &mut stored);
+        selectors::label_selector(selector, &Path::default(), &mut stored);
         budget(new, !stored.is_empty(), errors);
     }
 }
@@ -63,7 +64,12 @@ fn budget(object: &Object, any_value: bool, errors: &mut Vec<Error>) {
         apps::int_or_percent(&path.child(field), &spec[field], errors);
         apps::at_most_all(&path.child(field), &spec[field], errors);
     }
-    apps::label_selector(&spec["selector"], &path.child("selector"), any_value, errors);
+    selectors::labels(
+        &spec["selector"],
+        Values::beside(any_value),
+        &path.child("selector"),
+        errors,
+    );
     let field = "unhealthyPodEvictionPolicy";
     if let Some(policy) = spec[field].as_str().filter(|policy| !EVICTIONS.contains(policy)) {
         errors.push(Error::not_supported(&path.child(field), policy, &EVICTIONS));

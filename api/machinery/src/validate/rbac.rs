@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::core::shown::Shown;
-use super::{invalid_each, items, meta, names, text};
+use super::{invalid_each, items, names, selectors, text};
 use crate::field::{Error, ErrorKind, Path};
 use crate::{Object, ResourceInfo};
 
@@ -40,7 +40,7 @@ fn role(object: &Object, is_namespaced: bool, errors: &mut Vec<Error>) {
     for (index, one) in selectors.and_then(Value::as_array).into_iter().flatten().enumerate() {
         let path = Path::new("aggregationRule").child("clusterRoleSelectors").index(index);
         let before = errors.len();
-        meta::label_selector(one, &path, errors);
+        selectors::label_selector(one, &path, errors);
         if errors.len() > before {
             // Upstream shows the selector it could not make.
             errors.push(Error::invalid(&path, Value::Null, "invalid label selector."));

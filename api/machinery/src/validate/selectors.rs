@@ -14,9 +14,21 @@ pub(super) enum Values {
     Any,
 }
 
+impl Values {
+    /// What an update may have.
+    pub(super) fn beside(is_stored_invalid: bool) -> Self {
+        if is_stored_invalid { Self::Any } else { Self::OfLabels }
+    }
+}
+
 const NEEDS_VALUES: &str = "must be specified when `operator` is 'In' or 'NotIn'";
 const NO_VALUES: &str = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
 const NO_OPERATOR: &str = "not a valid selector operator";
+
+/// A `LabelSelector` that is new; a missing one is fine here.
+pub(super) fn label_selector(selector: &Value, path: &Path, errors: &mut Vec<Error>) {
+    labels(selector, Values::OfLabels, path, errors);
+}
 
 /// A `LabelSelector`; a missing one is fine here.
 pub(super) fn labels(selector: &Value, values: Values, path: &Path, errors: &mut Vec<Error>) {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::core::shown::Shown;
 use super::core::{unchanged, volume, volume_sources};
-use super::{invalid_each, items, meta, names, not_negative, one_of, text};
+use super::{invalid_each, items, names, not_negative, one_of, selectors, text};
 use crate::field::{Error, ErrorKind, Path};
 use crate::quantity::Quantity;
 use crate::{Object, ResourceInfo};
@@ -354,7 +354,7 @@ fn node_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
 
 fn capacity(object: &Object, errors: &mut Vec<Error>) {
     let topology = object.at(&["nodeTopology"]).unwrap_or(&Value::Null);
-    meta::label_selector(topology, &Path::new("nodeTopology"), errors);
+    selectors::label_selector(topology, &Path::new("nodeTopology"), errors);
     let class = object.text(&["storageClassName"]);
     invalid_each(&Path::new("storageClassName"), class, names::subdomain_1123(class), errors);
     let capacity = object.text(&["capacity"]).parse::<Quantity>();

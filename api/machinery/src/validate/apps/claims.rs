@@ -2,10 +2,9 @@
 
 use serde_json::Value;
 
-use super::label_selector;
 use crate::field::{Error, Path};
 use crate::quantity::Quantity;
-use crate::validate::{invalid_each, items, names, shown, text};
+use crate::validate::{invalid_each, items, names, selectors, shown, text};
 
 const ACCESS_MODES: [&str; 4] =
     ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -39,7 +38,7 @@ fn access_modes(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
     if modes.is_empty() {
         errors.push(Error::required(&path_of_modes, "at least 1 access mode is required"));
     }
-    label_selector(&spec["selector"], &path.child("selector"), false, errors);
+    selectors::label_selector(&spec["selector"], &path.child("selector"), errors);
     for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
         errors.push(Error::not_supported(&path_of_modes, *mode, &ACCESS_MODES));
     }

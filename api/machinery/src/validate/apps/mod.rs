@@ -10,13 +10,14 @@ mod test;
 
 use serde_json::{Value, json};
 
+use super::selectors::{self, Values};
 use super::{not_negative, pod, shown};
 use crate::field::{Error, Path};
 use crate::selector::Labels;
 use crate::{Object, ResourceInfo};
 
 pub(super) use rolling::{at_most_all, int_or_percent};
-pub(super) use template::{has_invalid_value, label_selector, matches, no_match};
+pub(super) use template::{has_invalid_value, matches, no_match};
 
 pub(super) fn create(info: &ResourceInfo, object: &Object, errors: &mut Vec<Error>) {
     match info.kind {
@@ -111,7 +112,7 @@ fn daemon_set(object: &Object, stored_selector: &Value, errors: &mut Vec<Error>)
     let (pods, path_of_pods) = (&spec["template"], path.child("template"));
     let any_value = has_invalid_value(stored_selector);
     let before = errors.len();
-    label_selector(selector, &path_of_selector, any_value, errors);
+    selectors::labels(selector, Values::beside(any_value), &path_of_selector, errors);
     let understood = errors.len() == before && !(any_value && has_invalid_value(selector));
     if understood && !matches(selector, pods) {
         errors.push(no_match(pods, &path_of_pods));

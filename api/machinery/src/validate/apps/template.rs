@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::field::{Error, Path};
 use crate::selector::Labels;
-use crate::validate::{invalid_each, items, meta, names, pod, shown, text};
+use crate::validate::{items, names, pod, selectors, shown, text};
 
 const NO_MATCH: &str = "`selector` does not match template `labels`";
 
@@ -62,49 +62,13 @@ pub(super) fn selector_of(
         return true;
     }
     let before = errors.len();
-    label_selector(selector, path, false, errors);
+    selectors::label_selector(selector, path, errors);
     let understood = errors.len() == before;
     if Labels::from_object(selector).is_empty() {
         let why = format!("empty selector is invalid for {kind}");
         errors.push(shown::invalid(path, &shown::selector(selector), &why));
     }
     understood
-}
-
-/// A `LabelSelector`, or none. `any_value`: what the values are does not matter.
-pub(in crate::validate) fn label_selector(
-    selector: &Value,
-    path: &Path,
-    any_value: bool,
-    errors: &mut Vec<Error>,
-) {
-    meta::labels(&selector["matchLabels"], &path.child("matchLabels"), errors);
-    for (index, one) in items(selector, "matchExpressions").iter().enumerate() {
-        let path = path.child("matchExpressions").index(index);
-        let values = items(one, "values");
-        match text(one, "operator") {
-            "In" | "NotIn" if values.is_empty() => {
-                let why = "must be specified when `operator` is 'In' or 'NotIn'";
-                errors.push(Error::required(&path.child("values"), why));
-            }
-            "In" | "NotIn" => {}
-            "Exists" | "DoesNotExist" if !values.is_empty() => {
-                let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-                errors.push(Error::forbidden(&path.child("values"), why));
-            }
-            "Exists" | "DoesNotExist" => {}
-            other => {
-                let why = "not a valid selector operator";
-                errors.push(Error::invalid(&path.child("operator"), other, why));
-            }
-        }
-        let key = text(one, "key");
-        invalid_each(&path.child("key"), key, names::qualified_name(key), errors);
-        for (index, value) in values.iter().filter_map(Value::as_str).enumerate() {
-            let problems = if any_value { Vec::new() } else { names::label_value(value) };
-            invalid_each(&path.child("values").index(index), value, problems, errors);
-        }
-    }
 }
 
 /// Whether a stored selector has a value that a new one could not have.

@@ -6,7 +6,7 @@ use super::{job_spec, job_update};
 use crate::Object;
 use crate::field::{Error, Path};
 use crate::selector::Labels;
-use crate::validate::{apps, names, shown, text};
+use crate::validate::{apps, names, selectors, shown, text};
 
 /// The labels that a job gives its pods, and whether its name or its uid is the value. The last
 /// two came later: jobs that were stored without them may go on without.
@@ -45,7 +45,7 @@ fn spec(object: &Object, errors: &mut Vec<Error>) {
     if selector.is_null() {
         errors.push(Error::required(&path.child("selector"), ""));
     } else {
-        apps::label_selector(selector, &path.child("selector"), false, errors);
+        selectors::label_selector(selector, &path.child("selector"), errors);
     }
     let understood = selector.is_null() || errors.len() == before;
     if understood && !apps::matches(selector, template) {
@@ -77,7 +77,7 @@ fn generated_selector(object: &Object, labels: &[(&str, bool)], errors: &mut Vec
         expected[*label] = want.into();
     }
     let mut problems = Vec::new();
-    apps::label_selector(selector, &Path::default(), false, &mut problems);
+    selectors::label_selector(selector, &Path::default(), &mut problems);
     let selects = Labels::from_object(selector).matches(|key| expected[key].as_str());
     if problems.is_empty() && !selects {
         let path = Path::new("spec").child("selector");

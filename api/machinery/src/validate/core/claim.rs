@@ -7,7 +7,7 @@ use super::{quota, volume};
 use crate::Object;
 use crate::field::{Error, Path};
 use crate::quantity::Quantity;
-use crate::validate::{invalid_each, items, meta, names, text};
+use crate::validate::{invalid_each, items, names, selectors, text};
 
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 const REQUESTED: [&str; 4] = ["spec", "resources", "requests", "storage"];
@@ -32,7 +32,7 @@ pub(in crate::validate) fn claim_spec(
         let why = "at least 1 access mode is required";
         errors.push(Error::required(&path.child("accessModes"), why));
     }
-    meta::label_selector(&spec["selector"], &path.child("selector"), errors);
+    selectors::label_selector(&spec["selector"], &path.child("selector"), errors);
     volume::access_modes(spec, path, errors);
     let storage = path.child("resources").key("storage");
     match quota::quantity(&spec["resources"]["requests"]["storage"]) {

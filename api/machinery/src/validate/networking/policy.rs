@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::Object;
 use crate::field::{Error, Path};
 use crate::validate::core::address::{self, Range};
-use crate::validate::{invalid_each, items, meta, names, text};
+use crate::validate::{invalid_each, items, names, selectors, text};
 
 const DIRECTIONS: [(&str, &str); 2] = [("ingress", "from"), ("egress", "to")];
 
@@ -15,7 +15,7 @@ pub(super) fn policy(object: &Object, old: Option<&Object>, errors: &mut Vec<Err
     let spec = object.at(&["spec"]).unwrap_or(&null);
     let kept = ranges(old.and_then(|old| old.at(&["spec"])).unwrap_or(&null));
     let path = Path::new("spec");
-    meta::label_selector(&spec["podSelector"], &path.child("podSelector"), errors);
+    selectors::label_selector(&spec["podSelector"], &path.child("podSelector"), errors);
     for (direction, peers) in DIRECTIONS {
         for (index, rule) in items(spec, direction).iter().enumerate() {
             let path = path.child(direction).index(index);
@@ -100,7 +100,7 @@ fn peer(peer: &Value, kept: &[&str], path: &Path, errors: &mut Vec<Error>) {
     for field in ["podSelector", "namespaceSelector"] {
         if !peer[field].is_null() {
             count += 1;
-            meta::label_selector(&peer[field], &path.child(field), errors);
+            selectors::label_selector(&peer[field], &path.child(field), errors);
         }
     }
     let block = &peer["ipBlock"];

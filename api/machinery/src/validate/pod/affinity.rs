@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::{given, invalid_each, items, meta, names, number, text};
+use super::{given, invalid_each, items, names, number, text};
 use crate::field::{Error, Path};
+use crate::validate::selectors;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -129,20 +130,9 @@ fn label_values(values: &[Value], path: &Path, errors: &mut Vec<Error>) {
     }
 }
 
-/// A label selector. One that is missing is fine.
-pub(in crate::validate) fn label_selector(selector: &Value, path: &Path, errors: &mut Vec<Error>) {
-    meta::labels(&selector["matchLabels"], &path.child("matchLabels"), errors);
-    for (index, one) in items(selector, "matchExpressions").iter().enumerate() {
-        let path = path.child("matchExpressions").index(index);
-        operator(one, &path, errors);
-        label_name(one, "key", &path, errors);
-        label_values(items(one, "values"), &path.child("values"), errors);
-    }
-}
-
 fn pod_term(term: &Value, path: &Path, errors: &mut Vec<Error>) {
     for field in ["labelSelector", "namespaceSelector"] {
-        label_selector(&term[field], &path.child(field), errors);
+        selectors::label_selector(&term[field], &path.child(field), errors);
     }
     for name in items(term, "namespaces") {
         let name = name.as_str().unwrap_or("");

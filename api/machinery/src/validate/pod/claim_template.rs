@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::restart::supported;
-use super::{container_resources, given, invalid_each, items, label_selector, meta, names, text};
+use super::{container_resources, given, invalid_each, items, meta, names, text};
 use crate::field::{Error, Path};
+use crate::validate::selectors;
 
 /// What the metadata of a template for a claim cannot have, in the order of upstream's type.
 const NOT_IN_METADATA: [&str; 12] = [
@@ -96,7 +97,7 @@ fn access_modes(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
         errors.push(Error::required(&modes_path, "at least 1 access mode is required"));
     }
     if let Some(selector) = given(spec, "selector") {
-        label_selector(selector, &path.child("selector"), errors);
+        selectors::label_selector(selector, &path.child("selector"), errors);
     }
     for mode in &modes {
         supported(&modes_path, mode, &ACCESS_MODES, errors);

@@ -31,7 +31,6 @@ use super::{invalid_each, items, meta, names, one_of, text};
 use crate::Object;
 use crate::field::{Error, Path};
 
-pub(super) use affinity::label_selector;
 pub(super) use container_resources::overhead;
 pub(super) use scheduling::tolerations;
 pub(super) use status::status_update;

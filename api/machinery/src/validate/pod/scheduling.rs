@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::affinity::label_keys;
 use super::restart::supported;
-use super::{Whole, given, invalid_each, items, label_selector, names, number, text};
+use super::{Whole, given, invalid_each, items, names, number, text};
 use crate::field::{Error, Path};
+use crate::validate::selectors;
 
 pub(super) fn gates(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
     for (index, gate) in items(spec, "readinessGates").iter().enumerate() {
@@ -154,6 +155,6 @@ pub(super) fn topology_spread(spec: &Value, path: &Path, errors: &mut Vec<Error>
             }
         }
         label_keys(one, &path, errors);
-        label_selector(&one["labelSelector"], &path.child("labelSelector"), errors);
+        selectors::label_selector(&one["labelSelector"], &path.child("labelSelector"), errors);
     }
 }
