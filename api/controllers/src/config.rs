@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use api_client::{Election, ElectionFlags, leader_election::ElectionError, process};
 
 /// Every controller of this process, by upstream's names.
-pub const CONTROLLERS: [&str; 9] = [
+pub const CONTROLLERS: [&str; 13] = [
     "deployment-controller",
     "replicaset-controller",
     "namespace-controller",
@@ -15,6 +15,10 @@ pub const CONTROLLERS: [&str; 9] = [
     "node-lifecycle-controller",
     "taint-eviction-controller",
     "pod-garbage-collector-controller",
+    "persistentvolumeclaim-protection-controller",
+    "persistentvolume-protection-controller",
+    "volumeattributesclass-protection-controller",
+    "ttl-after-finished-controller",
 ];
 
 /// Command-line flags, as kube-controller-manager names them.
@@ -71,6 +75,9 @@ pub struct Flags {
     /// Namespaces whose ServiceAccount is worked on at once.
     #[arg(long, default_value_t = 5)]
     pub concurrent_serviceaccount_syncs: usize,
+    /// Finished Jobs worked on at once.
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_ttl_after_finished_syncs: usize,
 }
 
 /// Why the flags cannot be used.
@@ -124,7 +131,7 @@ pub struct Config {
     pub node_monitor_period: Duration,
     /// See [`Flags::terminated_pod_gc_threshold`].
     pub terminated_pod_gc_threshold: usize,
-    /// Workers: deployments, ReplicaSets, namespaces, garbage collector, ServiceAccounts.
+    /// How much each controller does at once.
     pub workers: Workers,
 }
 
@@ -141,6 +148,8 @@ pub struct Workers {
     pub garbage_collector: usize,
     /// Namespaces of the ServiceAccount controller.
     pub service_account: usize,
+    /// Finished Jobs.
+    pub ttl_after_finished: usize,
 }
 
 impl Flags {
@@ -155,6 +164,7 @@ impl Flags {
             ("--concurrent-namespace-syncs", self.concurrent_namespace_syncs),
             ("--concurrent-gc-syncs", self.concurrent_gc_syncs),
             ("--concurrent-serviceaccount-syncs", self.concurrent_serviceaccount_syncs),
+            ("--concurrent-ttl-after-finished-syncs", self.concurrent_ttl_after_finished_syncs),
         ];
         if let Some((flag, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
             return Err(ConfigError::Zero { flag });
@@ -190,6 +200,7 @@ impl Flags {
                 namespace: self.concurrent_namespace_syncs,
                 garbage_collector: self.concurrent_gc_syncs,
                 service_account: self.concurrent_serviceaccount_syncs,
+                ttl_after_finished: self.concurrent_ttl_after_finished_syncs,
             },
         })
     }

@@ -12,6 +12,8 @@
 //! | Garbage collector by owner | [`garbage_collector`] |
 //! | Node lifecycle and taint eviction | [`node_lifecycle`] |
 //! | Pod garbage collector | [`pod_gc`] |
+//! | Protection of claims, volumes and their classes in use | [`protection`] |
+//! | Time to live of finished Jobs | [`ttl_after_finished`] |
 
 mod config;
 pub mod context;
@@ -23,9 +25,12 @@ pub mod namespace;
 pub mod node_lifecycle;
 pub mod object;
 pub mod pod_gc;
+pub mod protection;
 pub mod replica_set;
 mod run;
 pub mod service_account;
+pub mod ttl_after_finished;
+mod watches;
 pub mod world;
 
 pub use config::{CONTROLLERS, Config, ConfigError, Flags, Workers};

@@ -28,3 +28,5 @@ pub const NAMESPACE_REQUESTS_MAX: usize = 8;
 pub const REVISION_HISTORY_CHARS: usize = 2000;
 /// Longest time that a reconcile of one key may take.
 pub const RECONCILE_DEADLINE: Duration = Duration::from_secs(120);
+/// Objects in one answer to a list that is read from the server itself.
+pub const PAGE: u32 = 500;

@@ -16,8 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
-    config::Config, context::Context, deployment, garbage_collector, limits, namespace,
-    node_lifecycle, object::controller_of, pod_gc, replica_set, service_account, world::World,
+    config::Config,
+    context::Context,
+    deployment, garbage_collector, limits, namespace, node_lifecycle,
+    object::controller_of,
+    pod_gc,
+    protection::{claims, classes, volumes},
+    replica_set, service_account, ttl_after_finished, watches,
+    world::World,
 };
 
 const COMPONENT: &str = "kube-controller-manager";
@@ -47,13 +53,18 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 }
 
 /// The queues that the informers' handlers fill.
-struct Queues {
+pub(crate) struct Queues {
     deployment: Arc<WorkQueue<String>>,
     namespace: Arc<WorkQueue<String>>,
     service_account: Arc<WorkQueue<String>>,
     root_ca: Arc<WorkQueue<String>>,
     node: Arc<WorkQueue<String>>,
     eviction: Arc<WorkQueue<String>>,
+    /// Namespaces.
+    pub(crate) claims: Arc<WorkQueue<String>>,
+    pub(crate) volumes: Arc<WorkQueue<String>>,
+    pub(crate) volume_classes: Arc<WorkQueue<String>>,
+    pub(crate) jobs: Arc<WorkQueue<String>>,
 }
 
 async fn control(client: Client, config: Config, health: Arc<Health>, term: CancellationToken) {
@@ -70,6 +81,10 @@ async fn control(client: Client, config: Config, health: Arc<Health>, term: Canc
         root_ca: WorkQueue::new("root_ca_cert_publisher"),
         node: WorkQueue::new("node_lifecycle_controller"),
         eviction: WorkQueue::new("taint_eviction_controller"),
+        claims: WorkQueue::new("pvcprotection"),
+        volumes: WorkQueue::new("pvprotection"),
+        volume_classes: WorkQueue::new("vacprotection"),
+        jobs: WorkQueue::new("ttl_jobs_to_delete"),
     });
     let replica_sets = replica_set::Controller::new(Arc::clone(&context));
     let collector = garbage_collector::Controller::new(context.client.clone());
@@ -78,6 +93,8 @@ async fn control(client: Client, config: Config, health: Arc<Health>, term: Canc
     // Dropping the set ends every loop at once, also when the lease is lost.
     let mut loops = JoinSet::new();
     watch_all(&mut loops, &context, &queues, &replica_sets, &term);
+    watches::storage(&mut loops, &context, &queues, &term);
+    watches::jobs(&mut loops, &context, &queues, &term);
     tokio::select! {
         () = term.cancelled() => return,
         () = context.world.synced() => {}
@@ -107,6 +124,10 @@ fn measure(
             &queues.root_ca,
             &queues.node,
             &queues.eviction,
+            &queues.claims,
+            &queues.volumes,
+            &queues.volume_classes,
+            &queues.jobs,
             &sets,
         ];
         for queue in all {
@@ -116,7 +137,8 @@ fn measure(
     });
 }
 
-fn watch<K>(
+/// Fills the informer's store from the server.
+pub(crate) fn watch<K>(
     loops: &mut JoinSet<()>,
     informer: Informer<K>,
     api: Api<K>,
@@ -166,6 +188,7 @@ fn watch_all(
     let (q, controller, w) = (Arc::clone(queues), Arc::clone(replica_sets), world.clone());
     pods.on_change(move |before: Option<&Arc<Pod>>, after| {
         controller.pod_changed(before, after);
+        claims::pod_changed(&q.claims, before, after);
         match (before, after) {
             (_, Some(pod)) => q.eviction.add(key_of(pod.as_ref())),
             // Recreate waits for the last old pod to go.
@@ -325,8 +348,38 @@ fn start_all(
             "pod-garbage-collector-controller" => {
                 loops.spawn(pod_gc::run(Arc::clone(context), term.clone()));
             }
-            other => unreachable!("{other} was checked against the list of controllers"),
+            other => start_more(loops, context, queues, other, term),
         }
+    }
+}
+
+fn start_more(
+    loops: &mut JoinSet<()>,
+    context: &Arc<Context>,
+    queues: &Queues,
+    name: &str,
+    term: &CancellationToken,
+) {
+    let (workers, world) = (context.config.workers, &context.world);
+    match name {
+        "persistentvolumeclaim-protection-controller" => {
+            resync(loops, Arc::clone(&world.namespaces), &queues.claims, term);
+            start(loops, context, &queues.claims, 1, term, claims::sync);
+        }
+        "persistentvolume-protection-controller" => {
+            resync(loops, Arc::clone(&world.volumes), &queues.volumes, term);
+            start(loops, context, &queues.volumes, 1, term, volumes::sync);
+        }
+        "volumeattributesclass-protection-controller" => {
+            resync(loops, Arc::clone(&world.volume_classes), &queues.volume_classes, term);
+            start(loops, context, &queues.volume_classes, 1, term, classes::sync);
+        }
+        "ttl-after-finished-controller" => {
+            let count = workers.ttl_after_finished;
+            resync(loops, Arc::clone(&world.jobs), &queues.jobs, term);
+            start(loops, context, &queues.jobs, count, term, ttl_after_finished::sync);
+        }
+        other => unreachable!("{other} was checked against the list of controllers"),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{context::Context, world::World};
 /// The name of the published ConfigMap.
 pub const ROOT_CA: &str = "kube-root-ca.crt";
 const DEFAULT: &str = "default";
+const ABOUT: &str = "kubernetes.io/description";
 const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
 
 /// One thing to do.
@@ -51,6 +52,11 @@ pub fn reconcile(world: &World, key: &str) -> Vec<Action> {
     vec![Action::CreateAccount(Box::new(account))]
 }
 
+fn is_described(map: &ConfigMap) -> bool {
+    let annotations = map.metadata.annotations.as_ref();
+    annotations.is_some_and(|all| all.get(ABOUT).is_some_and(|text| !text.is_empty()))
+}
+
 /// Decides about the root CA of the namespace `key`.
 #[must_use]
 pub fn reconcile_root_ca(world: &World, key: &str, root_ca: &str) -> Vec<Action> {
@@ -59,7 +65,7 @@ pub fn reconcile_root_ca(world: &World, key: &str, root_ca: &str) -> Vec<Action>
         return Vec::new();
     }
     let data = [("ca.crt".to_owned(), root_ca.to_owned())].into();
-    let described = [("kubernetes.io/description".to_owned(), DESCRIPTION.to_owned())];
+    let described = [(ABOUT.to_owned(), DESCRIPTION.to_owned())];
     match world.root_ca_maps.get(&format!("{key}/{ROOT_CA}")) {
         None => vec![Action::CreateRootCa(Box::new(ConfigMap {
             metadata: ObjectMeta {
@@ -71,7 +77,7 @@ pub fn reconcile_root_ca(world: &World, key: &str, root_ca: &str) -> Vec<Action>
             data: Some(data),
             ..ConfigMap::default()
         }))],
-        Some(map) if map.data.as_ref() != Some(&data) => {
+        Some(map) if map.data.as_ref() != Some(&data) || !is_described(&map) => {
             let mut map = ConfigMap::clone(&map);
             map.data = Some(data);
             map.metadata.annotations.get_or_insert_default().extend(described);
@@ -150,17 +156,20 @@ mod tests {
     #[test]
     fn a_changed_root_ca_is_put_right_and_a_right_one_left_alone() {
         let world = world(serde_json::json!({"metadata": {"name": "a"}}));
-        let map = |data: &str| {
+        let map = |data: &str, about: &str| {
             serde_json::from_value::<ConfigMap>(serde_json::json!({
-                "metadata": {"name": ROOT_CA, "namespace": "a"}, "data": {"ca.crt": data}
+                "metadata": {"name": ROOT_CA, "namespace": "a", "annotations": {ABOUT: about}},
+                "data": {"ca.crt": data}
             }))
             .unwrap()
         };
-        world.root_ca_maps.put(Arc::new(map("tampered")));
-        let actions = reconcile_root_ca(&world, "a", "PEM");
-        let [Action::UpdateRootCa(fixed)] = actions.as_slice() else { panic!("{actions:?}") };
-        assert_eq!(fixed.data, map("PEM").data);
-        world.root_ca_maps.put(Arc::new(map("PEM")));
+        for wrong in [map("tampered", DESCRIPTION), map("PEM", "")] {
+            world.root_ca_maps.put(Arc::new(wrong));
+            let actions = reconcile_root_ca(&world, "a", "PEM");
+            let [Action::UpdateRootCa(fixed)] = actions.as_slice() else { panic!("{actions:?}") };
+            assert_eq!(**fixed, map("PEM", DESCRIPTION));
+        }
+        world.root_ca_maps.put(Arc::new(map("PEM", "any words")));
         assert!(reconcile_root_ca(&world, "a", "PEM").is_empty());
     }
 }

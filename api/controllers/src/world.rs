@@ -5,12 +5,19 @@ use std::sync::Arc;
 use api_client::Store;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
+    batch::v1::Job,
     coordination::v1::Lease,
-    core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount},
+    core::v1::{
+        ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount,
+    },
+    storage::v1::VolumeAttributesClass,
 };
 use kube::Resource;
 
-use crate::object::controller_of;
+use crate::{
+    object::controller_of,
+    protection::{claims, classes},
+};
 
 /// The stores that the informers fill.
 #[derive(Clone, Debug)]
@@ -19,7 +26,7 @@ pub struct World {
     pub deployments: Arc<Store<Deployment>>,
     /// Indexed by [`owner_index`].
     pub replica_sets: Arc<Store<ReplicaSet>>,
-    /// Indexed by [`owner_index`] and `node:<name>`.
+    /// Indexed by [`owner_index`], `node:<name>` and `claim:<namespace>/<name>`.
     pub pods: Arc<Store<Pod>>,
     /// By name.
     pub nodes: Arc<Store<Node>>,
@@ -31,6 +38,14 @@ pub struct World {
     pub service_accounts: Arc<Store<ServiceAccount>>,
     /// Only those called kube-root-ca.crt.
     pub root_ca_maps: Arc<Store<ConfigMap>>,
+    /// By namespace and name.
+    pub jobs: Arc<Store<Job>>,
+    /// Indexed by the names of their classes of attributes.
+    pub claims: Arc<Store<PersistentVolumeClaim>>,
+    /// Indexed by the name of their class of attributes.
+    pub volumes: Arc<Store<PersistentVolume>>,
+    /// By name.
+    pub volume_classes: Arc<Store<VolumeAttributesClass>>,
 }
 
 /// Where an object is found by its owner: `uid:<controller>`, or `orphans:<namespace>`.
@@ -47,6 +62,7 @@ fn pod_index(pod: &Pod) -> Vec<String> {
     if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) {
         values.push(format!("node:{node}"));
     }
+    values.extend(claims::index(pod));
     values
 }
 
@@ -69,10 +85,16 @@ impl World {
             namespaces: Store::new(None),
             service_accounts: Store::new(None),
             root_ca_maps: Store::new(None),
+            jobs: Store::new(None),
+            claims: Store::new(Some(classes::of_claim)),
+            volumes: Store::new(Some(classes::of_volume)),
+            volume_classes: Store::new(None),
         }
     }
 
-    /// Waits until every store holds its first list.
+    /// Waits until every store holds its first list. Not for the classes of attributes: a server
+    /// before 1.34 does not know them, and with none of them in the store nothing is decided
+    /// about any.
     pub async fn synced(&self) {
         tokio::join!(
             self.deployments.synced(),
@@ -83,6 +105,9 @@ impl World {
             self.namespaces.synced(),
             self.service_accounts.synced(),
             self.root_ca_maps.synced(),
+            self.jobs.synced(),
+            self.claims.synced(),
+            self.volumes.synced(),
         );
     }
 }

@@ -7,8 +7,12 @@ use std::time::Duration;
 use clap::Parser;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
+    batch::v1::Job,
     coordination::v1::Lease,
-    core::v1::{Namespace, Node, Pod, ServiceAccount},
+    core::v1::{
+        ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount,
+    },
+    storage::v1::VolumeAttributesClass,
 };
 use kube::{
     Api, Client, Resource,
@@ -273,4 +277,171 @@ async fn a_silent_node_is_tainted_and_loses_its_pods() {
     assert!(!renewing.is_finished(), "the lively node's agent failed");
     renewing.abort();
     tokio::time::timeout(DEADLINE, manager.stop()).await.unwrap();
+}
+
+/// True when the object is on its way out and something keeps it.
+async fn is_kept<K>(api: &Api<K>, name: &str) -> bool
+where
+    K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let found = api.get_opt(name).await.unwrap();
+    found.is_some_and(|object| object.meta().deletion_timestamp.is_some())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn storage_in_use_outlives_its_deletion_until_it_is_not_used() {
+    const ONLY: [&str; 4] = [
+        "--controllers=persistentvolumeclaim-protection-controller",
+        "--controllers=persistentvolume-protection-controller",
+        "--controllers=volumeattributesclass-protection-controller",
+        "--controllers=serviceaccount-controller",
+    ];
+    let server = ApiServer::start().await;
+    let client = api_client::process::connect(server.kubeconfig()).await.unwrap();
+    let name = own_namespace(&client, "storage").await;
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &name);
+    let volumes: Api<PersistentVolume> = Api::all(client.clone());
+    let classes: Api<VolumeAttributesClass> = Api::all(client.clone());
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &name);
+    create(
+        &classes,
+        json!({"metadata": {"name": name}, "driverName": "d.example",
+        "parameters": {"a": "b"}}),
+    )
+    .await;
+    create(
+        &volumes,
+        json!({"metadata": {"name": name}, "spec": {
+        "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
+        "hostPath": {"path": "/nowhere"}, "storageClassName": "none"}}),
+    )
+    .await;
+    create(
+        &claims,
+        json!({"metadata": {"name": "data"}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+        "storageClassName": "none", "volumeAttributesClassName": name}}),
+    )
+    .await;
+    let made = (
+        claims.get("data").await.unwrap().metadata.finalizers.unwrap(),
+        volumes.get(&name).await.unwrap().metadata.finalizers.unwrap(),
+        classes.get(&name).await.unwrap().metadata.finalizers.unwrap(),
+    );
+    assert_eq!(made.0, ["kubernetes.io/pvc-protection"], "the server adds it");
+    assert_eq!(made.1, ["kubernetes.io/pv-protection"]);
+    assert_eq!(made.2, ["kubernetes.io/vac-protection"]);
+    let phase = |phase: &str| Patch::Merge(json!({"status": {"phase": phase}}));
+    volumes.patch_status(&name, &PatchParams::default(), &phase("Bound")).await.unwrap();
+
+    let manager = Manager::start(&server, &runtime::Handle::current(), "storage", &ONLY);
+    has_an_account(&client, &name).await;
+    create(
+        &pods,
+        json!({"metadata": {"name": "user"}, "spec": {
+        "nodeName": "nowhere", "containers": [{"name": "c", "image": "none"}],
+        "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}}),
+    )
+    .await;
+    let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    claims.patch("data", &PatchParams::default(), &none).await.unwrap();
+    eventually("a finalizer that was taken away is put back", || async {
+        claims.get("data").await.unwrap().metadata.finalizers.is_some()
+    })
+    .await;
+
+    claims.delete("data", &DeleteParams::default()).await.unwrap();
+    volumes.delete(&name, &DeleteParams::default()).await.unwrap();
+    classes.delete(&name, &DeleteParams::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(is_kept(&claims, "data").await, "a pod uses the claim");
+    assert!(is_kept(&volumes, &name).await, "the volume is bound");
+    assert!(is_kept(&classes, &name).await, "the claim names the class");
+
+    pods.delete("user", &DeleteParams::default().grace_period(0)).await.unwrap();
+    volumes.patch_status(&name, &PatchParams::default(), &phase("Released")).await.unwrap();
+    eventually("all three are gone", || async {
+        claims.get_opt("data").await.unwrap().is_none()
+            && volumes.get_opt(&name).await.unwrap().is_none()
+            && classes.get_opt(&name).await.unwrap().is_none()
+    })
+    .await;
+    Api::<Namespace>::all(client).delete(&name, &DeleteParams::default()).await.unwrap();
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_job_goes_when_its_time_to_live_is_over() {
+    const ONLY: [&str; 1] = ["--controllers=ttl-after-finished-controller"];
+    let server = ApiServer::start().await;
+    let client = api_client::process::connect(server.kubeconfig()).await.unwrap();
+    let name = own_namespace(&client, "ttl").await;
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &name);
+    let manager = Manager::start(&server, &runtime::Handle::current(), "ttl", &ONLY);
+    for (job, seconds) in [("soon", json!(2)), ("late", json!(3600)), ("never", json!(null))] {
+        create(
+            &jobs,
+            json!({"metadata": {"name": job}, "spec": {
+            "ttlSecondsAfterFinished": seconds, "template": {"spec": {"restartPolicy": "Never",
+                "containers": [{"name": "c", "image": "none"}]}}}}),
+        )
+        .await;
+        let now = api_client::api_time(jiff::Timestamp::now());
+        let condition = |kind: &str| {
+            json!({"type": kind, "status": "True",
+            "lastTransitionTime": now, "lastProbeTime": now})
+        };
+        let conditions = [condition("SuccessCriteriaMet"), condition("Complete")];
+        let status = json!({"status": {"startTime": now, "completionTime": now,
+            "conditions": conditions}});
+        jobs.patch_status(job, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    }
+    assert!(!is_kept(&jobs, "soon").await, "its time is not over yet");
+    // Without a garbage collector beside it the foreground deletion does not end.
+    eventually("the job is gone, or going", || async {
+        let job = jobs.get_opt("soon").await.unwrap();
+        job.is_none_or(|job| job.metadata.deletion_timestamp.is_some())
+    })
+    .await;
+    for stays in ["late", "never"] {
+        assert!(jobs.get(stays).await.unwrap().metadata.deletion_timestamp.is_none(), "{stays}");
+    }
+    Api::<Namespace>::all(client).delete(&name, &DeleteParams::default()).await.unwrap();
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_root_certificate_is_in_every_namespace_and_is_put_back() {
+    const PEM: &str = "-----BEGIN CERTIFICATE-----\nnot one\n-----END CERTIFICATE-----\n";
+    const NAME: &str = "kube-root-ca.crt";
+    let server = ApiServer::start().await;
+    if !server.is_own() {
+        testbed::skip(&"the named server's namespaces must not get a false certificate");
+        return;
+    }
+    let file = std::env::temp_dir().join(format!("orlop-live-root-{}.pem", std::process::id()));
+    std::fs::write(&file, PEM).unwrap();
+    let flags = [
+        "--controllers=root-ca-certificate-publisher-controller",
+        "--root-ca-file",
+        file.to_str().unwrap(),
+    ];
+    let client = api_client::process::connect(server.kubeconfig()).await.unwrap();
+    let name = own_namespace(&client, "root").await;
+    let manager = Manager::start(&server, &runtime::Handle::current(), "root", &flags);
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &name);
+    let is_right = || async {
+        let Some(map) = maps.get_opt(NAME).await.unwrap() else { return false };
+        let about = map.metadata.annotations.unwrap_or_default();
+        map.data == Some([("ca.crt".to_owned(), PEM.to_owned())].into())
+            && about.contains_key("kubernetes.io/description")
+    };
+    eventually("it is published", is_right).await;
+    let wrong = Patch::Merge(json!({"data": {"ca.crt": "wrong", "more": "x"}}));
+    maps.patch(NAME, &PatchParams::default(), &wrong).await.unwrap();
+    eventually("what was changed is put right", is_right).await;
+    maps.delete(NAME, &DeleteParams::default()).await.unwrap();
+    eventually("what was deleted is made again", is_right).await;
+    manager.stop().await;
+    std::fs::remove_file(&file).unwrap();
 }

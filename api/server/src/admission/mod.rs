@@ -1,10 +1,11 @@
 //! What the cluster has to say about a write: change first, then check, in this order.
 //!
 //! So far: NamespaceLifecycle, ServiceAccount (the name; no token volume yet), Priority,
-//! DefaultTolerationSeconds.
+//! DefaultTolerationSeconds, StorageObjectInUseProtection.
 
 mod namespace_lifecycle;
 mod pods;
+mod storage_protection;
 
 use api_machinery::{Object, ResourceInfo, Status};
 
@@ -24,5 +25,6 @@ pub(crate) async fn create(
         pods::priority(info, object)?;
         pods::tolerations(object);
     }
+    storage_protection::create(info, object);
     Ok(())
 }

@@ -5,7 +5,7 @@
 use api_machinery::ResourceInfo;
 
 /// What the server itself would have to heed when it admits requests.
-const BY_THE_SERVER: [&str; 15] = [
+const BY_THE_SERVER: [&str; 14] = [
     "LimitRange",
     "ResourceQuota",
     "PriorityClass",
@@ -20,7 +20,6 @@ const BY_THE_SERVER: [&str; 15] = [
     "MutatingAdmissionPolicyBinding",
     "FlowSchema",
     "PriorityLevelConfiguration",
-    "VolumeAttributesClass",
 ];
 
 /// What is called over the network.
