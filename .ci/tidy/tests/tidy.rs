@@ -24,6 +24,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ),
     ("store-fuzz", &["proto", "store-state-machine", "store-backup", "store-server"]),
     ("api-machinery", &[]),
+    ("api-cel", &[]),
     ("api-tables", &["api-machinery"]),
     ("api-client", &[]),
     ("api-server", &["api-machinery", "store-client"]),
