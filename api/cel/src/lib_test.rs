@@ -66,7 +66,7 @@ fn expressions_are_true() {
         "{'a': 1}.transformMap(k, v, v + 1) == {'a': 2}",
         "optional.of(1).optMap(x, x + 1).value() == 2",
         "self.s.lowerAscii() == 'rook' && self.s.substring(1) == 'ook'",
-        "'%s-%d'.format(['a', 1]) == 'a-1'",
+        "'%s-%d'.format(['a', dyn(1)]) == 'a-1'",
         "duration('1h') == duration('60m') && string(duration('1h')) == '3600s'",
         "timestamp('2023-01-01T00:00:00Z').getFullYear() == 2023",
         "quantity('1.5Gi').isGreaterThan(quantity('1G'))",

@@ -5,7 +5,7 @@ pub const EXPRESSION_CODE_POINTS_MAX: usize = 100_000;
 /// How deep each rule of the grammar may lie in itself.
 pub const RECURSION_DEPTH_MAX: usize = 250;
 /// How deep a tree may be after macros were expanded: what the evaluator's stack holds.
-pub const TREE_DEPTH_MAX: usize = 600;
+pub const TREE_DEPTH_MAX: usize = 300;
 /// Errors that a report shows.
 pub const ERRORS_MAX: usize = 100;
 /// A line that is longer is not shown under its error.
@@ -14,8 +14,9 @@ pub const SNIPPET_CODE_POINTS_MAX: usize = 16_384;
 pub const COST_PER_CALL_MAX: u64 = 1_000_000;
 /// Bytes of a compiled regular expression.
 pub const REGEX_BYTES_MAX: usize = 1 << 20;
-/// How deep two values are compared.
-pub const VALUE_DEPTH_MAX: usize = 512;
+/// How deep expressions may lie in parentheses, brackets and arguments: what the parser's stack
+/// holds; upstream takes 250.
+pub const NESTING_DEPTH_MAX: usize = 50;
 /// Elements of a list that a library function makes from a number.
 pub const RANGE_MAX: i64 = 1_000_000;
 /// Nodes that macros may write twice: nested ones would double the tree each time.

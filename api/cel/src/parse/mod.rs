@@ -11,7 +11,9 @@ mod unescape;
 use std::sync::Arc;
 
 use crate::ast::{Expr, Id, Kind};
-use crate::limits::{EXPRESSION_CODE_POINTS_MAX, RECURSION_DEPTH_MAX, TREE_DEPTH_MAX};
+use crate::limits::{
+    EXPRESSION_CODE_POINTS_MAX, NESTING_DEPTH_MAX, RECURSION_DEPTH_MAX, TREE_DEPTH_MAX,
+};
 use crate::source::{Issue, Issues, Source};
 use lexer::{Lexeme, Token};
 
@@ -186,8 +188,13 @@ impl Parser<'_> {
 
     fn enter(&mut self, rule: Rule) -> Step<()> {
         self.depth[rule as usize] += 1;
-        if self.depth[rule as usize] > RECURSION_DEPTH_MAX {
-            let message = format!("expression recursion limit exceeded: {RECURSION_DEPTH_MAX}");
+        // A nested expression takes stack, a chain of operators does not.
+        let most = match rule {
+            Rule::Expr => NESTING_DEPTH_MAX,
+            Rule::Relation | Rule::Calc | Rule::Unary | Rule::Member => RECURSION_DEPTH_MAX,
+        };
+        if self.depth[rule as usize] > most {
+            let message = format!("expression recursion limit exceeded: {most}");
             self.issues.push(Issue { place: None, message });
             return Err(Stopped);
         }
@@ -359,7 +366,7 @@ mod tests {
         for (open, close) in [("(", ")"), ("[", "]"), ("-(", ")"), ("a[", "]"), ("f(", ")")] {
             let text = format!("{}1{}", open.repeat(300), close.repeat(300));
             let error = parse(&Source::new(&text)).unwrap_err();
-            assert_eq!(error.issues[0].message, "expression recursion limit exceeded: 250");
+            assert_eq!(error.issues[0].message, "expression recursion limit exceeded: 50");
         }
         for text in ["a", " + a", ".b"].map(|one| format!("a{}", one.repeat(300))) {
             let _ = parse(&Source::new(&text));
