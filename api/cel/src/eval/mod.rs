@@ -321,7 +321,7 @@ impl<'a> Machine<'_, 'a> {
                     }
                 }
                 Value::Map(map) => {
-                    let key = keys[index].clone();
+                    let key = keys.get(index).cloned().unwrap_or(Value::Null);
                     let value = parts.second.as_ref().and_then(|_| map.get(&key));
                     (key, value.unwrap_or(Value::Null))
                 }

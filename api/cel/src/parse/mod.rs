@@ -332,7 +332,11 @@ impl Parser<'_> {
             let id = parser.id(place);
             let operand = parser.member()?;
             // Two of them are none.
-            Ok(if count % 2 == 0 { operand } else { parser.call(id, function, vec![operand]) })
+            Ok(if count.is_multiple_of(2) {
+                operand
+            } else {
+                parser.call(id, function, vec![operand])
+            })
         })
     }
 
