@@ -7,6 +7,7 @@
 //! [`header::with_resource_version`] → JSON as it is, [`protobuf::encode`], or [`table`] by way of a
 //! [`View`] of the bytes.
 
+pub mod apply;
 pub mod decode;
 pub mod defaults;
 pub mod discovery;

@@ -16,3 +16,9 @@ pub const GENERATED_NAME_BASE_MAX: usize = 58;
 pub const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
 /// Total bytes of the values of one ConfigMap or Secret.
 pub const DATA_BYTES_MAX: usize = 1024 * 1024;
+/// Managers of one object that came to their fields by other writes than applying.
+pub const UPDATE_MANAGERS_MAX: usize = 10;
+/// Bytes of the name of a field manager.
+pub const FIELD_MANAGER_BYTES_MAX: usize = 128;
+/// Bytes of the name of a subresource in managed fields.
+pub const SUBRESOURCE_NAME_BYTES_MAX: usize = 256;

@@ -295,6 +295,12 @@ impl Status {
             .with_cause("", message, "")
     }
 
+    /// A 500 without a reason: what upstream makes of errors that it has no Status for.
+    #[must_use]
+    pub fn unexplained(message: &str) -> Self {
+        Self::new(500, "", message)
+    }
+
     /// The Status as JSON, in upstream's shape.
     #[must_use]
     pub fn to_json(&self) -> Value {
@@ -308,9 +314,11 @@ impl Status {
             "metadata": metadata,
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
         if let Some(details) = &self.details {
             status["details"] = details.to_json();
         }

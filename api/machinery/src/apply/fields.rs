@@ -1,0 +1,114 @@
+//! Which fields an object has, by its type.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::path::{Path, PathElement};
+use super::set::Set;
+use super::types::{Form, Items, ListForm, NodeType};
+
+/// The set of all fields that a value has. What does not fit the type is passed over: callers
+/// check first.
+#[must_use]
+pub fn field_set(value: &Value, node: &NodeType) -> Set {
+    let mut set = Set::default();
+    walk(value, node, &mut Vec::new(), &mut set);
+    set
+}
+
+fn walk(value: &Value, node: &NodeType, path: &mut Path, set: &mut Set) {
+    match node.form(Some(value)) {
+        Form::Scalar(_) => set.insert(path),
+        Form::List(list) if list.items == Items::Atomic => set.insert(path),
+        Form::List(list) => walk_list(value, &list, path, set),
+        Form::Map(map) if map.is_atomic => set.insert(path),
+        Form::Map(_) => {
+            for (key, value) in value.as_object().into_iter().flatten() {
+                let Some(child) = node.child(key) else { continue };
+                path.push(PathElement::field(key));
+                walk(value, &child.node, path, set);
+                let is_empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
+                if is_empty || !child.is_named {
+                    set.insert(path);
+                }
+                path.pop();
+            }
+        }
+    }
+}
+
+fn walk_list(value: &Value, list: &ListForm<'_>, path: &mut Path, set: &mut Set) {
+    let items = value.as_array().map_or(&[][..], Vec::as_slice);
+    let elements: Vec<(PathElement, &Value)> =
+        items.iter().filter_map(|item| Some((list.element_of(item).ok()?, item))).collect();
+    let mut seen = BTreeSet::new();
+    let twice: BTreeSet<PathElement> = elements
+        .iter()
+        .filter(|(element, _)| !seen.insert(element))
+        .map(|(element, _)| element.clone())
+        .collect();
+    for (element, item) in elements {
+        let is_twice = twice.contains(&element);
+        path.push(element);
+        // Of items that cannot be told apart nothing more is known than that they are there.
+        if !is_twice {
+            walk(item, &list.element, path, set);
+        }
+        set.insert(path);
+        path.pop();
+    }
+}
+
+/// A set as today's type has it: what has become atomic since it was written is one member.
+#[must_use]
+pub(super) fn reconcile(set: &Set, node: &NodeType) -> Set {
+    let mut atoms = Set::default();
+    find_atoms(set, node, &mut Vec::new(), &mut atoms);
+    set.recursive_difference(&atoms).union(&atoms)
+}
+
+fn find_atoms(set: &Set, node: &NodeType, path: &mut Path, atoms: &mut Set) {
+    let is_atomic = match node.form(None) {
+        Form::Scalar(_) => return,
+        Form::List(list) => list.items == Items::Atomic,
+        Form::Map(_) if matches!(node, NodeType::Deduced | NodeType::Opaque) => return,
+        Form::Map(map) => map.is_atomic,
+    };
+    if is_atomic {
+        // A member without children is as it should be already.
+        if !set.is_empty() {
+            atoms.insert(path);
+        }
+        return;
+    }
+    for (element, below) in &set.children {
+        let child = match (element, node.form(None)) {
+            (_, Form::List(list)) => Some(list.element),
+            (PathElement::Field(name), _) => node.child(name).map(|child| child.node),
+            _ => None,
+        };
+        if let Some(child) = child {
+            path.push(element.clone());
+            find_atoms(below, &child, path, atoms);
+            path.pop();
+        }
+    }
+}
+
+/// The items of a list by what tells them apart, in order of first sight.
+pub(super) fn grouped<'a>(
+    list: &ListForm<'_>,
+    items: &'a [Value],
+) -> (Vec<PathElement>, BTreeMap<PathElement, Vec<&'a Value>>) {
+    let mut order = Vec::new();
+    let mut groups: BTreeMap<PathElement, Vec<&Value>> = BTreeMap::new();
+    for item in items {
+        let Ok(element) = list.element_of(item) else { continue };
+        if !groups.contains_key(&element) {
+            order.push(element.clone());
+        }
+        groups.entry(element).or_default().push(item);
+    }
+    (order, groups)
+}

@@ -1,0 +1,198 @@
+//! What is written to: the type of the object, the subresource, and the fields that its writes
+//! cannot set.
+
+use serde_json::{Value, json};
+
+use super::set::Set;
+use super::types::NodeType;
+use crate::decode::{self, Expected, FieldValidation};
+use crate::kinds::{self, ResourceInfo};
+use crate::{Object, Status, defaults};
+
+/// What a write through a resource or subresource is about.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub api_version: String,
+    pub kind: String,
+    pub node: NodeType,
+    /// Empty for the resource itself.
+    pub subresource: String,
+    pub reset: Reset,
+    /// Of a built-in resource.
+    pub info: Option<&'static ResourceInfo>,
+}
+
+/// Which fields a write through a resource or subresource can set.
+#[derive(Clone, Debug)]
+pub enum Reset {
+    /// All but these and what is below them.
+    Except(Set),
+    /// These, what is above and what is below them; `*` is any step.
+    Only(&'static [&'static [&'static str]]),
+}
+
+impl Reset {
+    pub(super) fn filter(&self, set: &Set) -> Set {
+        match self {
+            Self::Except(fields) => set.recursive_difference(fields),
+            Self::Only(patterns) => include(set, patterns),
+        }
+    }
+}
+
+fn include(set: &Set, patterns: &[&[&str]]) -> Set {
+    let matching = |element: &super::path::PathElement| -> Vec<&[&str]> {
+        patterns
+            .iter()
+            .filter_map(|pattern| pattern.split_first())
+            .filter(|(first, _)| {
+                **first == "*" || *element == super::path::PathElement::field(first)
+            })
+            .map(|(_, rest)| rest)
+            .collect()
+    };
+    let mut out = Set::default();
+    for element in &set.members {
+        if !matching(element).is_empty() {
+            out.members.insert(element.clone());
+        }
+    }
+    for (element, below) in &set.children {
+        let rest = matching(element);
+        let is_whole = rest.iter().any(|pattern| pattern.is_empty());
+        let kept = if is_whole { below.clone() } else { include(below, &rest) };
+        if !kept.is_empty() {
+            out.children.insert(element.clone(), kept);
+        }
+    }
+    out
+}
+
+/// The fields that a pod's `ephemeralcontainers` can set.
+const EPHEMERAL_CONTAINERS: &[&[&str]] = &[&["spec", "ephemeralContainers"]];
+
+/// The fields that a pod's `resize` can set.
+const RESIZE: &[&[&str]] = &[
+    &["spec", "containers", "*", "resources"],
+    &["spec", "containers", "*", "resizePolicy"],
+    &["spec", "initContainers", "*", "resources"],
+    &["spec", "initContainers", "*", "resizePolicy"],
+];
+
+/// What writes through a built-in resource or subresource cannot set, as upstream's strategies say.
+fn reset_of(info: &ResourceInfo, subresource: &str) -> Reset {
+    let fields: &[&[&str]] = match (info.kind, subresource) {
+        ("Pod", "ephemeralcontainers") => return Reset::Only(EPHEMERAL_CONTAINERS),
+        ("Pod", "resize") => return Reset::Only(RESIZE),
+        ("CertificateSigningRequest", "") => &[&["spec"], &["status"]],
+        ("CertificateSigningRequest", "status") => &[&["spec"], &["status", "conditions"]],
+        ("CertificateSigningRequest", "approval") => &[&["spec"], &["status", "certificate"]],
+        ("Pod", "status") => {
+            &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]
+        }
+        ("Deployment", "status") => &[&["spec"], &["metadata", "labels"]],
+        (
+            "CustomResourceDefinition"
+            | "FlowSchema"
+            | "PriorityLevelConfiguration"
+            | "ResourceClaim"
+            | "ServiceCIDR"
+            | "ValidatingAdmissionPolicy"
+            | "VolumeAttachment",
+            "status",
+        ) => &[&["metadata"], &["spec"]],
+        (_, "status") => &[&["spec"]],
+        ("Namespace", "finalize") => &[&["status"]],
+        (_, "") if info.has_status => &[&["status"]],
+        _ => &[],
+    };
+    Reset::Except(Set::of_fields(fields))
+}
+
+impl Target {
+    /// A built-in resource, or a subresource whose body is the object itself.
+    #[must_use]
+    pub fn of(info: &'static ResourceInfo, subresource: &str) -> Self {
+        Self {
+            api_version: info.api_version(),
+            kind: info.kind.to_owned(),
+            node: NodeType::Message(info.type_id()),
+            subresource: subresource.to_owned(),
+            reset: reset_of(info, subresource),
+            info: Some(info),
+        }
+    }
+
+    /// The subresource `scale` of any resource: its body is a Scale.
+    #[must_use]
+    pub fn scale() -> Self {
+        let id = kinds::type_of(super::scale::SCALE_VERSION, "Scale");
+        Self {
+            api_version: super::scale::SCALE_VERSION.to_owned(),
+            kind: "Scale".to_owned(),
+            node: id.map_or(NodeType::Deduced, NodeType::Message),
+            subresource: "scale".to_owned(),
+            reset: Reset::Except(Set::default()),
+            info: None,
+        }
+    }
+
+    /// An object without a schema; `reset` are the fields that cannot be set.
+    #[must_use]
+    pub fn deduced(api_version: &str, kind: &str, subresource: &str, reset: Set) -> Self {
+        Self {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            node: NodeType::Deduced,
+            subresource: subresource.to_owned(),
+            reset: Reset::Except(reset),
+            info: None,
+        }
+    }
+
+    /// Whether fields of a version can be understood: those of the object's own, and of others of
+    /// its group that are served. The latter are taken to have the same fields.
+    pub(super) fn knows_version(&self, version: &str) -> bool {
+        if version == self.api_version {
+            return true;
+        }
+        let group = |version: &str| kinds::split_api_version(version).0.to_owned();
+        let is_served =
+            matches!(self.node, NodeType::Deduced) || kinds::type_of(version, &self.kind).is_some();
+        group(version) == group(&self.api_version) && is_served
+    }
+
+    fn is_built_in(&self) -> bool {
+        matches!(self.node, NodeType::Message(_))
+    }
+
+    /// An object that nobody has set anything in, with what Go always writes.
+    pub(super) fn empty(&self) -> Object {
+        let value = json!({"apiVersion": self.api_version, "kind": self.kind});
+        self.fit(value).unwrap_or_default()
+    }
+
+    /// A tree as an object of the type.
+    fn fit(&self, value: Value) -> Result<Object, Status> {
+        if self.is_built_in() {
+            let expected = Expected { api_version: &self.api_version, kind: &self.kind };
+            return Ok(decode::value(value, expected, FieldValidation::Ignore)?.object);
+        }
+        Object::from_value(value).ok_or_else(|| Status::unexplained("the object is no map"))
+    }
+
+    /// A merged tree as an object with its defaults.
+    pub(super) fn finish(&self, value: Value) -> Result<Object, Status> {
+        let mut object = self.fit(value)?;
+        if let Some(info) = self.info {
+            defaults::apply(info, &mut object);
+        }
+        Ok(object)
+    }
+
+    /// Group, version and kind as Go prints them.
+    pub(super) fn shown_kind(api_version: &str, kind: &str) -> String {
+        let (group, version) = kinds::split_api_version(api_version);
+        format!("{group}/{version}, Kind={kind}")
+    }
+}
