@@ -8,6 +8,7 @@
 //! [`View`] of the bytes.
 
 pub mod apply;
+pub mod custom;
 pub mod decode;
 pub mod defaults;
 pub mod discovery;

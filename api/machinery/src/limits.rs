@@ -22,3 +22,13 @@ pub const UPDATE_MANAGERS_MAX: usize = 10;
 pub const FIELD_MANAGER_BYTES_MAX: usize = 128;
 /// Bytes of the name of a subresource in managed fields.
 pub const SUBRESOURCE_NAME_BYTES_MAX: usize = 256;
+/// Depth of nesting of the schema of a custom kind.
+pub const CUSTOM_SCHEMA_DEPTH_MAX: usize = 64;
+/// Problems of one custom object that are told.
+pub const CUSTOM_FAULTS_MAX: usize = 1000;
+/// Compiled patterns of custom kinds that are kept for the next object.
+pub const PATTERNS_KEPT_MAX: usize = 256;
+/// Bytes that one compiled pattern may take.
+pub const PATTERN_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Fields of one version of a custom kind that selectors may use.
+pub const SELECTABLE_FIELDS_MAX: usize = 8;

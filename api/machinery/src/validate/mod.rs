@@ -143,6 +143,11 @@ fn of_pod(new: &Object, old: &Object, check: fn(&Object, &Object, &mut Vec<Error
     errors
 }
 
+/// Checks labels, annotations, owners and finalizers of objects that are not in the table of kinds.
+pub(crate) fn metadata(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
+    meta::common(metadata, path, errors);
+}
+
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("")
 }

@@ -1,0 +1,22 @@
+//! Custom kinds: what a CustomResourceDefinition says, and what that means for its objects.
+//!
+//! The path of a written object: [`defaults::drop_nulls`] and [`defaults::apply`] →
+//! [`prune::prune`] → [`check::create`] (or `update`) and [`lists::check`] → the rules in CEL of
+//! its [`Schema`], which are another engine's.
+
+pub mod check;
+mod correlate;
+pub mod defaults;
+pub mod definition;
+mod fault;
+pub mod formats;
+mod go_text;
+pub mod lists;
+mod pattern;
+pub mod prune;
+mod scalars;
+pub mod schema;
+pub mod structural;
+mod walk;
+
+pub use schema::Schema;
