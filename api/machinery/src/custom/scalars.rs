@@ -103,7 +103,7 @@ fn compare(number: Number, bound: f64) -> (Option<std::cmp::Ordering>, String) {
 #[expect(clippy::cast_possible_truncation, reason = "upstream cuts so, too")]
 fn not_multiple(number: Number, factor: f64, place: &Place<'_>) -> Option<Fault> {
     let fits = match number {
-        Number::Int(_) if factor as i64 <= 0 => return Some(bad_factor(factor, place)),
+        Number::Int(_) if factor as i64 <= 0 => return Some(bad_factor(factor.trunc(), place)),
         Number::Int(number) => number % (factor as i64) == 0,
         Number::Float(_) if factor <= 0.0 => return Some(bad_factor(factor, place)),
         Number::Float(number) if factor < 1.0 => is_whole(1.0 / factor * number),

@@ -213,8 +213,10 @@ fn stored_versions(definition: &Object, errors: &mut Vec<Error>) {
         return;
     }
     let versions = list(definition.at(&["spec"]).unwrap_or(&null), "versions");
-    for version in versions.iter().filter(|version| version["storage"] == true) {
-        if !stored.contains(&version["name"]) {
+    for (index, version) in versions.iter().enumerate() {
+        // Of versions with the same name upstream finds the first one only.
+        let is_repeated = versions[..index].iter().any(|other| other["name"] == version["name"]);
+        if version["storage"] == true && (is_repeated || !stored.contains(&version["name"])) {
             let why = format!("must have the storage version {}", text(version, "name"));
             errors.push(Error::invalid(&path, json!(stored), why));
         }
