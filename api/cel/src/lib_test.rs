@@ -1,4 +1,5 @@
-//! Expressions from text to value, cost and error: what a real kube-apiserver 1.36 answered.
+//! Expressions from text to value, cost and error. Compile errors are what a real kube-apiserver 1.36
+//! answered, costs are those of upstream's tests; values and other failures are by reading.
 
 use std::collections::HashMap;
 use std::sync::Arc;
