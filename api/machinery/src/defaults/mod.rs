@@ -3,7 +3,7 @@
 //! | Rule | What always holds |
 //! |------|-------------------|
 //! | D1 | Idempotent: a second pass changes nothing. |
-//! | D2 | What the client wrote stays, except what upstream itself cannot hold ([`conversion`]). |
+//! | D2 | What the client wrote stays, except what upstream itself cannot hold (`conversion.rs`). |
 
 mod admission;
 mod autoscaling;
