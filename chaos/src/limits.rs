@@ -277,8 +277,9 @@ pub const INFORMER_LIFE: Duration = Duration::from_millis(1500);
 /// How long a slow informer takes over each object of a list.
 pub const INFORMER_SLOWNESS: Duration = Duration::from_millis(20);
 
-/// Compactions of one fault.
-pub const INFORMER_COMPACTIONS: usize = 8;
+/// Compactions of one fault: they go on for longer than an informer lives and lists, so that one list at
+/// least has its second page after one of them.
+pub const INFORMER_COMPACTIONS: usize = 16;
 
 /// Pause between two of them: shorter than a slow informer's list.
 pub const INFORMER_COMPACTION_INTERVAL: Duration = Duration::from_millis(150);
