@@ -54,7 +54,7 @@ pub(super) fn warning(kind: &ResourceInfo) -> Option<String> {
         ));
     }
     BY_CONTROLLERS.contains(&name).then(|| {
-        format!("no controller of this server acts on {name} objects yet; one of yours may")
+        format!("no controller of this server carries out {name} objects yet; one of yours may")
     })
 }
 
