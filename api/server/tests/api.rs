@@ -42,6 +42,7 @@ stories! {
     services_get_addresses_and_give_them_back,
     services_change_their_type_and_what_they_hold,
     what_is_asked_to_be_signed_is_the_askers_and_decided_apart,
+    who_applies_owns_and_others_are_told,
     refusals_have_upstreams_words,
     tables_and_discovery_are_negotiated,
 }
@@ -423,6 +424,64 @@ async fn what_is_asked_to_be_signed_is_the_askers_and_decided_apart(cluster: Clu
     assert_eq!(refused.code, 422, "{}", refused.message());
 }
 
+/// The managers of an object: name, operation, subresource.
+fn managers(object: &Value) -> Vec<(String, String, String)> {
+    let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+    let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let of = |entry: &Value| {
+        (text(entry, "manager"), text(entry, "operation"), text(entry, "subresource"))
+    };
+    entries.iter().map(of).collect()
+}
+
+async fn who_applies_owns_and_others_are_told(cluster: Cluster) {
+    let one = format!("{DEPLOYMENTS}/d");
+    let mut tree = deployment("d");
+    tree["spec"]["replicas"] = 3.into();
+    let first = cluster.apply(&format!("{one}?fieldManager=one"), &tree).await;
+    assert_eq!(first.code, 201, "{}", first.message());
+    let first = first.json();
+    let by = |name: &str, what: &str| (name.to_owned(), what.to_owned(), String::new());
+    assert_eq!(managers(&first), [by("one", "Apply")]);
+    // The same again changes nothing, not even the version.
+    let again = cluster.apply(&format!("{one}?fieldManager=one"), &tree).await.json();
+    assert_eq!(again["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+
+    let other = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {"replicas": 5}});
+    let refused = cluster.apply(&format!("{one}?fieldManager=two"), &other).await;
+    assert_eq!(refused.code, 409);
+    assert_eq!(
+        refused.message(),
+        "Apply failed with 1 conflict: conflict with \"one\": .spec.replicas"
+    );
+    assert_eq!(refused.json()["details"]["causes"][0]["reason"], "FieldManagerConflict");
+    let forced = cluster.apply(&format!("{one}?fieldManager=two&force=true"), &other).await;
+    assert_eq!(forced.json()["spec"]["replicas"], 5);
+    // What its owner does not name any more, and nobody else owns, goes back to the default.
+    let less = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}});
+    let given_up = cluster.apply(&format!("{one}?fieldManager=two"), &less).await.json();
+    assert_eq!(given_up["spec"]["replicas"], 1, "{given_up}");
+
+    // Other writes own what they change, the status and the scale apart.
+    let two = json!({"spec": {"replicas": 2}});
+    assert_eq!(cluster.merge(&format!("{one}/scale?fieldManager=s"), &two).await.code, 200);
+    let status = json!({"status": {"replicas": 1}});
+    let after = cluster.merge(&format!("{one}/status?fieldManager=c"), &status).await.json();
+    let found = managers(&after);
+    for (name, subresource) in [("s", "scale"), ("c", "status")] {
+        let wanted = (name.to_owned(), "Update".to_owned(), subresource.to_owned());
+        assert!(found.contains(&wanted), "{found:?}");
+    }
+    let nameless = cluster.apply(&one, &less).await;
+    assert_eq!(nameless.code, 422);
+    assert!(nameless.message().contains("fieldManager: Required value: is required for apply"));
+    let unknown = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {"nope": 1}});
+    let unknown = cluster.apply(&format!("{one}?fieldManager=two"), &unknown).await;
+    assert!(unknown.message().contains(".spec.nope: field not declared in schema"));
+}
+
 async fn refusals_have_upstreams_words(cluster: Cluster) {
     let jane = ("authorization", "Bearer jane-token");
     let refused = cluster.call("GET", PODS, &[jane], "").await;
@@ -441,9 +500,8 @@ async fn refusals_have_upstreams_words(cluster: Cluster) {
     assert_eq!(html.code, 406);
     let text = [("content-type", "text/plain")];
     assert_eq!(cluster.call("POST", CONFIG_MAPS, &text, "x").await.code, 415);
-    let apply = [("content-type", "application/apply-patch+yaml")];
-    let path = format!("{CONFIG_MAPS}/x?fieldManager=m");
-    assert_eq!(cluster.call("PATCH", &path, &apply, "{}").await.code, 415);
+    let kindless = cluster.apply(&format!("{CONFIG_MAPS}/x?fieldManager=m"), &json!({})).await;
+    assert_eq!((kindless.code, kindless.message()), (400, "invalid object type: /, Kind=".into()));
     let json_type = [("content-type", "application/json")];
     let large =
         cluster.call("POST", CONFIG_MAPS, &json_type, vec![b' '; 3 * 1024 * 1024 + 1]).await;

@@ -163,17 +163,28 @@ fn check_kind(api_version: &str, kind: &str, expected: Expected<'_>) -> Result<(
     Ok(())
 }
 
+/// Reads the body of a server-side apply: YAML or JSON, with only the fields that it is about.
+///
+/// # Errors
+/// 400 when it does not parse, or is no object.
+pub fn apply_patch(bytes: &[u8]) -> Result<Object, Status> {
+    let refuse = |why: &str| Status::bad_request(format!("error decoding YAML: {why}"));
+    let raw = parse_yaml(bytes).map_err(|status| refuse(&status.message))?;
+    let kind = raw.go_kind();
+    Object::from_value(raw.into_value()).ok_or_else(|| {
+        refuse(&format!(
+            "json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+        ))
+    })
+}
+
 fn parse_json(bytes: &[u8]) -> Result<Raw, Status> {
     serde_json::from_slice(bytes).map_err(|error| {
         Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
     })
 }
 
-/// Reads YAML (or JSON); what `application/apply-patch+yaml` bodies need too.
-///
-/// # Errors
-/// 400 when it does not parse.
-pub fn parse_yaml(bytes: &[u8]) -> Result<Raw, Status> {
+fn parse_yaml(bytes: &[u8]) -> Result<Raw, Status> {
     let refuse = |why: &str| Status::bad_request(format!("error converting YAML to JSON: {why}"));
     let text = std::str::from_utf8(bytes).map_err(|error| refuse(&error.to_string()))?;
     let options = serde_saphyr::options! {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use api_machinery::{Object, Status, kinds};
 use serde_json::{Value, json};
 
+use crate::registry::Fields;
 use crate::state::Server;
 use crate::{kubernetes_service, registry};
 
@@ -69,7 +70,7 @@ async fn ensure(
         return Ok(());
     }
     let object = Object::from_value(tree).ok_or_else(|| Status::internal("not an object"))?;
-    match registry::create(server, info, object, false).await {
+    match registry::create(server, &registry::Create { kind: info, fields: Fields::OWN, dry_run: false }, object).await {
         Ok(_) => {
             tracing::info!(resource = plural, ns = namespace, name, "created");
             Ok(())

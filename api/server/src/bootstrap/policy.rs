@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::handlers::Subresource;
 use crate::limits::BOOTSTRAP_CONCURRENT_MAX;
-use crate::registry::{self, PropagationPolicy, Retry};
+use crate::registry::{self, Fields, PropagationPolicy, Retry};
 use crate::state::Server;
 
 /// Creates and mends all of them. Namespaces must be there.
@@ -26,7 +26,7 @@ async fn one(server: &Server, wanted: Object) -> Result<(), Status> {
     let (namespace, name) = (wanted.namespace().to_owned(), wanted.name().to_owned());
     let key = server.storage.key(kind, &namespace, &name);
     let Some(held) = server.caches.of(kind).get(&key) else {
-        return created(registry::create(server, kind, wanted, false).await);
+        return created(registry::create(server, &registry::Create { kind, fields: Fields::OWN, dry_run: false }, wanted).await);
     };
     let held = held.object()?;
     if mended(&held, &wanted).is_none() {
@@ -40,13 +40,14 @@ async fn one(server: &Server, wanted: Object) -> Result<(), Status> {
             ..registry::DeleteOptions::default()
         };
         registry::delete(server, kind, (&namespace, &name), &options).await?;
-        return created(registry::create(server, kind, wanted, false).await);
+        return created(registry::create(server, &registry::Create { kind, fields: Fields::OWN, dry_run: false }, wanted).await);
     }
     let request = registry::Update {
         kind,
         namespace: &namespace,
         name: &name,
         subresource: Subresource::None,
+fields: Fields::OWN,
         retry: Retry::Always,
         dry_run: false,
     };

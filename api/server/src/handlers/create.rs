@@ -6,7 +6,7 @@ use http::Response;
 use super::Context;
 use crate::authn::User;
 use crate::body::Body;
-use crate::registry;
+use crate::registry::{self, Fields};
 
 pub(crate) async fn create(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
     let dry_run = context.dry_run()?;
@@ -16,6 +16,8 @@ pub(crate) async fn create(context: &Context, body: &[u8]) -> Result<Response<Bo
         strategy::set_requester(&mut object, name, uid, groups, extra);
     }
     context.check_escalation(&object, None)?;
-    let created = registry::create(&context.server, context.kind, object, dry_run).await?;
+    let manager = context.manager()?;
+    let request = registry::Create { kind: context.kind, fields: Fields::Of(&manager), dry_run };
+    let created = registry::create(&context.server, &request, object).await?;
     context.reply(201, &created)
 }

@@ -19,7 +19,9 @@ mod watch;
 use std::sync::Arc;
 
 use api_machinery::decode::{Encoding, Expected, FieldValidation};
-use api_machinery::{Object, ResourceInfo, Status, decode};
+use api_machinery::field::Path;
+use api_machinery::status::Grouped;
+use api_machinery::{Object, ResourceInfo, Status, apply, decode};
 use http::header::HeaderValue;
 use http::{HeaderMap, Response};
 use parking_lot::Mutex;
@@ -58,6 +60,21 @@ pub(crate) enum Subresource {
     Finalize,
     /// The decision about a certificate signing request.
     Approval,
+    /// The replicas of a workload.
+    Scale,
+}
+
+impl Subresource {
+    /// As the path of a request has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Status => "status",
+            Self::Finalize => "finalize",
+            Self::Approval => "approval",
+            Self::Scale => "scale",
+        }
+    }
 }
 
 /// A request about a resource.
@@ -97,6 +114,25 @@ impl Context {
             dry = true;
         }
         Ok(dry)
+    }
+
+    /// Who is to own what the request changes: `fieldManager`, or the program that asks.
+    pub(crate) fn manager(&self) -> Result<String, Status> {
+        let asked = self.query.get("fieldManager").unwrap_or_default();
+        let path = Path::new("fieldManager");
+        let errors = apply::validate_manager(asked, &path);
+        if !errors.is_empty() {
+            let options = match self.info.verb {
+                "create" => "CreateOptions",
+                "patch" => "PatchOptions",
+                _ => "UpdateOptions",
+            };
+            let kind = Grouped::new("meta.k8s.io", options);
+            return Err(Status::invalid(&kind, "", &errors));
+        }
+        let agent = self.headers.get(http::header::USER_AGENT);
+        let agent = agent.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        Ok(apply::manager_name(asked, agent))
     }
 
     pub(crate) fn field_validation(&self) -> Result<FieldValidation, Status> {

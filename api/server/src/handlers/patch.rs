@@ -1,22 +1,25 @@
-//! PATCH: JSON, merge and strategic merge. Server-side apply is refused until it exists.
+//! PATCH: JSON, merge and strategic merge, and server-side apply.
 
+use api_machinery::apply::{self, Target, Writer};
 use api_machinery::decode::{Decoded, Expected, FieldValidation};
 use api_machinery::field::{Error, Path};
 use api_machinery::patch::{self, PatchType};
 use api_machinery::schema::TypeId;
 use api_machinery::status::Grouped;
-use api_machinery::{Object, Status, decode};
+use api_machinery::{Object, Status, decode, time};
 use http::Response;
 use serde_json::Value;
 
 use super::{Context, Subresource};
 use crate::body::Body;
-use crate::registry::{self, Retry};
+use crate::limits::UPDATE_TRIES_MAX;
+use crate::registry::{self, Fields, Retry};
 
-const MEDIA_TYPES: [&str; 3] = [
+const MEDIA_TYPES: [&str; 4] = [
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 ];
 
 /// A patch of a known type.
@@ -32,7 +35,7 @@ impl<'a> Patch<'a> {
         let refused = || {
             let mut status = Status::unsupported_media_type(&MEDIA_TYPES);
             if context.content_type().starts_with("application/apply-patch") {
-                status.message.push_str("; server-side apply is not implemented yet");
+                status.message.push_str("; server-side apply of a Scale is not implemented yet");
             }
             status
         };
@@ -70,12 +73,85 @@ pub(super) fn fit(
     })
 }
 
-pub(crate) async fn patch(
+/// 422 about the options of a patch.
+fn invalid_options(error: Error) -> Status {
+    Status::invalid(&Grouped::new("meta.k8s.io", "PatchOptions"), "", &[error])
+}
+
+/// Server-side apply: what the client names is its own from now on, and what it does not name any
+/// more and nobody else owns goes. An object that is not there is made.
+async fn apply(
     context: &Context,
     body: &[u8],
     subresource: Subresource,
 ) -> Result<Response<Body>, Status> {
     let dry_run = context.dry_run()?;
+    if context.query.non_empty("fieldManager").is_none() {
+        let path = Path::new("fieldManager");
+        return Err(invalid_options(Error::required(&path, "is required for apply patch")));
+    }
+    let manager = context.manager()?;
+    let config = decode::apply_patch(body)?;
+    let now = time::seconds(jiff::Timestamp::now());
+    let writer = Writer { manager: &manager, now: &now, force: context.query.flag("force") };
+    let target = Target::of(context.kind, subresource.name());
+    let applied = |live: Option<&Object>| {
+        let mut object = apply::apply(&target, live, &config, writer)?;
+        context.fit_to_url(&mut object)?;
+        context.check_escalation(&object, live)?;
+        Ok(object)
+    };
+    let request = registry::Update {
+        kind: context.kind,
+        namespace: context.namespace(),
+        name: &context.info.name,
+        subresource,
+        fields: Fields::Applied,
+        retry: Retry::Always,
+        dry_run,
+    };
+    for _ in 0..UPDATE_TRIES_MAX {
+        let change = |current: &Object| applied(Some(current));
+        if let Some(updated) = registry::update(&context.server, &request, change).await? {
+            return context.reply(200, &updated);
+        }
+        if subresource != Subresource::None {
+            return Err(context.not_found());
+        }
+        if !config.uid().is_empty() {
+            let why = format!(
+                "uid mismatch: the provided object specified uid {}, and no existing object was found",
+                config.uid()
+            );
+            let resource = context.kind.group_resource();
+            return Err(Status::conflict(&resource, &context.info.name, &why));
+        }
+        let create =
+            registry::Create { kind: context.kind, fields: Fields::Applied, dry_run };
+        match registry::create(&context.server, &create, applied(None)?).await {
+            // Somebody else made it meanwhile: it is applied to that one.
+            Err(status) if status.reason == "AlreadyExists" => {}
+            created => return context.reply(201, &created?),
+        }
+    }
+    let resource = context.kind.group_resource();
+    Err(Status::conflict(&resource, &context.info.name, Status::MODIFIED))
+}
+
+pub(crate) async fn patch(
+    context: &Context,
+    body: &[u8],
+    subresource: Subresource,
+) -> Result<Response<Body>, Status> {
+    if PatchType::of_content_type(context.content_type()) == Some(PatchType::Apply) {
+        return apply(context, body, subresource).await;
+    }
+    if context.query.non_empty("force").is_some() {
+        let why = "may not be specified for non-apply patch";
+        return Err(invalid_options(Error::forbidden(&Path::new("force"), why)));
+    }
+    let dry_run = context.dry_run()?;
+    let manager = context.manager()?;
     let validation = context.field_validation()?;
     let patch = Patch::of(context, body)?;
     let api_version = context.kind.api_version();
@@ -85,6 +161,7 @@ pub(crate) async fn patch(
         namespace: context.namespace(),
         name: &context.info.name,
         subresource,
+        fields: Fields::Of(&manager),
         retry: Retry::Always,
         dry_run,
     };

@@ -9,7 +9,7 @@ use super::delete::read_options;
 use super::{Context, Subresource};
 use crate::body::Body;
 use crate::encoding;
-use crate::registry::{self, DeleteOptions, Retry};
+use crate::registry::{self, DeleteOptions, Fields, Retry};
 
 /// `POST pods/NAME/binding`, `POST bindings`: a pod gets its node, once.
 pub(crate) async fn binding(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
@@ -35,6 +35,7 @@ pub(crate) async fn binding(context: &Context, body: &[u8]) -> Result<Response<B
         namespace: context.namespace(),
         name: &name,
         subresource: Subresource::None,
+        fields: Fields::OWN,
         retry: Retry::Always,
         dry_run,
     };

@@ -11,7 +11,7 @@ use super::patch::{Patch, fit};
 use super::{Context, Subresource};
 use crate::body::Body;
 use crate::encoding::{self, Accepted, Transform};
-use crate::registry::{self, Retry};
+use crate::registry::{self, Fields, Retry};
 
 const SCALE: Expected<'static> = Expected { api_version: "autoscaling/v1", kind: "Scale" };
 
@@ -110,11 +110,13 @@ async fn write(
     retry: Retry,
     scale: impl Fn(&Object) -> Result<Object, Status>,
 ) -> Result<Response<Body>, Status> {
+    let manager = context.manager()?;
     let request = registry::Update {
         kind: context.kind,
         namespace: context.namespace(),
         name: &context.info.name,
-        subresource: Subresource::None,
+        subresource: Subresource::Scale,
+        fields: Fields::Of(&manager),
         retry,
         dry_run: context.dry_run()?,
     };

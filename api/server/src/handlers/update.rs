@@ -5,7 +5,7 @@ use http::Response;
 
 use super::{Context, Subresource};
 use crate::body::Body;
-use crate::registry::{self, Retry};
+use crate::registry::{self, Fields, Retry};
 
 pub(crate) async fn update(
     context: &Context,
@@ -16,11 +16,14 @@ pub(crate) async fn update(
     let object = context.decode_own(body)?;
     // Without a resourceVersion the client wants to win, whatever is there now.
     let retry = if object.resource_version().is_empty() { Retry::Always } else { Retry::Never };
+    let manager = context.manager()?;
+    let fields = Fields::Of(&manager);
     let request = registry::Update {
         kind: context.kind,
         namespace: context.namespace(),
         name: &context.info.name,
         subresource,
+        fields,
         retry,
         dry_run,
     };
@@ -33,7 +36,8 @@ pub(crate) async fn update(
         Some(updated) => context.reply(200, &updated),
         None if context.kind.create_on_update && subresource == Subresource::None => {
             context.check_escalation(&object, None)?;
-            let created = registry::create(&context.server, context.kind, object, dry_run).await?;
+            let request = registry::Create { kind: context.kind, fields, dry_run };
+            let created = registry::create(&context.server, &request, object).await?;
             context.reply(201, &created)
         }
         None => Err(context.not_found()),

@@ -18,7 +18,7 @@ use self::leases::Leases;
 use self::shape::NAME;
 use crate::handlers::Subresource;
 use crate::limits::{ENDPOINTS_GIVE_BACK_TIMEOUT, UPDATE_TRIES_MAX};
-use crate::registry::{self, Retry};
+use crate::registry::{self, Fields, Retry};
 use crate::state::Server;
 use crate::storage::{Outcome, Write};
 
@@ -121,7 +121,7 @@ impl Reconciler<'_> {
                 },
             });
             let service = Object::from_value(tree).unwrap_or_default();
-            return match registry::create(self.server, info, service, false).await {
+            return match registry::create(self.server, &registry::Create { kind: info, fields: Fields::OWN, dry_run: false }, service).await {
                 Err(status) if status.reason != "AlreadyExists" => Err(status),
                 Ok(_) | Err(_) => Ok(()),
             };
@@ -136,6 +136,7 @@ impl Reconciler<'_> {
             namespace: NAMESPACE,
             name: NAME,
             subresource: Subresource::None,
+fields: Fields::OWN,
             retry: Retry::Always,
             dry_run: false,
         };

@@ -1,10 +1,12 @@
 //! Creating an object.
 
+use api_machinery::apply::{self, Target, Writer};
 use api_machinery::limits::GENERATED_NAME_BASE_MAX;
 use api_machinery::strategy::{Creation, prepare_for_create};
 use api_machinery::{Object, ResourceInfo, Status, defaults, time, validate};
 use rand::Rng;
 
+use super::Fields;
 use crate::limits::GENERATE_NAME_TRIES_MAX;
 use crate::state::Server;
 use crate::storage::Outcome;
@@ -14,13 +16,22 @@ use crate::{admission, cluster_ip};
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX_LETTERS: usize = 5;
 
-/// Creates an object; `dry_run` does all but the last step.
+/// A new object's kind, and how it is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Create<'a> {
+    pub(crate) kind: &'static ResourceInfo,
+    pub(crate) fields: Fields<'a>,
+    /// All but the last step.
+    pub(crate) dry_run: bool,
+}
+
+/// Creates an object.
 pub(crate) async fn create(
     server: &Server,
-    info: &'static ResourceInfo,
+    request: &Create<'_>,
     object: Object,
-    dry_run: bool,
 ) -> Result<Object, Status> {
+    let info = request.kind;
     let generates = object.name().is_empty() && !object.generate_name().is_empty();
     let tries = if generates { GENERATE_NAME_TRIES_MAX } else { 1 };
     let mut last = None;
@@ -29,7 +40,7 @@ pub(crate) async fn create(
         if generates {
             next.set_name(&generated_name(object.generate_name()));
         }
-        match create_named(server, info, next, dry_run).await {
+        match create_named(server, request, next).await {
             Err(status) if generates && status.reason == "AlreadyExists" => last = Some(status),
             outcome => return outcome,
         }
@@ -49,27 +60,31 @@ fn generated_name(base: &str) -> String {
 
 async fn create_named(
     server: &Server,
-    info: &'static ResourceInfo,
+    request: &Create<'_>,
     mut object: Object,
-    dry_run: bool,
 ) -> Result<Object, Status> {
+    let info = request.kind;
     if !object.resource_version().is_empty() {
         return Err(Status::bad_request(
             "resourceVersion should not be set on objects to be created",
         ));
     }
-    object.remove(&["metadata", "managedFields"]);
     defaults::apply(info, &mut object);
-    admission::create(server, info, &mut object).await?;
     let now = time::seconds(jiff::Timestamp::now());
+    if let Fields::Of(manager) = request.fields {
+        let writer = Writer { manager, now: &now, force: false };
+        object = apply::update(&Target::of(info, ""), None, object, writer);
+    }
+    admission::create(server, info, &mut object).await?;
     let uid = uuid::Uuid::new_v4().to_string();
     prepare_for_create(info, &mut object, Creation { uid: &uid, now: &now });
-    let errors = validate::create(info, &object);
+    let mut errors = validate::create(info, &object);
+    errors.extend(apply::validate(&object));
     if !errors.is_empty() {
         return Err(Status::invalid(&info.group_kind(), object.name(), &errors));
     }
     let exists = || Status::already_exists(&info.group_resource(), object.name());
-    if dry_run {
+    if request.dry_run {
         let found = server.storage.get(info, object.namespace(), object.name()).await?;
         return if found.is_some() { Err(exists()) } else { Ok(object) };
     }

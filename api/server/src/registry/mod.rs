@@ -6,11 +6,26 @@
 //! | R2 | uid, creationTimestamp and namespace never change; the generation counts spec changes. |
 //! | R3 | A write is based on the version it names, or on the newest one, never on one in between. |
 //! | R4 | An update that changes nothing writes nothing. |
+//! | R5 | Who changed a field last owns it: `metadata.managedFields` is the server's to write. |
 
 mod create;
 mod delete;
 mod update;
 
-pub(crate) use create::create;
+pub(crate) use create::{Create, create};
 pub(crate) use delete::{DeleteOptions, Deleted, PropagationPolicy, delete};
 pub(crate) use update::{Retry, Update, update, write_as_is};
+
+/// Whose the fields are that a write sets (R5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fields<'a> {
+    /// Of this manager, as far as the write changes them.
+    Of(&'a str),
+    /// The write was an apply, which says so itself.
+    Applied,
+}
+
+impl Fields<'static> {
+    /// What the server writes by itself.
+    pub(crate) const OWN: Self = Self::Of("kube-apiserver");
+}

@@ -1,8 +1,10 @@
 //! Updating an object: the optimistic loop around a pure change.
 
+use api_machinery::apply::{self, Target, Writer};
 use api_machinery::{Object, ResourceInfo, Status, defaults, strategy, time, validate};
 use serde_json::Value;
 
+use super::Fields;
 use crate::cluster_ip;
 use crate::handlers::Subresource;
 use crate::limits::UPDATE_TRIES_MAX;
@@ -25,6 +27,7 @@ pub(crate) struct Update<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) name: &'a str,
     pub(crate) subresource: Subresource,
+    pub(crate) fields: Fields<'a>,
     pub(crate) retry: Retry,
     pub(crate) dry_run: bool,
 }
@@ -44,6 +47,7 @@ pub(crate) async fn update(
     let checked = |current: &Object| {
         let mut next = change(current)?;
         prepare(request, &mut next, current)?;
+        apply::keep_times(&mut next, current);
         Ok(next)
     };
     write_as_is(server, request, checked).await
@@ -156,14 +160,18 @@ fn prepare(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<
         );
         return Err(Status::conflict(&info.group_resource(), request.name, &why));
     }
-    next.remove(&["metadata", "managedFields"]);
     defaults::apply(info, next);
+    let now = time::seconds(jiff::Timestamp::now());
+    if let Fields::Of(manager) = request.fields {
+        let writer = Writer { manager, now: &now, force: false };
+        let target = Target::of(info, request.subresource.name());
+        *next = apply::update(&target, Some(current), std::mem::take(next), writer);
+    }
     if info.kind == "Service" && request.subresource == Subresource::None {
         keep_allocated(next, current);
     }
-    let now = time::seconds(jiff::Timestamp::now());
-    let errors = match request.subresource {
-        Subresource::None => {
+    let mut errors = match request.subresource {
+        Subresource::None | Subresource::Scale => {
             strategy::prepare_for_update(info, next, current);
             validate::update(info, next, current)
         }
@@ -180,6 +188,7 @@ fn prepare(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<
             validate::approval_update(info, next, current)
         }
     };
+    errors.extend(apply::validate(next));
     if errors.is_empty() {
         return Ok(());
     }

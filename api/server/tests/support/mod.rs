@@ -266,6 +266,11 @@ impl Cluster {
         self.call("PATCH", path, &headers, tree.to_string()).await
     }
 
+    pub(crate) async fn apply(&self, path: &str, tree: &Value) -> Answer {
+        let headers = [("content-type", "application/apply-patch+yaml")];
+        self.call("PATCH", path, &headers, tree.to_string()).await
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.call("DELETE", path, &[], "").await
     }
