@@ -184,7 +184,7 @@ fn parse_json(bytes: &[u8]) -> Result<Raw, Status> {
     })
 }
 
-fn parse_yaml(bytes: &[u8]) -> Result<Raw, Status> {
+pub(crate) fn parse_yaml(bytes: &[u8]) -> Result<Raw, Status> {
     let refuse = |why: &str| Status::bad_request(format!("error converting YAML to JSON: {why}"));
     let text = std::str::from_utf8(bytes).map_err(|error| refuse(&error.to_string()))?;
     let options = serde_saphyr::options! {

@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value};
 
 /// JSON or YAML before the schema has looked at it.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Raw {
+pub(crate) enum Raw {
     Null,
     Bool(bool),
     Number(Number),
@@ -18,7 +18,7 @@ pub enum Raw {
 
 impl Raw {
     /// What Go calls the value in a type error.
-    pub fn go_kind(&self) -> &'static str {
+    pub(crate) fn go_kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "bool",
@@ -30,7 +30,7 @@ impl Raw {
     }
 
     /// The last text of a top-level key.
-    pub fn text_of(&self, key: &str) -> Option<&str> {
+    pub(crate) fn text_of(&self, key: &str) -> Option<&str> {
         let Self::Object(members) = self else { return None };
         members.iter().rev().find(|(name, _)| name == key).and_then(|(_, value)| match value {
             Self::Text(text) => Some(text.as_str()),
@@ -39,7 +39,7 @@ impl Raw {
     }
 
     /// As a tree; the last of duplicate keys wins.
-    pub fn into_value(self) -> Value {
+    pub(crate) fn into_value(self) -> Value {
         match self {
             Self::Null => Value::Null,
             Self::Bool(flag) => Value::Bool(flag),

@@ -61,7 +61,7 @@ async fn all(server: &Server, kind: &'static ResourceInfo) -> Result<(), Status>
             namespace: "",
             name: role.name(),
             subresource: Subresource::None,
-fields: Fields::OWN,
+            fields: Fields::OWN,
             retry: Retry::Always,
             dry_run: false,
         };

@@ -70,7 +70,13 @@ async fn ensure(
         return Ok(());
     }
     let object = Object::from_value(tree).ok_or_else(|| Status::internal("not an object"))?;
-    match registry::create(server, &registry::Create { kind: info, fields: Fields::OWN, dry_run: false }, object).await {
+    match registry::create(
+        server,
+        &registry::Create { kind: info, fields: Fields::OWN, dry_run: false },
+        object,
+    )
+    .await
+    {
         Ok(_) => {
             tracing::info!(resource = plural, ns = namespace, name, "created");
             Ok(())

@@ -26,7 +26,14 @@ async fn one(server: &Server, wanted: Object) -> Result<(), Status> {
     let (namespace, name) = (wanted.namespace().to_owned(), wanted.name().to_owned());
     let key = server.storage.key(kind, &namespace, &name);
     let Some(held) = server.caches.of(kind).get(&key) else {
-        return created(registry::create(server, &registry::Create { kind, fields: Fields::OWN, dry_run: false }, wanted).await);
+        return created(
+            registry::create(
+                server,
+                &registry::Create { kind, fields: Fields::OWN, dry_run: false },
+                wanted,
+            )
+            .await,
+        );
     };
     let held = held.object()?;
     if mended(&held, &wanted).is_none() {
@@ -40,14 +47,21 @@ async fn one(server: &Server, wanted: Object) -> Result<(), Status> {
             ..registry::DeleteOptions::default()
         };
         registry::delete(server, kind, (&namespace, &name), &options).await?;
-        return created(registry::create(server, &registry::Create { kind, fields: Fields::OWN, dry_run: false }, wanted).await);
+        return created(
+            registry::create(
+                server,
+                &registry::Create { kind, fields: Fields::OWN, dry_run: false },
+                wanted,
+            )
+            .await,
+        );
     }
     let request = registry::Update {
         kind,
         namespace: &namespace,
         name: &name,
         subresource: Subresource::None,
-fields: Fields::OWN,
+        fields: Fields::OWN,
         retry: Retry::Always,
         dry_run: false,
     };

@@ -126,8 +126,7 @@ async fn apply(
             let resource = context.kind.group_resource();
             return Err(Status::conflict(&resource, &context.info.name, &why));
         }
-        let create =
-            registry::Create { kind: context.kind, fields: Fields::Applied, dry_run };
+        let create = registry::Create { kind: context.kind, fields: Fields::Applied, dry_run };
         match registry::create(&context.server, &create, applied(None)?).await {
             // Somebody else made it meanwhile: it is applied to that one.
             Err(status) if status.reason == "AlreadyExists" => {}

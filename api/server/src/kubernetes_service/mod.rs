@@ -121,7 +121,13 @@ impl Reconciler<'_> {
                 },
             });
             let service = Object::from_value(tree).unwrap_or_default();
-            return match registry::create(self.server, &registry::Create { kind: info, fields: Fields::OWN, dry_run: false }, service).await {
+            return match registry::create(
+                self.server,
+                &registry::Create { kind: info, fields: Fields::OWN, dry_run: false },
+                service,
+            )
+            .await
+            {
                 Err(status) if status.reason != "AlreadyExists" => Err(status),
                 Ok(_) | Err(_) => Ok(()),
             };
@@ -136,7 +142,7 @@ impl Reconciler<'_> {
             namespace: NAMESPACE,
             name: NAME,
             subresource: Subresource::None,
-fields: Fields::OWN,
+            fields: Fields::OWN,
             retry: Retry::Always,
             dry_run: false,
         };
