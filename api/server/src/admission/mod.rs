@@ -1,4 +1,10 @@
-//! What the cluster has to say about a write: change first, then check, in this order.
+//! What the cluster has to say about a write: change first, then check.
+//!
+//! | Rule | What always holds |
+//! |------|-------------------|
+//! | A1 | What changes an object runs before its strategy and its rules, what only checks it after. |
+//! | A2 | Plugins run in upstream's order, each on what those before it made of the object. |
+//! | A3 | A dry run leaves nothing behind. |
 //!
 //! So far: NamespaceLifecycle, ServiceAccount (the name; no token volume yet), Priority,
 //! DefaultTolerationSeconds, StorageObjectInUseProtection.
@@ -9,22 +15,66 @@ mod storage_protection;
 
 use api_machinery::{Object, ResourceInfo, Status};
 
+use crate::authn::User;
 use crate::state::Server;
 
-pub(crate) use namespace_lifecycle::delete;
+/// What is to be done to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Create,
+    Update,
+    Delete,
+}
 
-/// Changes and checks a new object.
-pub(crate) async fn create(
-    server: &Server,
-    info: &'static ResourceInfo,
-    object: &mut Object,
-) -> Result<(), Status> {
-    namespace_lifecycle::create(server, info, object).await?;
-    if info.kind == "Pod" {
-        pods::service_account(server, info, object).await?;
-        pods::priority(info, object)?;
-        pods::tolerations(object);
+/// A write, as admission sees it.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "the plugins that come next read the rest")]
+pub(crate) struct Attributes<'a> {
+    pub(crate) server: &'a Server,
+    /// Who asks.
+    pub(crate) user: &'a User,
+    pub(crate) kind: &'static ResourceInfo,
+    pub(crate) operation: Operation,
+    /// Empty for the object itself.
+    pub(crate) subresource: &'a str,
+    /// Empty for kinds without one.
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+    /// What is there now; nothing for a new object.
+    pub(crate) old: Option<&'a Object>,
+    pub(crate) dry_run: bool,
+}
+
+impl Attributes<'_> {
+    /// Whether it is about this kind itself, not one of its subresources.
+    fn is_of(&self, group: &str, kind: &str) -> bool {
+        self.kind.group == group && self.kind.kind == kind && self.subresource.is_empty()
     }
-    storage_protection::create(info, object);
+}
+
+/// Changes an object that is to be created or updated, and refuses what can be refused already.
+pub(crate) async fn mutate(asked: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
+    let Attributes { server, kind, .. } = *asked;
+    if asked.operation == Operation::Create {
+        namespace_lifecycle::create(server, kind, object).await?;
+        if asked.is_of("", "Pod") {
+            pods::service_account(server, kind, object).await?;
+            pods::priority(kind, object)?;
+            pods::tolerations(object);
+        }
+        storage_protection::create(kind, object);
+    }
+    Ok(())
+}
+
+/// Checks a write whose object is final; there is none when it is a deletion.
+#[expect(clippy::unused_async, reason = "what asks the store comes here")]
+pub(crate) async fn validate(
+    asked: &Attributes<'_>,
+    _object: Option<&Object>,
+) -> Result<(), Status> {
+    if asked.operation == Operation::Delete {
+        namespace_lifecycle::delete(asked.kind, asked.name)?;
+    }
     Ok(())
 }

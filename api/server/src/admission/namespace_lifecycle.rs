@@ -38,7 +38,7 @@ pub(super) async fn create(
 }
 
 /// Checks a deletion.
-pub(crate) fn delete(info: &ResourceInfo, name: &str) -> Result<(), Status> {
+pub(super) fn delete(info: &ResourceInfo, name: &str) -> Result<(), Status> {
     if info.kind == "Namespace" && IMMORTAL.contains(&name) {
         let why = "this namespace may not be deleted";
         return Err(Status::forbidden(&info.group_resource(), name, why));

@@ -5,6 +5,7 @@ mod service_account;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -43,6 +44,15 @@ impl User {
             groups.push(ALL.to_owned());
         }
         Self { name, uid, groups, extra: BTreeMap::new() }
+    }
+
+    /// The server itself, as upstream's loopback client names it.
+    pub(crate) fn the_server() -> &'static Self {
+        static SERVER: LazyLock<User> = LazyLock::new(|| {
+            let groups = vec!["system:masters".to_owned()];
+            User::authenticated("system:apiserver".to_owned(), String::new(), groups)
+        });
+        &SERVER
     }
 
     fn anonymous() -> Self {

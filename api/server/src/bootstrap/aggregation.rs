@@ -9,7 +9,7 @@ use api_machinery::{Object, ResourceInfo, Status, kinds};
 use serde_json::Value;
 
 use crate::handlers::Subresource;
-use crate::registry::{self, Fields, Retry};
+use crate::registry::{self, By, Retry};
 use crate::state::Server;
 use crate::watch_cache::{Filter, Start};
 
@@ -61,9 +61,8 @@ async fn all(server: &Server, kind: &'static ResourceInfo) -> Result<(), Status>
             namespace: "",
             name: role.name(),
             subresource: Subresource::None,
-            fields: Fields::OWN,
+            by: By::the_server(),
             retry: Retry::Always,
-            dry_run: false,
         };
         let change = |current: &Object| {
             let mut next = current.clone();

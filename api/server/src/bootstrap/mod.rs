@@ -13,7 +13,7 @@ use std::time::Duration;
 use api_machinery::{Object, Status, kinds};
 use serde_json::{Value, json};
 
-use crate::registry::Fields;
+use crate::registry::By;
 use crate::state::Server;
 use crate::{kubernetes_service, registry};
 
@@ -70,12 +70,8 @@ async fn ensure(
         return Ok(());
     }
     let object = Object::from_value(tree).ok_or_else(|| Status::internal("not an object"))?;
-    match registry::create(
-        server,
-        &registry::Create { kind: info, fields: Fields::OWN, dry_run: false },
-        object,
-    )
-    .await
+    match registry::create(server, &registry::Create { kind: info, by: By::the_server() }, object)
+        .await
     {
         Ok(_) => {
             tracing::info!(resource = plural, ns = namespace, name, "created");

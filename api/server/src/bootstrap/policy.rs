@@ -6,9 +6,10 @@ use api_machinery::{Object, Status, View, kinds};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
+use crate::authn::User;
 use crate::handlers::Subresource;
 use crate::limits::BOOTSTRAP_CONCURRENT_MAX;
-use crate::registry::{self, Fields, PropagationPolicy, Retry};
+use crate::registry::{self, By, PropagationPolicy, Retry};
 use crate::state::Server;
 
 /// Creates and mends all of them. Namespaces must be there.
@@ -27,12 +28,8 @@ async fn one(server: &Server, wanted: Object) -> Result<(), Status> {
     let key = server.storage.key(kind, &namespace, &name);
     let Some(held) = server.caches.of(kind).get(&key) else {
         return created(
-            registry::create(
-                server,
-                &registry::Create { kind, fields: Fields::OWN, dry_run: false },
-                wanted,
-            )
-            .await,
+            registry::create(server, &registry::Create { kind, by: By::the_server() }, wanted)
+                .await,
         );
     };
     let held = held.object()?;
@@ -46,14 +43,10 @@ async fn one(server: &Server, wanted: Object) -> Result<(), Status> {
             uid: Some(held.uid().to_owned()),
             ..registry::DeleteOptions::default()
         };
-        registry::delete(server, kind, (&namespace, &name), &options).await?;
+        registry::delete(server, kind, (&namespace, &name), &options, User::the_server()).await?;
         return created(
-            registry::create(
-                server,
-                &registry::Create { kind, fields: Fields::OWN, dry_run: false },
-                wanted,
-            )
-            .await,
+            registry::create(server, &registry::Create { kind, by: By::the_server() }, wanted)
+                .await,
         );
     }
     let request = registry::Update {
@@ -61,9 +54,8 @@ async fn one(server: &Server, wanted: Object) -> Result<(), Status> {
         namespace: &namespace,
         name: &name,
         subresource: Subresource::None,
-        fields: Fields::OWN,
+        by: By::the_server(),
         retry: Retry::Always,
-        dry_run: false,
     };
     let change = |current: &Object| Ok(mended(current, &wanted).unwrap_or_else(|| current.clone()));
     tracing::info!(kind = kind.kind, name, "a default role or binding is mended");

@@ -82,7 +82,8 @@ pub(crate) async fn delete(context: &Context, body: &[u8]) -> Result<Response<Bo
     let options = options(context, body)?;
     let (namespace, name) = (context.namespace(), &context.info.name);
     let deleted =
-        registry::delete(&context.server, context.kind, (namespace, name), &options).await?;
+        registry::delete(&context.server, context.kind, (namespace, name), &options, &context.user)
+            .await?;
     match deleted {
         Deleted::Marked(object) => context.reply(200, &object),
         Deleted::Gone(object) if RETURN_OBJECT.contains(&context.kind.kind) => {
@@ -104,7 +105,7 @@ pub(crate) async fn delete_many(context: &Context, body: &[u8]) -> Result<Respon
     let mut deleted: Vec<Arc<Version>> = Vec::new();
     for item in items {
         let at = (item.header.namespace.as_str(), item.header.name.as_str());
-        match registry::delete(&context.server, context.kind, at, &options).await {
+        match registry::delete(&context.server, context.kind, at, &options, &context.user).await {
             Ok(_) => deleted.push(item),
             // Somebody else was faster.
             Err(status) if status.code == 404 => {}

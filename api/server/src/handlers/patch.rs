@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{Context, Subresource};
 use crate::body::Body;
 use crate::limits::UPDATE_TRIES_MAX;
-use crate::registry::{self, Fields, Retry};
+use crate::registry::{self, By, Fields, Retry};
 
 const MEDIA_TYPES: [&str; 4] = [
     "application/json-patch+json",
@@ -101,14 +101,14 @@ async fn apply(
         context.check_escalation(&object, live)?;
         Ok(object)
     };
+    let by = By { user: &context.user, fields: Fields::Applied, dry_run };
     let request = registry::Update {
         kind: context.kind,
         namespace: context.namespace(),
         name: &context.info.name,
         subresource,
-        fields: Fields::Applied,
+        by,
         retry: Retry::Always,
-        dry_run,
     };
     for _ in 0..UPDATE_TRIES_MAX {
         let change = |current: &Object| applied(Some(current));
@@ -126,7 +126,7 @@ async fn apply(
             let resource = context.kind.group_resource();
             return Err(Status::conflict(&resource, &context.info.name, &why));
         }
-        let create = registry::Create { kind: context.kind, fields: Fields::Applied, dry_run };
+        let create = registry::Create { kind: context.kind, by };
         match registry::create(&context.server, &create, applied(None)?).await {
             // Somebody else made it meanwhile: it is applied to that one.
             Err(status) if status.reason == "AlreadyExists" => {}
@@ -160,9 +160,8 @@ pub(crate) async fn patch(
         namespace: context.namespace(),
         name: &context.info.name,
         subresource,
-        fields: Fields::Of(&manager),
+        by: By { user: &context.user, fields: Fields::Of(&manager), dry_run },
         retry: Retry::Always,
-        dry_run,
     };
     let change = |current: &Object| {
         let target = Value::Object(current.0.clone());

@@ -11,7 +11,7 @@ use super::patch::{Patch, fit};
 use super::{Context, Subresource};
 use crate::body::Body;
 use crate::encoding::{self, Accepted, Transform};
-use crate::registry::{self, Fields, Retry};
+use crate::registry::{self, By, Fields, Retry};
 
 const SCALE: Expected<'static> = Expected { api_version: "autoscaling/v1", kind: "Scale" };
 
@@ -116,9 +116,8 @@ async fn write(
         namespace: context.namespace(),
         name: &context.info.name,
         subresource: Subresource::Scale,
-        fields: Fields::Of(&manager),
+        by: By { user: &context.user, fields: Fields::Of(&manager), dry_run: context.dry_run()? },
         retry,
-        dry_run: context.dry_run()?,
     };
     let change = |workload: &Object| {
         let wanted = scale(workload)?;

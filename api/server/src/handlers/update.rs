@@ -5,7 +5,7 @@ use http::Response;
 
 use super::{Context, Subresource};
 use crate::body::Body;
-use crate::registry::{self, Fields, Retry};
+use crate::registry::{self, By, Fields, Retry};
 
 pub(crate) async fn update(
     context: &Context,
@@ -17,15 +17,14 @@ pub(crate) async fn update(
     // Without a resourceVersion the client wants to win, whatever is there now.
     let retry = if object.resource_version().is_empty() { Retry::Always } else { Retry::Never };
     let manager = context.manager()?;
-    let fields = Fields::Of(&manager);
+    let by = By { user: &context.user, fields: Fields::Of(&manager), dry_run };
     let request = registry::Update {
         kind: context.kind,
         namespace: context.namespace(),
         name: &context.info.name,
         subresource,
-        fields,
+        by,
         retry,
-        dry_run,
     };
     let change = |current: &Object| {
         context.check_escalation(&object, Some(current))?;
@@ -36,7 +35,7 @@ pub(crate) async fn update(
         Some(updated) => context.reply(200, &updated),
         None if context.kind.create_on_update && subresource == Subresource::None => {
             context.check_escalation(&object, None)?;
-            let request = registry::Create { kind: context.kind, fields, dry_run };
+            let request = registry::Create { kind: context.kind, by };
             let created = registry::create(&context.server, &request, object).await?;
             context.reply(201, &created)
         }

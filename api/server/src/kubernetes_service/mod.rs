@@ -18,7 +18,7 @@ use self::leases::Leases;
 use self::shape::NAME;
 use crate::handlers::Subresource;
 use crate::limits::{ENDPOINTS_GIVE_BACK_TIMEOUT, UPDATE_TRIES_MAX};
-use crate::registry::{self, Fields, Retry};
+use crate::registry::{self, By, Retry};
 use crate::state::Server;
 use crate::storage::{Outcome, Write};
 
@@ -123,7 +123,7 @@ impl Reconciler<'_> {
             let service = Object::from_value(tree).unwrap_or_default();
             return match registry::create(
                 self.server,
-                &registry::Create { kind: info, fields: Fields::OWN, dry_run: false },
+                &registry::Create { kind: info, by: By::the_server() },
                 service,
             )
             .await
@@ -142,9 +142,8 @@ impl Reconciler<'_> {
             namespace: NAMESPACE,
             name: NAME,
             subresource: Subresource::None,
-            fields: Fields::OWN,
+            by: By::the_server(),
             retry: Retry::Always,
-            dry_run: false,
         };
         let change = |current: &Object| {
             let mut next = current.clone();

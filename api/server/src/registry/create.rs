@@ -6,11 +6,12 @@ use api_machinery::strategy::{Creation, prepare_for_create};
 use api_machinery::{Object, ResourceInfo, Status, defaults, time, validate};
 use rand::Rng;
 
-use super::Fields;
+use super::{By, Fields};
+use crate::admission::{self, Operation};
+use crate::cluster_ip;
 use crate::limits::GENERATE_NAME_TRIES_MAX;
 use crate::state::Server;
 use crate::storage::Outcome;
-use crate::{admission, cluster_ip};
 
 /// Letters of generated names: without vowels and look-alikes.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -20,9 +21,7 @@ const SUFFIX_LETTERS: usize = 5;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Create<'a> {
     pub(crate) kind: &'static ResourceInfo,
-    pub(crate) fields: Fields<'a>,
-    /// All but the last step.
-    pub(crate) dry_run: bool,
+    pub(crate) by: By<'a>,
 }
 
 /// Creates an object.
@@ -71,11 +70,23 @@ async fn create_named(
     }
     defaults::apply(info, &mut object);
     let now = time::seconds(jiff::Timestamp::now());
-    if let Fields::Of(manager) = request.fields {
+    if let Fields::Of(manager) = request.by.fields {
         let writer = Writer { manager, now: &now, force: false };
         object = apply::update(&Target::of(info, ""), None, object, writer);
     }
-    admission::create(server, info, &mut object).await?;
+    let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
+    let asked = admission::Attributes {
+        server,
+        user: request.by.user,
+        kind: info,
+        operation: Operation::Create,
+        subresource: "",
+        namespace: &namespace,
+        name: &name,
+        old: None,
+        dry_run: request.by.dry_run,
+    };
+    admission::mutate(&asked, &mut object).await?;
     let uid = uuid::Uuid::new_v4().to_string();
     prepare_for_create(info, &mut object, Creation { uid: &uid, now: &now });
     let mut errors = validate::create(info, &object);
@@ -83,8 +94,9 @@ async fn create_named(
     if !errors.is_empty() {
         return Err(Status::invalid(&info.group_kind(), object.name(), &errors));
     }
+    admission::validate(&asked, Some(&object)).await?;
     let exists = || Status::already_exists(&info.group_resource(), object.name());
-    if request.dry_run {
+    if request.by.dry_run {
         let found = server.storage.get(info, object.namespace(), object.name()).await?;
         return if found.is_some() { Err(exists()) } else { Ok(object) };
     }

@@ -5,10 +5,12 @@ use api_machinery::strategy::{Deletion, graceful_deletion};
 use api_machinery::{Object, ResourceInfo, Status, time};
 use serde_json::Value;
 
+use crate::admission::{self, Attributes, Operation};
+use crate::authn::User;
+use crate::cluster_ip;
 use crate::limits::UPDATE_TRIES_MAX;
 use crate::state::Server;
 use crate::storage::{Outcome, Stored, Write};
-use crate::{admission, cluster_ip};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -46,14 +48,26 @@ pub(crate) async fn delete(
     info: &'static ResourceInfo,
     (namespace, name): (&str, &str),
     options: &DeleteOptions,
+    user: &User,
 ) -> Result<Deleted, Status> {
-    admission::delete(info, name)?;
     let mut found = server.storage.get(info, namespace, name).await?;
     for _ in 0..UPDATE_TRIES_MAX {
         let Some(Stored { object: current, revision }) = found else {
             return Err(Status::not_found(&info.group_resource(), name));
         };
         check_preconditions(info, &current, options)?;
+        let asked = Attributes {
+            server,
+            user,
+            kind: info,
+            operation: Operation::Delete,
+            subresource: "",
+            namespace,
+            name,
+            old: Some(&current),
+            dry_run: options.dry_run,
+        };
+        admission::validate(&asked, None).await?;
         let Some(mut next) = marked(info, &current, options) else {
             if options.dry_run {
                 return Ok(Deleted::Gone(current));

@@ -12,9 +12,28 @@ mod create;
 mod delete;
 mod update;
 
+use crate::authn::User;
+
 pub(crate) use create::{Create, create};
 pub(crate) use delete::{DeleteOptions, Deleted, PropagationPolicy, delete};
 pub(crate) use update::{Retry, Update, update, write_as_is};
+
+/// Who writes, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct By<'a> {
+    /// Whom admission asks about.
+    pub(crate) user: &'a User,
+    pub(crate) fields: Fields<'a>,
+    /// All but the last step.
+    pub(crate) dry_run: bool,
+}
+
+impl By<'static> {
+    /// The server by itself.
+    pub(crate) fn the_server() -> Self {
+        Self { user: User::the_server(), fields: Fields::OWN, dry_run: false }
+    }
+}
 
 /// Whose the fields are that a write sets (R5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use api_machinery::apply::{self, Target, Writer};
 use api_machinery::{Object, ResourceInfo, Status, defaults, strategy, time, validate};
 use serde_json::Value;
 
-use super::Fields;
+use super::{By, Fields};
+use crate::admission::{self, Attributes, Operation};
 use crate::cluster_ip;
 use crate::handlers::Subresource;
 use crate::limits::UPDATE_TRIES_MAX;
@@ -27,9 +28,8 @@ pub(crate) struct Update<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) name: &'a str,
     pub(crate) subresource: Subresource,
-    pub(crate) fields: Fields<'a>,
+    pub(crate) by: By<'a>,
     pub(crate) retry: Retry,
-    pub(crate) dry_run: bool,
 }
 
 impl Update<'_> {
@@ -44,13 +44,7 @@ pub(crate) async fn update(
     request: &Update<'_>,
     change: impl Fn(&Object) -> Result<Object, Status>,
 ) -> Result<Option<Object>, Status> {
-    let checked = |current: &Object| {
-        let mut next = change(current)?;
-        prepare(request, &mut next, current)?;
-        apply::keep_times(&mut next, current);
-        Ok(next)
-    };
-    write_as_is(server, request, checked).await
+    attempts(server, request, change, true).await
 }
 
 /// Changes an object without the checks of [`update`]: for changes that the server makes itself.
@@ -59,12 +53,24 @@ pub(crate) async fn write_as_is(
     request: &Update<'_>,
     change: impl Fn(&Object) -> Result<Object, Status>,
 ) -> Result<Option<Object>, Status> {
+    attempts(server, request, change, false).await
+}
+
+async fn attempts(
+    server: &Server,
+    request: &Update<'_>,
+    change: impl Fn(&Object) -> Result<Object, Status>,
+    is_checked: bool,
+) -> Result<Option<Object>, Status> {
     let mut found = server.storage.get(request.kind, request.namespace, request.name).await?;
     for _ in 0..UPDATE_TRIES_MAX {
         let Some(Stored { object: current, revision }) = found else { return Ok(None) };
         let mut next = change(&current)?;
+        if is_checked {
+            next = checked(server, request, next, &current).await?;
+        }
         next.set_resource_version(revision);
-        if request.dry_run || next == current {
+        if request.by.dry_run || next == current {
             return Ok(Some(next));
         }
         if goes_with_this_update(request.kind, &next) {
@@ -136,8 +142,34 @@ fn goes_with_this_update(info: &ResourceInfo, next: &Object) -> bool {
         && !keeps_namespace
 }
 
-/// R1, R2, R3 for one candidate.
-fn prepare(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<(), Status> {
+/// R1, R2, R3 and R5 for one candidate.
+async fn checked(
+    server: &Server,
+    request: &Update<'_>,
+    mut next: Object,
+    current: &Object,
+) -> Result<Object, Status> {
+    let asked = Attributes {
+        server,
+        user: request.by.user,
+        kind: request.kind,
+        operation: Operation::Update,
+        subresource: request.subresource.name(),
+        namespace: request.namespace,
+        name: request.name,
+        old: Some(current),
+        dry_run: request.by.dry_run,
+    };
+    begin(request, &mut next, current)?;
+    admission::mutate(&asked, &mut next).await?;
+    end(request, &mut next, current)?;
+    admission::validate(&asked, Some(&next)).await?;
+    apply::keep_times(&mut next, current);
+    Ok(next)
+}
+
+/// What comes before admission: preconditions, defaults, ownership.
+fn begin(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<(), Status> {
     let info = request.kind;
     let version = next.resource_version();
     if version.is_empty() || version == "0" {
@@ -162,11 +194,18 @@ fn prepare(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<
     }
     defaults::apply(info, next);
     let now = time::seconds(jiff::Timestamp::now());
-    if let Fields::Of(manager) = request.fields {
+    if let Fields::Of(manager) = request.by.fields {
         let writer = Writer { manager, now: &now, force: false };
         let target = Target::of(info, request.subresource.name());
         *next = apply::update(&target, Some(current), std::mem::take(next), writer);
     }
+    Ok(())
+}
+
+/// What comes after: the kind's strategy and rules.
+fn end(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<(), Status> {
+    let info = request.kind;
+    let now = time::seconds(jiff::Timestamp::now());
     if info.kind == "Service" && request.subresource == Subresource::None {
         keep_allocated(next, current);
     }
