@@ -32,3 +32,13 @@ pub const PATTERNS_KEPT_MAX: usize = 256;
 pub const PATTERN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Fields of one version of a custom kind that selectors may use.
 pub const SELECTABLE_FIELDS_MAX: usize = 8;
+/// Errors about items of one list that each show the whole list: past them the rest is left out, or
+/// an answer would be as long as the square of the request.
+pub const WHOLE_LIST_ERRORS_MAX: usize = 5;
+/// Errors of one object that there is one of for each pair of equal items.
+pub const PAIR_ERRORS_MAX: usize = 1000;
+/// Names that an error lists as the possible ones.
+pub const NAMES_SHOWN_MAX: usize = 100;
+/// Wrong fields of one object that an answer names; upstream has no such limit, and answers a body of
+/// 3 MiB with a hundred.
+pub const FIELD_ERRORS_MAX: usize = 2000;

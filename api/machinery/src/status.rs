@@ -1,10 +1,12 @@
 //! Errors as the API answers them: `metav1.Status` with upstream's codes, reasons and messages.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde_json::{Value, json};
 
 use crate::field;
+use crate::limits::FIELD_ERRORS_MAX;
 
 /// A group and a plural resource name, or a group and a kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -148,12 +150,12 @@ impl Status {
     /// `kind` names the Kind, not the resource.
     #[must_use]
     pub fn invalid(kind: &Grouped, name: &str, errors: &[field::Error]) -> Self {
-        let mut texts: Vec<String> = Vec::new();
-        for error in errors {
-            let text = error.to_string();
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
+        let (told, left_out) = errors.split_at(errors.len().min(FIELD_ERRORS_MAX));
+        let mut seen = HashSet::new();
+        let mut texts: Vec<String> = told.iter().map(ToString::to_string).collect();
+        texts.retain(|text| seen.insert(text.clone()));
+        if !left_out.is_empty() {
+            texts.push(format!("and {} more", left_out.len()));
         }
         let message = match texts.as_slice() {
             [] => format!("{kind} {name:?} is invalid"),
@@ -161,7 +163,7 @@ impl Status {
             many => format!("{kind} {name:?} is invalid: [{}]", many.join(", ")),
         };
         let mut status = Self::new(422, "Invalid", message).about(kind, name);
-        status.details.get_or_insert_default().causes = errors
+        status.details.get_or_insert_default().causes = told
             .iter()
             .map(|error| Cause {
                 reason: error.kind.reason().to_owned(),
@@ -384,6 +386,15 @@ pub fn deleted(resource: &Grouped, name: &str, uid: &str) -> Value {
 mod tests {
     use super::*;
     use crate::field::{Error, Path};
+
+    #[test]
+    fn more_wrong_fields_than_anybody_reads_are_counted() {
+        let each = |index: usize| Error::required(&Path::new("a").index(index), "");
+        let errors: Vec<_> = (0..FIELD_ERRORS_MAX + 7).map(each).collect();
+        let status = Status::invalid(&Grouped::new("", "Pod"), "x", &errors);
+        assert!(status.message.ends_with("a[1999]: Required value, and 7 more]"));
+        assert_eq!(status.details.unwrap().causes.len(), FIELD_ERRORS_MAX);
+    }
 
     #[test]
     fn messages_are_upstreams() {

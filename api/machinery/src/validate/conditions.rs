@@ -1,5 +1,7 @@
 //! Lists of `metav1.Condition` in a status.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{invalid_each, names, text};
@@ -12,14 +14,14 @@ const REASON: &str = "a condition reason must start with alphabetic character, o
 
 /// Each condition, and that no type is there twice.
 pub(super) fn each(conditions: &[Value], path: &Path, errors: &mut Vec<Error>) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, condition) in conditions.iter().enumerate() {
         let path = path.index(index);
         let kind = text(condition, "type");
         if seen.contains(&kind) {
             errors.push(Error::duplicate(&path.child("type"), kind));
         }
-        seen.push(kind);
+        seen.insert(kind);
         invalid_each(&path.child("type"), kind, names::qualified_name(kind), errors);
         one_condition(condition, &path, errors);
     }

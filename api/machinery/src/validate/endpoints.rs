@@ -1,5 +1,7 @@
 //! Endpoints and EndpointSlices.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::core::address;
@@ -116,7 +118,7 @@ fn slice_ports(object: &Object, errors: &mut Vec<Error>) {
         errors.push(Error::too_many(&path, ports.len(), PORTS_MAX));
         return;
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, port) in ports.iter().enumerate() {
         let path = path.index(index);
         let name = text(port, "name");
@@ -126,7 +128,7 @@ fn slice_ports(object: &Object, errors: &mut Vec<Error>) {
         if seen.contains(&name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
-        seen.push(name);
+        seen.insert(name);
         one_of(&path.child("protocol"), text(port, "protocol"), &PROTOCOLS, true, errors);
         app_protocol(port, &path, errors);
     }
@@ -183,14 +185,14 @@ fn hints(hints: &Value, path: &Path, errors: &mut Vec<Error>) {
             errors.push(Error::too_many(&path, list.len(), HINTS_MAX));
             return;
         }
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
         for (index, one) in list.iter().enumerate() {
             let path = path.index(index).child("name");
             let name = text(one, "name");
             if seen.contains(&name) {
                 errors.push(Error::duplicate(&path, name));
             }
-            seen.push(name);
+            seen.insert(name);
             invalid_each(&path, name, rule(name), errors);
         }
     }

@@ -1,12 +1,14 @@
 //! `metadata` of every kind.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::core::shown::Shown;
 use super::{invalid_each, names, text};
 use crate::field::{Error, ErrorKind, Path};
 use crate::kinds::NameRule;
-use crate::limits::ANNOTATIONS_BYTES_MAX;
+use crate::limits::{ANNOTATIONS_BYTES_MAX, WHOLE_LIST_ERRORS_MAX};
 use crate::{Object, ResourceInfo};
 
 fn name_problems(rule: NameRule, name: &str, is_prefix: bool) -> Vec<String> {
@@ -65,6 +67,7 @@ pub(super) fn common(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
 
 fn owners(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
     let mut controller: Option<String> = None;
+    let mut surplus = 0;
     for owner in super::items(metadata, "ownerReferences") {
         owner_reference(owner, path, errors);
         if owner["controller"] != true {
@@ -78,6 +81,10 @@ fn owners(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
         let why = format!(
             "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
         );
+        surplus += 1;
+        if surplus > WHOLE_LIST_ERRORS_MAX {
+            continue;
+        }
         let each: Vec<String> = super::items(metadata, "ownerReferences")
             .iter()
             .map(|owner| shown_owner(owner).compact())
@@ -198,7 +205,7 @@ pub(super) fn update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Err
 }
 
 fn new_finalizers(new: &Object, old: &Object, path: &Path, errors: &mut Vec<Error>) {
-    let before = old.finalizers();
+    let before: HashSet<_> = old.finalizers().into_iter().collect();
     let mut added = new.finalizers();
     added.retain(|one| !before.contains(one));
     added.sort();

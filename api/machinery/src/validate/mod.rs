@@ -13,6 +13,8 @@ mod endpoints;
 mod events;
 mod flowcontrol;
 mod go_shape;
+#[cfg(test)]
+mod growth_test;
 mod meta;
 pub mod names;
 mod networking;
@@ -25,6 +27,9 @@ mod scheduling;
 mod selectors;
 mod shown;
 mod storage;
+
+use std::collections::HashSet;
+use std::hash::Hash;
 
 use serde_json::Value;
 
@@ -154,6 +159,15 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 
 fn items<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// For each item of a list whether one before it has the same `key`, in one look at each.
+pub(crate) fn repeated<'a, K: Hash + Eq>(
+    list: &'a [Value],
+    key: impl Fn(&'a Value) -> K,
+) -> Vec<bool> {
+    let mut seen = HashSet::new();
+    list.iter().map(|one| !seen.insert(key(one))).collect()
 }
 
 /// Each problem becomes an "Invalid value".

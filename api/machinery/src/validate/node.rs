@@ -1,5 +1,7 @@
 //! RuntimeClasses.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{invalid_each, items, meta, names, pod, shown, text};
@@ -38,14 +40,14 @@ fn runtime_class(object: &Object, errors: &mut Vec<Error>) {
     meta::labels(&scheduling["nodeSelector"], &path.child("nodeSelector"), errors);
     let tolerations = items(scheduling, "tolerations");
     pod::tolerations(tolerations, &path.child("tolerations"), errors);
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, toleration) in tolerations.iter().enumerate() {
         let key = ["key", "operator", "value", "effect"].map(|field| text(toleration, field));
         if seen.contains(&key) {
             let path = path.child("tolerations").index(index);
             errors.push(duplicate(&path, toleration));
         }
-        seen.push(key);
+        seen.insert(key);
     }
 }
 

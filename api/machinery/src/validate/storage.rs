@@ -1,6 +1,6 @@
 //! Storage classes and what CSI drivers say of themselves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::{Value, json};
 
@@ -8,6 +8,7 @@ use super::core::shown::Shown;
 use super::core::{unchanged, volume, volume_sources};
 use super::{invalid_each, items, names, not_negative, one_of, selectors, text};
 use crate::field::{Error, ErrorKind, Path};
+use crate::limits::PAIR_ERRORS_MAX;
 use crate::quantity::Quantity;
 use crate::{Object, ResourceInfo};
 
@@ -138,7 +139,9 @@ fn topologies(object: &Object, errors: &mut Vec<Error>) {
     let terms = object.at(&["allowedTopologies"]).and_then(Value::as_array);
     let terms: &[Value] = terms.map_or(&[], Vec::as_slice);
     // Upstream compares with as many empty terms as there are terms, besides those before.
-    let mut seen: Vec<BTreeMap<&str, BTreeSet<&str>>> = vec![BTreeMap::new(); terms.len()];
+    let mut seen: BTreeMap<BTreeMap<&str, BTreeSet<&str>>, usize> = BTreeMap::new();
+    seen.insert(BTreeMap::new(), terms.len());
+    let mut told = 0;
     for (index, term) in terms.iter().enumerate() {
         let path = Path::new("allowedTopologies").index(index).child("matchLabelExpressions");
         let mut this = BTreeMap::new();
@@ -160,10 +163,13 @@ fn topologies(object: &Object, errors: &mut Vec<Error>) {
                 errors.push(Error::duplicate(&path.child("key"), key));
             }
         }
-        for _ in seen.iter().filter(|other| **other == this) {
+        let known = seen.entry(this).or_default();
+        // One more for each that is the same: their number is the square of the terms'.
+        for _ in 0..(*known).min(PAIR_ERRORS_MAX.saturating_sub(told)) {
             errors.push(Error::duplicate(&path, ""));
+            told += 1;
         }
-        seen.push(this);
+        *known += 1;
     }
 }
 
@@ -275,7 +281,7 @@ fn driver(object: &Object, errors: &mut Vec<Error>) {
 }
 
 fn token_requests(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, request) in items(spec, "tokenRequests").iter().enumerate() {
         let path = path.index(index);
         let audience = text(request, "audience");
@@ -283,7 +289,7 @@ fn token_requests(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
             errors.push(Error::duplicate(&path.child("audience"), audience));
             continue;
         }
-        seen.push(audience);
+        seen.insert(audience);
         let Some(seconds) = request["expirationSeconds"].as_i64() else { continue };
         let why = match seconds {
             seconds if seconds < *TOKEN_SECONDS.start() => {
@@ -299,7 +305,7 @@ fn token_requests(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
 }
 
 fn node(object: &Object, errors: &mut Vec<Error>) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, driver) in items(spec(object), "drivers").iter().enumerate() {
         let path = Path::new("spec").child("drivers").index(index);
         let (name, id) = (text(driver, "name"), text(driver, "nodeID"));
@@ -316,8 +322,8 @@ fn node(object: &Object, errors: &mut Vec<Error>) {
         if seen.contains(&name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
-        seen.push(name);
-        let mut keys = Vec::new();
+        seen.insert(name);
+        let mut keys = HashSet::new();
         for key in items(driver, "topologyKeys") {
             let key = key.as_str().unwrap_or("");
             if key.is_empty() {
@@ -326,7 +332,7 @@ fn node(object: &Object, errors: &mut Vec<Error>) {
             if keys.contains(&key) {
                 errors.push(Error::duplicate(&path, key));
             }
-            keys.push(key);
+            keys.insert(key);
             invalid_each(&path, key, names::qualified_name(key), errors);
         }
     }
@@ -334,11 +340,22 @@ fn node(object: &Object, errors: &mut Vec<Error>) {
 
 /// A driver of a node stays as it is, but for how much it can take.
 fn node_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
+    let differs = |driver: &Value| format!("{} {}", driver["nodeID"], driver["topologyKeys"]);
+    // Drivers of one name that are the same are told once: a second one is refused anyway.
+    let mut by_name: HashMap<&str, BTreeMap<String, &Value>> = HashMap::new();
+    for now in items(spec(new), "drivers") {
+        by_name.entry(text(now, "name")).or_default().entry(differs(now)).or_insert(now);
+    }
+    let (mut seen, mut told) = (HashSet::new(), 0);
     for before in items(spec(old), "drivers") {
-        for now in items(spec(new), "drivers") {
-            let same = |field: &str| now[field] == before[field];
-            if !same("name") || same("nodeID") && same("topologyKeys") {
-                continue;
+        let (name, was) = (text(before, "name"), differs(before));
+        if !seen.insert((name, was.clone())) {
+            continue;
+        }
+        for (_, now) in by_name.get(name).into_iter().flatten().filter(|(is, _)| **is != was) {
+            told += 1;
+            if told > PAIR_ERRORS_MAX {
+                return;
             }
             let shown = Shown::Fields(vec![
                 ("Name", now["name"].clone().into()),

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Excuses, list, text};
 use crate::field::{Error, Path};
 use crate::validate::names::{is_port, label_1035, subdomain_1123};
+use crate::validate::repeated;
 
 pub(super) fn check(conversion: &Value, excuses: &Excuses, path: &Path, errors: &mut Vec<Error>) {
     if conversion.is_null() {
@@ -143,9 +144,10 @@ fn review_versions(versions: &[Value], excuses: &Excuses, path: &Path, errors: &
         errors.push(Error::required(path, ""));
         return;
     }
+    let again = repeated(versions, Value::to_string);
     for (index, version) in versions.iter().enumerate() {
         let name = version.as_str().unwrap_or("");
-        if versions[..index].contains(version) {
+        if again[index] {
             errors.push(Error::invalid(&path.index(index), name, "duplicate version"));
             continue;
         }

@@ -21,6 +21,7 @@ use crate::Object;
 use crate::custom::{structural, walk};
 use crate::field::{Error, Path};
 use crate::validate::names::subdomain_1123;
+use crate::validate::repeated;
 
 /// What an old definition excuses (CD1).
 #[derive(Clone, Debug, Default)]
@@ -213,9 +214,9 @@ fn stored_versions(definition: &Object, errors: &mut Vec<Error>) {
         return;
     }
     let versions = list(definition.at(&["spec"]).unwrap_or(&null), "versions");
-    for (index, version) in versions.iter().enumerate() {
-        // Of versions with the same name upstream finds the first one only.
-        let is_repeated = versions[..index].iter().any(|other| other["name"] == version["name"]);
+    // Of versions with the same name upstream finds the first one only.
+    let again = repeated(versions, |version| version["name"].to_string());
+    for (version, is_repeated) in versions.iter().zip(again) {
         if version["storage"] == true && (is_repeated || !stored.contains(&version["name"])) {
             let why = format!("must have the storage version {}", text(version, "name"));
             errors.push(Error::invalid(&path, json!(stored), why));

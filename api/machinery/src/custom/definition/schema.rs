@@ -6,7 +6,8 @@
 use serde_json::{Map, Value};
 
 use crate::field::{Error, Path};
-use crate::limits::CUSTOM_SCHEMA_DEPTH_MAX;
+use crate::limits::{CUSTOM_SCHEMA_DEPTH_MAX, WHOLE_LIST_ERRORS_MAX};
+use crate::validate::repeated;
 
 /// Whether defaults may stand at a level, and why not.
 #[derive(Clone, Copy, Default)]
@@ -228,7 +229,11 @@ fn map_keys(schema: &Value, path: &Path, errors: &mut Vec<Error>) {
         return;
     }
     let shown = &schema["x-kubernetes-list-map-keys"];
+    let (again, before) = (repeated(keys, Value::to_string), errors.len());
     for (index, key) in keys.iter().enumerate() {
+        if errors.len() - before > WHOLE_LIST_ERRORS_MAX {
+            return;
+        }
         let name = key.as_str().unwrap_or("");
         let property = &items["properties"][name];
         if property.is_null() {
@@ -240,7 +245,7 @@ fn map_keys(schema: &Value, path: &Path, errors: &mut Vec<Error>) {
             // Upstream shows the type of the items here.
             errors.push(Error::invalid(&path, text(items, "type"), why));
         }
-        if keys[..index].contains(key) {
+        if again[index] {
             let why = "must not contain duplicate entries";
             errors.push(Error::invalid(&keys_path, shown.clone(), why));
         }

@@ -10,6 +10,7 @@ use crate::custom::{Schema, structural};
 use crate::field::{Error, Path};
 use crate::limits::SELECTABLE_FIELDS_MAX;
 use crate::validate::names::label_1035;
+use crate::validate::repeated;
 
 pub(super) fn check_all(spec: &Value, excuses: &Excuses, path: &Path, errors: &mut Vec<Error>) {
     let versions = list(spec, "versions");
@@ -105,10 +106,7 @@ fn whole(versions: &[Value], common: &Common, path: &Path, errors: &mut Vec<Erro
             detail: format!("{}: {why}", shown(versions, common)),
         });
     };
-    let is_repeated = |(index, version): (usize, &Value)| {
-        versions[..index].iter().any(|other| other["name"] == version["name"])
-    };
-    if versions.iter().enumerate().any(is_repeated) {
+    if repeated(versions, |version| version["name"].to_string()).contains(&true) {
         invalid("must contain unique version names");
     }
     if versions.iter().filter(|version| version["storage"] == true).count() != 1 {

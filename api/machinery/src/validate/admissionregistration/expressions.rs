@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::field::{Error, Path};
+use crate::validate::repeated;
 use crate::validate::{invalid_each, items, names, text};
 
 const MATCH_CONDITIONS_MAX: usize = 64;
@@ -44,6 +45,7 @@ pub(super) fn match_conditions(owner: &Value, path: &Path, errors: &mut Vec<Erro
     if conditions.len() > MATCH_CONDITIONS_MAX {
         errors.push(Error::too_many(&path, conditions.len(), MATCH_CONDITIONS_MAX));
     }
+    let again = repeated(conditions, |one| text(one, "name"));
     for (index, condition) in conditions.iter().enumerate() {
         let path = path.index(index);
         if is_blank(condition, "expression") {
@@ -55,7 +57,7 @@ pub(super) fn match_conditions(owner: &Value, path: &Path, errors: &mut Vec<Erro
             continue;
         }
         invalid_each(&path, name, names::qualified_name(name), errors);
-        if conditions[..index].iter().any(|other| text(other, "name") == name) {
+        if again[index] {
             errors.push(Error::duplicate(&path, name));
         }
     }
@@ -106,6 +108,7 @@ pub(super) fn audit_annotations(policy: &str, spec: &Value, path: &Path, errors:
         let why = format!("must not have more than {AUDIT_ANNOTATIONS_MAX} auditAnnotations");
         errors.push(Error::invalid(&path, shown(annotations), why));
     }
+    let again = repeated(annotations, |one| text(one, "key"));
     for (index, annotation) in annotations.iter().enumerate() {
         let (path, key) = (path.index(index), text(annotation, "key"));
         if policy.is_empty() {
@@ -123,7 +126,7 @@ pub(super) fn audit_annotations(policy: &str, spec: &Value, path: &Path, errors:
             let why = format!("must not exceed {AUDIT_EXPRESSION_BYTES_MAX} bytes in length");
             errors.push(Error::required(&expression_path, why));
         }
-        if annotations[..index].iter().any(|other| text(other, "key") == key) {
+        if again[index] {
             errors.push(Error::duplicate(&path.child("key"), key));
         }
     }

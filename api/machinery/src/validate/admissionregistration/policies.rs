@@ -7,6 +7,7 @@ use super::{
 };
 use crate::Object;
 use crate::field::{Error, Path};
+use crate::validate::repeated;
 use crate::validate::selectors::{self, Values};
 use crate::validate::{invalid_each, items, names, one_of, text};
 
@@ -166,12 +167,13 @@ fn param_ref(reference: &Value, path: &Path, errors: &mut Vec<Error>) {
 
 fn actions(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
     let list = items(spec, "validationActions");
+    let again = repeated(list, Value::to_string);
     for (index, action) in list.iter().enumerate() {
         let (path, name) = (path.index(index), action.as_str().unwrap_or(""));
         if !ACTIONS.contains(&name) {
             errors.push(Error::not_supported(&path, name, &ACTIONS));
         }
-        if list[..index].contains(action) {
+        if again[index] {
             errors.push(Error::duplicate(&path, name));
         }
     }

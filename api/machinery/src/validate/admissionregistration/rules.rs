@@ -1,5 +1,7 @@
 //! Which requests a webhook or a policy is about.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{MATCH_POLICIES, one_of_and_set, one_of_if_set};
@@ -115,10 +117,11 @@ pub(super) fn match_resources(resources: &Value, path: &Path, errors: &mut Vec<E
 
 fn resource_names(rule: &Value, path: &Path, errors: &mut Vec<Error>) {
     let list = texts(rule, "resourceNames");
+    let mut seen = HashSet::new();
     for (index, name) in list.iter().copied().enumerate() {
         let path = path.index(index);
         invalid_each(&path, name, names::path_segment(name), errors);
-        if list[..index].contains(&name) {
+        if !seen.insert(name) {
             errors.push(Error::duplicate(&path, name));
         }
     }

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::Object;
 use crate::field::{Error, Path};
+use crate::validate::repeated;
 use crate::validate::selectors::{self, Values};
 use crate::validate::{invalid_each, items, names, text};
 
@@ -55,14 +56,11 @@ fn tolerated(new: &[Value], old: Option<&Object>) -> Tolerated {
         }
         !found.is_empty()
     };
-    let is_repeated = |(index, hook): (usize, &Value)| {
-        old[..index].iter().any(|other| text(other, "name") == text(hook, "name"))
-    };
     Tolerated {
         match_conditions: new.len() == old.len() && new.iter().zip(old).all(is_same),
         side_effects: old.iter().any(has_effects),
         unknown_versions: old.iter().any(has_unknown),
-        same_names: old.iter().enumerate().any(is_repeated),
+        same_names: repeated(old, |hook| text(hook, "name")).contains(&true),
         any_label_values: old.iter().any(has_bad_values),
     }
 }
@@ -79,13 +77,13 @@ pub(super) fn configuration(
 ) {
     let list = hooks(new);
     let tolerated = tolerated(list, old);
+    let again = repeated(list, |hook| text(hook, "name"));
     for (index, hook) in list.iter().enumerate() {
         let path = Path::new("webhooks").index(index);
         webhook(admission, hook, tolerated, &path, errors);
         review_versions(hook, tolerated, &path.child("admissionReviewVersions"), errors);
         let name = text(hook, "name");
-        let is_repeated = list[..index].iter().any(|other| text(other, "name") == name);
-        if !tolerated.same_names && !name.is_empty() && is_repeated {
+        if !tolerated.same_names && !name.is_empty() && again[index] {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
     }
@@ -149,9 +147,10 @@ fn review_versions(hook: &Value, tolerated: Tolerated, path: &Path, errors: &mut
         errors.push(Error::required(path, why));
         return;
     }
+    let again = repeated(versions, Value::to_string);
     for (index, version) in versions.iter().enumerate() {
         let (path, name) = (path.index(index), version.as_str().unwrap_or(""));
-        if versions[..index].contains(version) {
+        if again[index] {
             errors.push(Error::invalid(&path, name, "duplicate version"));
         } else {
             invalid_each(&path, name, names::label_1035(name), errors);

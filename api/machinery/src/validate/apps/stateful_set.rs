@@ -1,5 +1,7 @@
 //! StatefulSets.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::template::{matches, no_match, runs_forever, selector_of};
@@ -126,11 +128,10 @@ fn as_made(spec: &Value) -> Value {
         return template;
     }
     let mut volumes: Vec<Value> = Vec::new();
-    let mut names = Vec::new();
+    let mut names = HashSet::new();
     for claim in claims {
         let name = text(&claim["metadata"], "name");
-        if !names.contains(&name) {
-            names.push(name);
+        if names.insert(name) {
             volumes.push(json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
         }
     }

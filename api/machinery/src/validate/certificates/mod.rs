@@ -6,12 +6,15 @@
 mod der;
 mod pem;
 
+use std::collections::HashSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::{items, names, text};
 use crate::field::{Error, Path};
+use crate::validate::repeated;
 use crate::{Object, ResourceInfo};
 
 const USAGES: [&str; 23] = [
@@ -156,7 +159,7 @@ fn is_known_usage(usage: &Value) -> bool {
 }
 
 fn has_repeated(list: &[Value]) -> bool {
-    list.iter().enumerate().any(|(index, one)| list[..index].contains(one))
+    repeated(list, Value::to_string).contains(&true)
 }
 
 fn usages(spec: &Value, old: Option<&Value>, path: &Path, errors: &mut Vec<Error>) {
@@ -171,10 +174,9 @@ fn usages(spec: &Value, old: Option<&Value>, path: &Path, errors: &mut Vec<Error
         }
     }
     if !has_repeated(old) {
-        for (index, usage) in list.iter().enumerate() {
-            if list[..index].contains(usage) {
-                errors.push(Error::duplicate(&path.index(index), usage.clone()));
-            }
+        let again = repeated(list, Value::to_string);
+        for (index, usage) in list.iter().enumerate().filter(|(index, _)| again[*index]) {
+            errors.push(Error::duplicate(&path.index(index), usage.clone()));
         }
     }
 }
@@ -222,11 +224,12 @@ fn kind(condition: &Value) -> &str {
 
 fn conditions(list: &[Value], old: &[Value], errors: &mut Vec<Error>) {
     let has = |list: &[Value], wanted: &str| list.iter().any(|one| kind(one) == wanted);
-    let is_repeated = |list: &[Value], index: usize| has(&list[..index], kind(&list[index]));
     let may_be_empty = has(old, "");
     let may_be_both = has(old, "Approved") && has(old, "Denied");
-    let may_be_repeated = (0..old.len()).any(|index| is_repeated(old, index));
+    let may_be_repeated = repeated(old, kind).contains(&true);
     let all_path = Path::new("status").child("conditions");
+    let again = repeated(list, kind);
+    let mut before = HashSet::new();
     for (index, condition) in list.iter().enumerate() {
         let (path, kind) = (all_path.index(index), kind(condition));
         if kind.is_empty() && !may_be_empty {
@@ -239,13 +242,14 @@ fn conditions(list: &[Value], old: &[Value], errors: &mut Vec<Error>) {
             "Denied" => "Approved",
             _ => "",
         };
-        if !may_be_both && !opposite.is_empty() && has(&list[..index], opposite) {
+        if !may_be_both && !opposite.is_empty() && before.contains(opposite) {
             let why = "Approved and Denied conditions are mutually exclusive";
             errors.push(Error::invalid(&all_path, kind, why));
         }
-        if !may_be_repeated && is_repeated(list, index) {
+        if !may_be_repeated && again[index] {
             errors.push(Error::duplicate(&path.child("type"), kind));
         }
+        before.insert(kind);
     }
 }
 

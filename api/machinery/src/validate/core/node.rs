@@ -1,11 +1,14 @@
 //! Nodes and namespaces.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::shown::Shown;
 use super::{address, quota};
 use crate::Object;
 use crate::field::{Error, ErrorKind, Path};
+use crate::validate::repeated;
 use crate::validate::{invalid_each, items, names, text};
 
 const FEATURE_BYTES_MAX: usize = 253;
@@ -56,7 +59,7 @@ fn pod_ranges(spec: &Value, errors: &mut Vec<Error>) {
 /// Upstream tells of taints below `metadata`.
 fn taints(spec: &Value, errors: &mut Vec<Error>) {
     let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, taint) in items(spec, "taints").iter().enumerate() {
         let path = Path::new("metadata").child("taints").index(index);
         let (key, value, effect) =
@@ -80,7 +83,7 @@ fn taints(spec: &Value, errors: &mut Vec<Error>) {
             let why = "taints must be unique by key and effect pair";
             errors.push(shown.error(ErrorKind::Duplicate, &path, why));
         }
-        seen.push((key, effect));
+        seen.insert((key, effect));
     }
 }
 
@@ -139,12 +142,9 @@ pub(super) fn node_status(new: &Object, old: &Object, errors: &mut Vec<Error>) {
     declared_features(new, errors);
     let addresses = new.at(&["status", "addresses"]).and_then(Value::as_array);
     let addresses: &[Value] = addresses.map_or(&[], Vec::as_slice);
+    let again = repeated(addresses, |one| (text(one, "type"), text(one, "address")));
     for (index, one) in addresses.iter().enumerate() {
-        let same = |other: &&Value| {
-            text(other, "type") == text(one, "type")
-                && text(other, "address") == text(one, "address")
-        };
-        if addresses[..index].iter().any(|other| same(&other)) {
+        if again[index] {
             let shown = Shown::texts(one, &[("Type", "type"), ("Address", "address")]);
             let path = Path::new("status").child("addresses").index(index);
             errors.push(shown.error(ErrorKind::Duplicate, &path, ""));

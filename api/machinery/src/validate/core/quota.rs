@@ -1,12 +1,13 @@
 //! Limit ranges, resource quotas, and the names of resources.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::{Value, json};
 
 use super::shown::Shown;
 use crate::Object;
 use crate::field::{Error, ErrorKind, Path};
+use crate::limits::WHOLE_LIST_ERRORS_MAX;
 use crate::quantity::Quantity;
 use crate::validate::{invalid_each, items, names, text};
 
@@ -160,6 +161,30 @@ fn is_scope(scope: &str) -> bool {
     EXISTENCE_SCOPES.contains(&scope) || matches!(scope, "PriorityClass" | "VolumeAttributesClass")
 }
 
+/// [`out_of_scope`] of each scope, looked for once; only so many of them are told in all.
+struct OutOfScope<'a> {
+    spec: &'a Value,
+    known: BTreeMap<&'a str, usize>,
+    left: usize,
+}
+
+impl<'a> OutOfScope<'a> {
+    fn of(spec: &'a Value) -> Self {
+        Self { spec, known: BTreeMap::new(), left: WHOLE_LIST_ERRORS_MAX }
+    }
+
+    fn next(&mut self, scope: &'a str) -> usize {
+        if !is_scope(scope) {
+            return 0;
+        }
+        let spec = self.spec;
+        let count = *self.known.entry(scope).or_insert_with(|| out_of_scope(spec, scope));
+        let told = count.min(self.left);
+        self.left -= told;
+        told
+    }
+}
+
 /// How many of the limits are of resources that the scope says nothing about.
 fn out_of_scope(spec: &Value, scope: &str) -> usize {
     let hard = spec["hard"].as_object();
@@ -188,11 +213,14 @@ fn conflicting(spec: &Value, scopes: &[&str], path: &Path, errors: &mut Vec<Erro
 fn scopes(spec: &Value, errors: &mut Vec<Error>) {
     let path = Path::new("spec").child("scopes");
     let scopes: Vec<&str> = items(spec, "scopes").iter().filter_map(Value::as_str).collect();
+    let mut out = OutOfScope::of(spec);
+    let mut unsupported = 0;
     for scope in &scopes {
-        if !is_scope(scope) {
+        if !is_scope(scope) && unsupported < WHOLE_LIST_ERRORS_MAX {
+            unsupported += 1;
             errors.push(Error::invalid(&path, spec["scopes"].clone(), "unsupported scope"));
         }
-        for _ in 0..out_of_scope(spec, scope) {
+        for _ in 0..out.next(scope) {
             let why = "unsupported scope applied to resource";
             errors.push(Error::invalid(&path, spec["scopes"].clone(), why));
         }
@@ -204,13 +232,14 @@ fn scope_selector(spec: &Value, errors: &mut Vec<Error>) {
     let selector = &spec["scopeSelector"];
     let path = Path::new("spec").child("scopeSelector").child("matchExpressions");
     let mut scopes = Vec::new();
+    let mut out = OutOfScope::of(spec);
     for one in items(selector, "matchExpressions") {
         let (scope, operator) = (text(one, "scopeName"), text(one, "operator"));
         scopes.push(scope);
         if !is_scope(scope) {
             errors.push(Error::invalid(&path.child("scopeName"), scope, "unsupported scope"));
         }
-        for _ in 0..out_of_scope(spec, scope) {
+        for _ in 0..out.next(scope) {
             let why = "unsupported scope applied to resource";
             errors.push(shown_selector(selector).error(ErrorKind::Invalid, &path, why));
         }
@@ -252,7 +281,7 @@ const LIMIT_FIELDS: [&str; 5] = ["max", "min", "default", "defaultRequest", "max
 
 pub(super) fn limit_range(object: &Object, errors: &mut Vec<Error>) {
     let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, limit) in items(spec, "limits").iter().enumerate() {
         let path = Path::new("spec").child("limits").index(index);
         let kind = text(limit, "type");
@@ -266,7 +295,7 @@ pub(super) fn limit_range(object: &Object, errors: &mut Vec<Error>) {
         if seen.contains(&kind) {
             errors.push(Error::duplicate(&path.child("type"), kind));
         }
-        seen.push(kind);
+        seen.insert(kind);
         limit_names(limit, kind, &path, errors);
         let keys: BTreeSet<&str> = LIMIT_FIELDS
             .iter()

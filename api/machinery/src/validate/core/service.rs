@@ -1,5 +1,7 @@
 //! Services: ports, traffic policies and load balancers. Addresses are in `service_addresses`.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::shown::Shown;
@@ -108,7 +110,7 @@ fn needs_by_type(spec: &Value, old: Option<&Object>, errors: &mut Vec<Error>) {
 
 fn ports(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
     let ports = items(spec, "ports");
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, port) in ports.iter().enumerate() {
         let path = path.child("ports").index(index);
         let name = text(port, "name");
@@ -119,7 +121,7 @@ fn ports(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
             if seen.contains(&name) {
                 errors.push(Error::duplicate(&path.child("name"), name));
             }
-            seen.push(name);
+            seen.insert(name);
         }
         let number = port["port"].as_i64().unwrap_or(0);
         if !names::is_port(number) {
@@ -185,16 +187,16 @@ fn distinct_ports(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
             errors.push(Error::forbidden(&path.index(index).child("nodePort"), why));
         }
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, port) in ports.iter().enumerate().filter(|(_, port)| node_port(port) != 0) {
         let key = (text(port, "protocol"), node_port(port));
         if seen.contains(&key) {
             let path = path.index(index).child("nodePort");
             errors.push(Error::duplicate(&path, node_port(port)));
         }
-        seen.push(key);
+        seen.insert(key);
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, port) in ports.iter().enumerate() {
         let key = (text(port, "protocol"), port["port"].as_i64().unwrap_or(0));
         if seen.contains(&key) {
@@ -208,7 +210,7 @@ fn distinct_ports(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
             ]);
             errors.push(shown.error(ErrorKind::Duplicate, &path.index(index), ""));
         }
-        seen.push(key);
+        seen.insert(key);
     }
 }
 

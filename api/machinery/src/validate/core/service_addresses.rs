@@ -1,5 +1,7 @@
 //! The addresses of a Service, their families, and what of them may change.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::address;
@@ -94,7 +96,7 @@ pub(super) fn cluster_ips(spec: &Value, old: Option<&Object>, errors: &mut Vec<E
 
 fn families(spec: &Value, errors: &mut Vec<Error>) {
     let path = Path::new("spec").child("ipFamilies");
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, family) in items(spec, "ipFamilies").iter().enumerate() {
         let family = family.as_str().unwrap_or("");
         if !FAMILIES.contains(&family) {
@@ -103,7 +105,7 @@ fn families(spec: &Value, errors: &mut Vec<Error>) {
         if seen.contains(&family) {
             errors.push(Error::duplicate(&path.index(index), family));
         }
-        seen.push(family);
+        seen.insert(family);
     }
     if let Some(policy) = spec["ipFamilyPolicy"].as_str()
         && !POLICIES.contains(&policy)

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{invalid_each, items, names, text};
 use crate::field::{Error, Path};
+use crate::validate::repeated;
 use crate::{Object, ResourceInfo};
 
 const DISTINGUISHERS: [&str; 2] = ["ByNamespace", "ByUser"];
@@ -53,10 +54,11 @@ pub(super) fn status_update(
 fn conditions(object: &Object, errors: &mut Vec<Error>) {
     let list = object.at(&["status", "conditions"]).and_then(Value::as_array);
     let list = list.map_or(&[][..], Vec::as_slice);
+    let again = repeated(list, |one| text(one, "type"));
     for (index, condition) in list.iter().enumerate() {
         let path = Path::new("status").child("conditions").index(index).child("type");
         let kind = text(condition, "type");
-        if list[..index].iter().any(|other| text(other, "type") == kind) {
+        if again[index] {
             errors.push(Error::duplicate(&path, kind));
         }
         if kind.is_empty() {

@@ -1,5 +1,7 @@
 //! Which nodes a pod wants, and near which other pods; and label selectors.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{given, invalid_each, items, names, number, text};
@@ -165,7 +167,7 @@ pub(super) fn label_keys(term: &Value, path: &Path, errors: &mut Vec<Error>) {
     }
     if let Some(selector) = selector {
         let labels = selector["matchLabels"].as_object();
-        let mut seen: Vec<&str> =
+        let mut seen: HashSet<&str> =
             labels.into_iter().flat_map(|map| map.keys()).map(String::as_str).collect();
         for one in items(selector, "matchExpressions") {
             let key = text(one, "key");
@@ -175,7 +177,7 @@ pub(super) fn label_keys(term: &Value, path: &Path, errors: &mut Vec<Error>) {
                 let why = "exists in both matchLabelKeys and labelSelector";
                 errors.push(Error::invalid(&path.index(index), key, why));
             }
-            seen.push(key);
+            seen.insert(key);
         }
     }
     for (index, key) in matched.iter().enumerate().filter(|(_, key)| mismatched.contains(key)) {

@@ -1,25 +1,26 @@
 //! Requests, limits and claims: of a container, of a whole pod, and a pod's overhead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
 use super::{Whole, given, invalid_each, items, names, text};
 use crate::field::{Error, Path};
+use crate::limits::{NAMES_SHOWN_MAX, PAIR_ERRORS_MAX};
 use crate::quantity::Quantity;
 use crate::validate::NOT_NEGATIVE;
 
 type NameRule = fn(&str, &Path, &mut Vec<Error>);
 
 /// The names of the claims of a pod.
-pub(super) fn claim_names(spec: &Value) -> Vec<&str> {
+pub(super) fn claim_names(spec: &Value) -> BTreeSet<&str> {
     let names = items(spec, "resourceClaims").iter().map(|claim| text(claim, "name"));
     names.filter(|name| !name.is_empty()).collect()
 }
 
 pub(super) fn of_container(
     resources: &Value,
-    claims: &[&str],
+    claims: &BTreeSet<&str>,
     path: &Path,
     errors: &mut Vec<Error>,
 ) {
@@ -43,7 +44,7 @@ pub(super) fn of_pod(whole: &Whole<'_>, path: &Path, errors: &mut Vec<Error>) {
         errors.push(Error::forbidden(&path.child("claims"), why));
     }
     requirements(resources, pod_name, path, errors);
-    claims(resources, &claim_names(whole.spec), &path.child("claims"), errors);
+    claims(resources, &whole.claims, &path.child("claims"), errors);
     consistent(whole.spec, resources, path, errors);
 }
 
@@ -211,8 +212,9 @@ fn requirements(resources: &Value, rule: NameRule, path: &Path, errors: &mut Vec
 }
 
 /// The claims that a container uses are claims of the pod, each once.
-fn claims(resources: &Value, of_pod: &[&str], path: &Path, errors: &mut Vec<Error>) {
-    let mut seen: Vec<String> = Vec::new();
+fn claims(resources: &Value, of_pod: &BTreeSet<&str>, path: &Path, errors: &mut Vec<Error>) {
+    let mut seen: HashSet<String> = HashSet::new();
+    let (mut requests, mut told): (HashMap<&str, usize>, usize) = (HashMap::new(), 0);
     for (index, claim) in items(resources, "claims").iter().enumerate() {
         let path = path.index(index);
         let (name, request) = (text(claim, "name"), text(claim, "request"));
@@ -220,7 +222,7 @@ fn claims(resources: &Value, of_pod: &[&str], path: &Path, errors: &mut Vec<Erro
             errors.push(Error::required(&path, ""));
             continue;
         }
-        if seen.iter().any(|known| known == name) {
+        if seen.contains(name) {
             errors.push(Error::duplicate(&path, name));
         } else {
             let mut key = name.to_owned();
@@ -232,29 +234,30 @@ fn claims(resources: &Value, of_pod: &[&str], path: &Path, errors: &mut Vec<Erro
             if seen.contains(&key) {
                 errors.push(Error::duplicate(&path, key.as_str()));
             } else if request.is_empty() {
-                let parts = seen.iter().filter_map(|known| known.split_once('/'));
-                for _ in parts.filter(|(of, _)| *of == name) {
+                let before = requests.get(name).copied().unwrap_or(0);
+                for _ in 0..before.min(PAIR_ERRORS_MAX.saturating_sub(told)) {
                     errors.push(Error::duplicate(&path, name));
+                    told += 1;
                 }
             }
-            seen.push(key);
+            if seen.insert(key) && !request.is_empty() {
+                *requests.entry(name).or_default() += 1;
+            }
         }
-        if !of_pod.contains(&name) {
-            let mut sorted = of_pod.to_vec();
-            sorted.sort_unstable();
-            sorted.dedup();
+        if !of_pod.contains(name) {
             let mut error = Error::not_found(&path, name);
-            error.detail = if sorted.is_empty() {
-                "must be one of the names in pod.spec.resourceClaims which is empty".to_owned()
-            } else {
-                format!(
-                    "must be one of the names in pod.spec.resourceClaims: {}",
-                    sorted.join(", ")
-                )
-            };
+            error.detail = one_of_claims(of_pod);
             errors.push(error);
         }
     }
+}
+
+fn one_of_claims(of_pod: &BTreeSet<&str>) -> String {
+    if of_pod.is_empty() {
+        return "must be one of the names in pod.spec.resourceClaims which is empty".to_owned();
+    }
+    let shown: Vec<&str> = of_pod.iter().copied().take(NAMES_SHOWN_MAX).collect();
+    format!("must be one of the names in pod.spec.resourceClaims: {}", shown.join(", "))
 }
 
 type Amounts = BTreeMap<String, Quantity>;

@@ -1,5 +1,7 @@
 //! Containers of all three lists.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{Whole, container_resources, environment, given, handlers, mounts, number, restart};
@@ -12,7 +14,7 @@ pub(super) fn containers(whole: &Whole<'_>, path: &Path, errors: &mut Vec<Error>
         errors.push(Error::required(path, ""));
         return;
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, one) in list.iter().enumerate() {
         let path = path.index(index);
         common(whole, one, &path, errors);
@@ -20,7 +22,7 @@ pub(super) fn containers(whole: &Whole<'_>, path: &Path, errors: &mut Vec<Error>
         if seen.contains(&name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
-        seen.push(name);
+        seen.insert(name);
         handlers::lifecycle_and_probes(whole, one, &path, errors);
         restart::policy(one, &path, errors);
     }
@@ -28,7 +30,7 @@ pub(super) fn containers(whole: &Whole<'_>, path: &Path, errors: &mut Vec<Error>
 }
 
 pub(super) fn init_containers(whole: &Whole<'_>, path: &Path, errors: &mut Vec<Error>) {
-    let mut seen: Vec<_> =
+    let mut seen: HashSet<_> =
         items(whole.spec, "containers").iter().map(|one| text(one, "name")).collect();
     for (index, one) in items(whole.spec, "initContainers").iter().enumerate() {
         let list_path = path;
@@ -39,7 +41,7 @@ pub(super) fn init_containers(whole: &Whole<'_>, path: &Path, errors: &mut Vec<E
         if seen.contains(&name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         } else if !name.is_empty() {
-            seen.push(name);
+            seen.insert(name);
         }
         // Upstream looks at each alone, so that the path always names the first.
         host_ports(std::slice::from_ref(one), list_path, errors);
@@ -64,7 +66,7 @@ pub(super) fn init_containers(whole: &Whole<'_>, path: &Path, errors: &mut Vec<E
 }
 
 pub(super) fn ephemeral_containers(whole: &Whole<'_>, path: &Path, errors: &mut Vec<Error>) {
-    let others: Vec<_> = ["containers", "initContainers"]
+    let others: HashSet<_> = ["containers", "initContainers"]
         .iter()
         .flat_map(|list| items(whole.spec, list))
         .map(|one| text(one, "name"))
@@ -78,7 +80,7 @@ pub(super) fn ephemeral_containers(whole: &Whole<'_>, path: &Path, errors: &mut 
         if seen.contains(&name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
-        seen.push(name);
+        seen.insert(name);
         let target = text(one, "targetContainerName");
         if !target.is_empty() && !others.contains(&target) {
             errors.push(Error::not_found(&path.child("targetContainerName"), target));
@@ -149,8 +151,8 @@ fn common(whole: &Whole<'_>, one: &Value, path: &Path, errors: &mut Vec<Error>) 
     mounts::mounts(whole, one, &path.child("volumeMounts"), errors);
     mounts::devices(whole, one, &path.child("volumeDevices"), errors);
     pull_policy(text(one, "imagePullPolicy"), &path.child("imagePullPolicy"), errors);
-    let claims = container_resources::claim_names(whole.spec);
-    container_resources::of_container(&one["resources"], &claims, &path.child("resources"), errors);
+    let resources_path = path.child("resources");
+    container_resources::of_container(&one["resources"], &whole.claims, &resources_path, errors);
     restart::resize_policy(whole, one, &path.child("resizePolicy"), errors);
     let context_path = path.child("securityContext");
     security::of_container(&one["securityContext"], whole.has_host_users(), &context_path, errors);
@@ -161,7 +163,7 @@ pub(super) fn pull_policy(policy: &str, path: &Path, errors: &mut Vec<Error>) {
 }
 
 fn ports(one: &Value, path: &Path, errors: &mut Vec<Error>) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, port) in items(one, "ports").iter().enumerate() {
         let path = path.index(index);
         let name = text(port, "name");
@@ -170,7 +172,7 @@ fn ports(one: &Value, path: &Path, errors: &mut Vec<Error>) {
             if problems.is_empty() && seen.contains(&name) {
                 errors.push(Error::duplicate(&path.child("name"), name));
             } else if problems.is_empty() {
-                seen.push(name);
+                seen.insert(name);
             }
             invalid_each(&path.child("name"), name, problems, errors);
         }
@@ -192,7 +194,7 @@ fn ports(one: &Value, path: &Path, errors: &mut Vec<Error>) {
 
 /// Two containers cannot have the same port of the host.
 fn host_ports(list: &[Value], path: &Path, errors: &mut Vec<Error>) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (at, one) in list.iter().enumerate() {
         for (index, port) in items(one, "ports").iter().enumerate() {
             let number = number(port, "hostPort");
@@ -204,7 +206,7 @@ fn host_ports(list: &[Value], path: &Path, errors: &mut Vec<Error>) {
                 let path = path.index(at).child("ports").index(index);
                 errors.push(Error::duplicate(&path.child("hostPort"), key.as_str()));
             }
-            seen.push(key);
+            seen.insert(key);
         }
     }
 }

@@ -25,6 +25,8 @@ mod volume_sources;
 mod volumes;
 mod windows;
 
+use std::collections::{BTreeSet, HashMap};
+
 use serde_json::Value;
 
 use super::{invalid_each, items, meta, names, one_of, text};
@@ -43,12 +45,15 @@ struct Whole<'a> {
     /// Null for a template.
     metadata: &'a Value,
     /// The volumes that are right in themselves.
-    volumes: Vec<(&'a str, &'a Value)>,
+    volumes: HashMap<&'a str, &'a Value>,
+    /// The names of its resource claims.
+    claims: BTreeSet<&'a str>,
 }
 
 impl<'a> Whole<'a> {
     fn new(spec: &'a Value, metadata: &'a Value) -> Self {
-        Self { spec, metadata, volumes: Vec::new() }
+        let claims = container_resources::claim_names(spec);
+        Self { spec, metadata, volumes: HashMap::new(), claims }
     }
 
     fn is_pod(&self) -> bool {
@@ -64,7 +69,7 @@ impl<'a> Whole<'a> {
     }
 
     fn volume(&self, name: &str) -> Option<&'a Value> {
-        self.volumes.iter().find(|(known, _)| *known == name).map(|(_, volume)| *volume)
+        self.volumes.get(name).copied()
     }
 }
 

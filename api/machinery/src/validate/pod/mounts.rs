@@ -1,5 +1,7 @@
 //! Where a container sees its volumes.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::restart::supported;
@@ -7,9 +9,14 @@ use super::volumes::descending_path;
 use super::{Whole, given, items, text};
 use crate::field::{Error, Path};
 
+fn texts_of<'a>(list: &'a [Value], key: &str) -> HashSet<&'a str> {
+    list.iter().map(|one| text(one, key)).collect()
+}
+
 pub(super) fn mounts(whole: &Whole<'_>, one: &Value, path: &Path, errors: &mut Vec<Error>) {
-    let devices = items(one, "volumeDevices");
-    let mut seen = Vec::new();
+    let devices = texts_of(items(one, "volumeDevices"), "name");
+    let device_paths = texts_of(items(one, "volumeDevices"), "devicePath");
+    let mut seen = HashSet::new();
     for (index, mount) in items(one, "volumeMounts").iter().enumerate() {
         let list_path = path;
         let path = list_path.index(index);
@@ -26,12 +33,12 @@ pub(super) fn mounts(whole: &Whole<'_>, one: &Value, path: &Path, errors: &mut V
         if seen.contains(&at) {
             errors.push(Error::invalid(&path.child("mountPath"), at, "must be unique"));
         }
-        seen.push(at);
-        if devices.iter().any(|device| text(device, "name") == name) {
+        seen.insert(at);
+        if devices.contains(name) {
             let why = "must not already exist in volumeDevices";
             errors.push(Error::invalid(&path.child("name"), name, why));
         }
-        if devices.iter().any(|device| text(device, "devicePath") == at) {
+        if device_paths.contains(at) {
             let why = "must not already exist as a path in volumeDevices";
             errors.push(Error::invalid(&path.child("mountPath"), at, why));
         }
@@ -77,8 +84,9 @@ fn recursive_read_only(mount: &Value, path: &Path, errors: &mut Vec<Error>) {
 }
 
 pub(super) fn devices(whole: &Whole<'_>, one: &Value, path: &Path, errors: &mut Vec<Error>) {
-    let mounts = items(one, "volumeMounts");
-    let (mut seen_names, mut seen_paths) = (Vec::new(), Vec::new());
+    let mounts = texts_of(items(one, "volumeMounts"), "name");
+    let mount_paths = texts_of(items(one, "volumeMounts"), "mountPath");
+    let (mut seen_names, mut seen_paths) = (HashSet::new(), HashSet::new());
     for (index, device) in items(one, "volumeDevices").iter().enumerate() {
         let path = path.index(index);
         let (name, at) = (text(device, "name"), text(device, "devicePath"));
@@ -110,18 +118,18 @@ pub(super) fn devices(whole: &Whole<'_>, one: &Value, path: &Path, errors: &mut 
         if at.split('/').any(|part| part == "..") {
             errors.push(Error::invalid(&at_path, at, "can not contain backsteps ('..')"));
         } else {
-            seen_paths.push(at);
+            seen_paths.insert(at);
         }
-        if mounts.iter().any(|mount| text(mount, "name") == name) {
+        if mounts.contains(name) {
             let why = "must not already exist in volumeMounts";
             errors.push(Error::invalid(&name_path, name, why));
         }
-        if mounts.iter().any(|mount| text(mount, "mountPath") == at) {
+        if mount_paths.contains(at) {
             let why = "must not already exist as a path in volumeMounts";
             errors.push(Error::invalid(&at_path, at, why));
         }
         if !name.is_empty() {
-            seen_names.push(name);
+            seen_names.insert(name);
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Trust bundles and pod certificates are off in 1.36: they are dropped before anything is checked.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::volume_sources::{downward_file, key_to_path, mode};
@@ -14,7 +16,7 @@ const TOKEN_SECONDS_MAX: i64 = 1 << 32;
 
 pub(super) fn projected(volume: &Value, path: &Path, errors: &mut Vec<Error>) {
     mode(volume, "defaultMode", path, errors);
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for (index, source) in items(volume, "sources").iter().enumerate() {
         let source_path = path.child("sources").index(index);
         let mut sources = 0;
@@ -52,7 +54,7 @@ pub(super) fn projected(volume: &Value, path: &Path, errors: &mut Vec<Error>) {
 
 /// Every path of a projected volume is written once.
 fn taken<'a>(
-    seen: &mut Vec<&'a str>,
+    seen: &mut HashSet<&'a str>,
     at: &'a str,
     shown: &str,
     path: &Path,
@@ -61,7 +63,7 @@ fn taken<'a>(
     if seen.contains(&at) {
         errors.push(Error::invalid(path, shown, "conflicting duplicate paths"));
     } else if !at.is_empty() {
-        seen.push(at);
+        seen.insert(at);
     }
 }
 

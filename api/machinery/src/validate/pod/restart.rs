@@ -1,5 +1,7 @@
 //! When a container is started again: its own policy, its rules, and its policy for resizes.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{Whole, given, items, text};
@@ -60,13 +62,13 @@ pub(super) fn supported(path: &Path, value: &str, allowed: &[&str], errors: &mut
 }
 
 pub(super) fn resize_policy(whole: &Whole<'_>, one: &Value, path: &Path, errors: &mut Vec<Error>) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, policy) in items(one, "resizePolicy").iter().enumerate() {
         let (resource, restart) = (text(policy, "resourceName"), text(policy, "restartPolicy"));
         if seen.contains(&resource) {
             errors.push(Error::duplicate(&path.index(index), resource));
         }
-        seen.push(resource);
+        seen.insert(resource);
         super::one_of(path, resource, &["cpu", "memory"], true, errors);
         super::one_of(path, restart, &["NotRequired", "RestartContainer"], true, errors);
         if whole.spec["restartPolicy"] == "Never" && restart != "NotRequired" {

@@ -1,5 +1,7 @@
 //! What the scheduler reads: gates, claims, tolerations and spreading.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Value, json};
 
 use super::affinity::label_keys;
@@ -14,7 +16,7 @@ pub(super) fn gates(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
         let path = path.child("readinessGates").index(index).child("conditionType");
         invalid_each(&path, condition, names::qualified_name(condition), errors);
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, gate) in items(spec, "schedulingGates").iter().enumerate() {
         let name = text(gate, "name");
         let path = path.child("schedulingGates").index(index);
@@ -22,12 +24,12 @@ pub(super) fn gates(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
         if seen.contains(&name) {
             errors.push(Error::duplicate(&path, name));
         }
-        seen.push(name);
+        seen.insert(name);
     }
 }
 
 pub(super) fn resource_claims(whole: &Whole<'_>, path: &Path, errors: &mut Vec<Error>) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     let is_static = given(&whole.metadata["annotations"], super::annotations::MIRROR).is_some();
     for (index, claim) in items(whole.spec, "resourceClaims").iter().enumerate() {
         if is_static {
@@ -43,7 +45,7 @@ pub(super) fn resource_claims(whole: &Whole<'_>, path: &Path, errors: &mut Vec<E
             errors.push(Error::duplicate(&path.child("name"), name));
         } else {
             invalid_each(&path.child("name"), name, names::label_1123(name), errors);
-            seen.push(name);
+            seen.insert(name);
         }
         let (own, template) = (&claim["resourceClaimName"], &claim["resourceClaimTemplateName"]);
         // Upstream shows the names of its own type.
@@ -118,6 +120,13 @@ const POSITIVE: &str = "must be greater than zero";
 
 pub(super) fn topology_spread(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
     let list = items(spec, "topologySpreadConstraints");
+    // Upstream names the first of two that are the same.
+    let mut left_of_each: HashMap<(&str, &str), usize> = HashMap::new();
+    for one in list {
+        *left_of_each
+            .entry((text(one, "topologyKey"), text(one, "whenUnsatisfiable")))
+            .or_default() += 1;
+    }
     for (index, one) in list.iter().enumerate() {
         let path = path.index(index);
         let skew = number(one, "maxSkew");
@@ -130,10 +139,9 @@ pub(super) fn topology_spread(spec: &Value, path: &Path, errors: &mut Vec<Error>
         }
         let actions = ["DoNotSchedule", "ScheduleAnyway"];
         supported(&path.child("whenUnsatisfiable"), action, &actions, errors);
-        let is_same = |other: &Value| {
-            text(other, "topologyKey") == key && text(other, "whenUnsatisfiable") == action
-        };
-        if list[index + 1..].iter().any(is_same) {
+        let left = left_of_each.entry((key, action)).or_default();
+        *left = left.saturating_sub(1);
+        if *left > 0 {
             let path = path.child("{topologyKey, whenUnsatisfiable}");
             errors.push(Error::duplicate(&path, format!("{{{key}, {action}}}")));
         }

@@ -1,5 +1,7 @@
 //! Security contexts of containers and pods.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::restart::supported;
@@ -216,7 +218,7 @@ fn is_sysctl(name: &str) -> bool {
 }
 
 fn sysctls(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, sysctl) in items(&spec["securityContext"], "sysctls").iter().enumerate() {
         let name = text(sysctl, "name");
         let path = path.index(index).child("name");
@@ -230,7 +232,7 @@ fn sysctls(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
         } else if seen.contains(&name) {
             errors.push(Error::duplicate(&path, name));
         }
-        seen.push(name);
+        seen.insert(name);
         let field = match namespace(name) {
             Some(field) if spec[field] == true => field,
             _ => continue,

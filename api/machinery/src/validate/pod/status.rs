@@ -1,5 +1,7 @@
 //! What a kubelet or a scheduler may write into the status of a pod.
 
+use std::collections::{HashMap, HashSet};
+
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
@@ -104,17 +106,20 @@ fn transitions(
     if restarts_all && !list.is_empty() {
         return;
     }
+    let containers = by_name(items(spec, list));
+    let again: HashSet<&str> = new
+        .iter()
+        .filter(|is| given(&is["state"], "terminated").is_none())
+        .map(|is| text(is, "name"))
+        .collect();
     for (index, was) in old.iter().enumerate() {
         let Some(ended) = given(&was["state"], "terminated") else { continue };
         let name = text(was, "name");
-        let mut again = new
-            .iter()
-            .filter(|is| text(is, "name") == name && given(&is["state"], "terminated").is_none());
-        if again.next().is_none() {
+        if !again.contains(name) {
             continue;
         }
         let exit_code = number(ended, "exitCode");
-        let container = items(spec, list).iter().find(|one| text(one, "name") == name);
+        let container = containers.get(name);
         if !container.is_some_and(|one| is_restarted(one, spec, exit_code)) {
             let why = "may not be transitioned to non-terminated state";
             errors.push(Error::forbidden(&path.index(index).child("state"), why));
@@ -147,8 +152,8 @@ fn is_restarted(container: &Value, spec: &Value, exit_code: i64) -> bool {
 }
 
 fn claim_statuses(status: &Value, spec: &Value, path: &Path, errors: &mut Vec<Error>) {
-    let known = container_resources::claim_names(spec);
-    let mut seen = Vec::new();
+    let known: HashSet<_> = container_resources::claim_names(spec).into_iter().collect();
+    let mut seen = HashSet::new();
     for (index, one) in items(status, "resourceClaimStatuses").iter().enumerate() {
         let path = path.index(index);
         let name = text(one, "name");
@@ -159,7 +164,7 @@ fn claim_statuses(status: &Value, spec: &Value, path: &Path, errors: &mut Vec<Er
         if seen.contains(&name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
-        seen.push(name);
+        seen.insert(name);
         if let Some(claim) = one["resourceClaimName"].as_str() {
             let path = path.child("resourceClaimName");
             invalid_each(&path, claim, names::subdomain_1123(claim), errors);
@@ -174,7 +179,7 @@ fn extended_claim(status: &Value, spec: &Value, path: &Path, errors: &mut Vec<Er
     if mappings.is_empty() {
         errors.push(Error::required(&list_path, "at least one request mapping is required"));
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, mapping) in mappings.iter().enumerate() {
         let own_path = list_path.index(index);
         let key = ["containerName", "resourceName", "requestName"].map(|key| text(mapping, key));
@@ -199,7 +204,7 @@ fn extended_claim(status: &Value, spec: &Value, path: &Path, errors: &mut Vec<Er
                 errors.push(Error::duplicate(&own_path.child(field), value));
             }
         }
-        seen.push(key);
+        seen.insert(key);
     }
     let name = text(claim, "resourceClaimName");
     let name_path = path.child("resourceClaimName");
@@ -216,8 +221,8 @@ fn addresses(now: &Value, before: &Value, list: &str, errors: &mut Vec<Error>) {
     let texts = |status: &Value| -> Vec<String> {
         items(status, list).iter().map(|one| text(one, "ip").to_owned()).collect()
     };
-    let (all, known) = (texts(now), texts(before));
-    for (index, address) in all.iter().enumerate().filter(|(_, one)| !known.contains(one)) {
+    let (all, known) = (texts(now), texts(before).into_iter().collect::<HashSet<_>>());
+    for (index, address) in all.iter().enumerate().filter(|(_, one)| !known.contains(*one)) {
         let problems = names::legacy_address(address);
         invalid_each(&path.index(index), address, problems, errors);
     }
@@ -257,11 +262,17 @@ fn users(list: &[Value], spec: &Value, path: &Path, errors: &mut Vec<Error>) {
     }
 }
 
+/// The first container of each name.
+fn by_name(containers: &[Value]) -> HashMap<&str, &Value> {
+    containers.iter().rev().map(|one| (text(one, "name"), one)).collect()
+}
+
 /// The health of what a container was given, which is of what it asked for.
 fn allocated(list: &[Value], containers: &[Value], path: &Path, errors: &mut Vec<Error>) {
+    let by_name = by_name(containers);
     for (index, one) in list.iter().enumerate() {
         let path = path.index(index).child("allocatedResourcesStatus");
-        let container = containers.iter().find(|known| text(known, "name") == text(one, "name"));
+        let container = by_name.get(text(one, "name")).copied();
         for (index, status) in items(one, "allocatedResourcesStatus").iter().enumerate() {
             let path = path.index(index);
             let name = text(status, "name");
@@ -291,7 +302,7 @@ fn unknown_resource(container: &Value, name: &str) -> Option<&'static str> {
 const HEALTH_MESSAGE_BYTES_MAX: usize = 1024;
 
 fn health(list: &[Value], path: &Path, errors: &mut Vec<Error>) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, one) in list.iter().enumerate() {
         let path = path.index(index);
         let states = ["Healthy", "Unhealthy", "Unknown"];
@@ -308,6 +319,6 @@ fn health(list: &[Value], path: &Path, errors: &mut Vec<Error>) {
         if seen.contains(&id) {
             errors.push(Error::duplicate(&path.child("resourceID"), id));
         }
-        seen.push(id);
+        seen.insert(id);
     }
 }

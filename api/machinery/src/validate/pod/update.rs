@@ -1,6 +1,8 @@
 //! What may change in a pod that is there.
 
-use serde_json::{Map, Value, json};
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
 
 use super::annotations;
 use super::{given, items, scheduling, text};
@@ -145,15 +147,10 @@ fn deadline_change(now: &Value, before: &Value, path: &Path, errors: &mut Vec<Er
 fn toleration_changes(now: &Value, before: &Value, path: &Path, errors: &mut Vec<Error>) {
     let tolerations = items(now, "tolerations");
     let without_seconds = |one: &Value| {
-        let mut one = one.clone();
-        if let Value::Object(map) = &mut one {
-            map.remove("tolerationSeconds");
-        }
-        one
+        ["key", "operator", "value", "effect"].map(|field| text(one, field).to_owned())
     };
-    let is_kept = |old: &Value| {
-        tolerations.iter().any(|new| same(&without_seconds(new), &without_seconds(old)))
-    };
+    let kept: HashSet<_> = tolerations.iter().map(without_seconds).collect();
+    let is_kept = |old: &Value| kept.contains(&without_seconds(old));
     if items(before, "tolerations").iter().all(is_kept) {
         scheduling::tolerations(tolerations, path, errors);
     } else {
@@ -163,10 +160,11 @@ fn toleration_changes(now: &Value, before: &Value, path: &Path, errors: &mut Vec
 }
 
 fn gate_changes(now: &Value, before: &Value, path: &Path, errors: &mut Vec<Error>) {
-    let known = items(before, "schedulingGates");
+    let known: HashSet<_> =
+        items(before, "schedulingGates").iter().map(|old| text(old, "name")).collect();
     for (index, gate) in items(now, "schedulingGates").iter().enumerate() {
         let name = text(gate, "name");
-        if !known.iter().any(|old| text(old, "name") == name) {
+        if !known.contains(name) {
             let why = format!("only deletion is allowed, but found new scheduling gate '{name}'");
             errors.push(Error::forbidden(&path.index(index).child("name"), why));
         }
@@ -183,10 +181,12 @@ pub(super) fn same(one: &Value, other: &Value) -> bool {
     };
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
-            let covers = |one: &Map<String, Value>, other: &Map<String, Value>| {
-                one.iter().all(|(key, value)| same(value, other.get(key).unwrap_or(&Value::Null)))
-            };
-            covers(one, other) && covers(other, one)
+            // Each pair once: looking from both sides would double the work at every level.
+            one.iter().all(|(key, value)| same(value, other.get(key).unwrap_or(&Value::Null)))
+                && other
+                    .iter()
+                    .filter(|(key, _)| !one.contains_key(*key))
+                    .all(|(_, value)| same(&Value::Null, value))
         }
         (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
             one.iter().zip(other).all(|(one, other)| same(one, other))

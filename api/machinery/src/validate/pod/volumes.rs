@@ -1,5 +1,7 @@
 //! The volumes of a pod: their names, and that each has one source.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::Value;
 
 use super::volume_sources::{self, SOURCES};
@@ -11,15 +13,15 @@ pub(super) fn volumes<'a>(
     whole: &Whole<'a>,
     path: &Path,
     errors: &mut Vec<Error>,
-) -> Vec<(&'a str, &'a Value)> {
+) -> HashMap<&'a str, &'a Value> {
     let list = items(whole.spec, "volumes");
     let pod = text(whole.metadata, "name");
-    let created: Vec<_> = list
+    let created: HashSet<_> = list
         .iter()
         .filter(|volume| !pod.is_empty() && given(volume, "ephemeral").is_some())
         .map(|volume| format!("{pod}-{}", text(volume, "name")))
         .collect();
-    let mut good: Vec<(&str, &Value)> = Vec::new();
+    let mut good = HashMap::new();
     for (index, volume) in list.iter().enumerate() {
         let path = path.index(index);
         let before = errors.len();
@@ -30,15 +32,15 @@ pub(super) fn volumes<'a>(
         } else {
             invalid_each(&path.child("name"), name, names::label_1123(name), errors);
         }
-        if good.iter().any(|(known, _)| *known == name) {
+        if good.contains_key(name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
         // A volume that is wrong in itself does not take its name.
         if errors.len() == before {
-            good.push((name, volume));
+            good.insert(name, volume);
         }
         let claim = text(&volume["persistentVolumeClaim"], "claimName");
-        if created.iter().any(|created| created == claim) {
+        if created.contains(claim) {
             let path = path.child("persistentVolumeClaim").child("claimName");
             let why = "must not reference a PVC that gets created for an ephemeral volume";
             errors.push(Error::invalid(&path, claim, why));

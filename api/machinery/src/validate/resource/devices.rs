@@ -3,10 +3,13 @@
 //! Lists as values of attributes and mappings to resources of nodes are off by default: they are
 //! not looked at.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{at_most, capacity, formats, no_repeats, selection, shapes, slices};
 use crate::field::{Error, Path};
+use crate::validate::repeated;
 use crate::validate::{go_shape, items, text};
 
 const ATTRIBUTES_AND_CAPACITIES_MAX: usize = 32;
@@ -128,13 +131,15 @@ pub(super) fn binding_conditions(device: &Value, path: &Path, errors: &mut Vec<E
         }
     }
     let [waited, failed] = BINDING_KINDS.map(|key| items(device, key));
+    let waits_for: HashSet<_> = waited.iter().map(Value::to_string).collect();
     for (key, list) in BINDING_KINDS.into_iter().zip([waited, failed]) {
+        let again = repeated(list, Value::to_string);
         for (index, one) in list.iter().enumerate() {
             let path = path.child(key).index(index);
-            if list[..index].contains(one) {
+            if again[index] {
                 errors.push(Error::duplicate(&path, one.clone()));
             }
-            if key == "bindingFailureConditions" && waited.contains(one) {
+            if key == "bindingFailureConditions" && waits_for.contains(&one.to_string()) {
                 let why = "bindingFailureConditions must not overlap with bindingConditions";
                 errors.push(Error::invalid(&path, one.clone(), why));
             }

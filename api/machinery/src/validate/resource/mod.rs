@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::{go_shape, items, meta, names};
 use crate::field::{Error, Path};
+use crate::validate::repeated;
 use crate::{Object, ResourceInfo};
 
 const IMMUTABLE: &str = "field is immutable";
@@ -84,10 +85,9 @@ fn at_most<'a>(
 /// Items of a list that are there twice, by what `key` makes of them.
 fn no_repeats(list: &[(Path, &Value)], key: impl Fn(&Value) -> Value, errors: &mut Vec<Error>) {
     let keys: Vec<Value> = list.iter().map(|(_, one)| key(one)).collect();
-    for (index, (path, _)) in list.iter().enumerate() {
-        if keys[..index].contains(&keys[index]) {
-            errors.push(Error::duplicate(path, keys[index].clone()));
-        }
+    let again = repeated(&keys, Value::to_string);
+    for (index, (path, _)) in list.iter().enumerate().filter(|(index, _)| again[*index]) {
+        errors.push(Error::duplicate(path, keys[index].clone()));
     }
 }
 
