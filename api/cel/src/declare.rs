@@ -93,6 +93,12 @@ impl Declarations {
         out
     }
 
+    /// The same, with other types with fields.
+    #[must_use]
+    pub fn provided_by(self, provider: Arc<dyn Provider>) -> Self {
+        Self { provider, ..self }
+    }
+
     #[must_use]
     pub fn variable(mut self, name: &str, of: Type) -> Self {
         self.variables.insert(name.into(), of);

@@ -5,7 +5,10 @@
 pub mod ast;
 mod check;
 mod declare;
+mod escape;
+mod estimate;
 mod eval;
+mod level;
 mod library;
 pub mod limits;
 mod parse;
@@ -15,7 +18,10 @@ mod value;
 
 pub use check::{Checked, Reference, check};
 pub use declare::{Declarations, NoObjects, Overload, OwnFunction, Provider, Run};
+pub use escape::{escape, unescape};
+pub use estimate::{Range, Sizes, Step, estimate};
 pub use eval::{Activation, Program};
+pub use level::{Level, Order, Reader};
 pub use parse::{Parsed, parse};
 pub use source::{Issue, Issues, Source};
 pub use types::Type;

@@ -1,5 +1,5 @@
-//! Expressions from text to value, cost and error. Compile errors are what a real kube-apiserver 1.36
-//! answered, costs are those of upstream's tests; values and other failures are by reading.
+//! Expressions from text to value, cost and error. Compile errors are what a real kube-apiserver
+//! 1.36 answered, costs are those of upstream's tests; values and other failures are by reading.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -128,4 +128,51 @@ fn the_cost_limit_cannot_be_absorbed() {
     let own = serde_json::json!(vec![1; 100]);
     let variables = HashMap::from([("self", Value::of_json(&own, None))]);
     assert_eq!(program.evaluate(&variables, 50).0, Err(EvalError::CostExceeded));
+}
+
+struct Nothing;
+
+impl Sizes for Nothing {
+    fn size_max(&self, _path: &[Step]) -> Option<u64> {
+        None
+    }
+}
+
+/// Deep trees are compiled and run on the stack that a thread of the server has.
+#[test]
+fn what_upstream_takes_fits_on_the_stack() {
+    let nested = |open: &str, close: &str| format!("{}1{}", open.repeat(240), close.repeat(240));
+    let texts = [
+        nested("(", ")"),
+        nested("[", "]"),
+        nested("-(", ")"),
+        nested("{1: ", "}"),
+        nested("type(", ")"),
+        format!("{}1", "true ? 1 : ".repeat(240)),
+        format!("{}true{}", "[1].all(x, ".repeat(90), ")".repeat(90)),
+    ];
+    let run = move || {
+        for text in &texts {
+            let (outcome, _) = evaluate(text, &serde_json::json!(1));
+            assert!(outcome.is_ok(), "{text}: {outcome:?}");
+            let program = compile(text, &declarations()).unwrap();
+            let cost = estimate(&program.checked, &Nothing);
+            assert!(cost.min <= cost.max, "{text}");
+        }
+    };
+    std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap().join().unwrap();
+}
+
+#[test]
+fn lists_are_sorted_and_their_ends_found() {
+    let own = serde_json::json!({"l": [{"n": 3}, {"n": 1}, {"n": 2}]});
+    for text in [
+        "self.l.sortBy(e, int(e.n)).map(e, e.n) == [1, 2, 3]",
+        "self.l.first().value().n == 3 && self.l.last().orValue({'n': 0}).n == 2",
+        "[].first() == optional.none()",
+        "sets.contains([[1], [2]], [[1]]) && !sets.contains([[1]], [[2]])",
+        "'abc'.matches('^a') && 'abc'.find('b.') == 'bc'",
+    ] {
+        assert_eq!(evaluate(text, &own).0, Ok("true".to_owned()), "{text}");
+    }
 }

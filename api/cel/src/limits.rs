@@ -14,9 +14,10 @@ pub const SNIPPET_CODE_POINTS_MAX: usize = 16_384;
 pub const COST_PER_CALL_MAX: u64 = 1_000_000;
 /// Bytes of a compiled regular expression.
 pub const REGEX_BYTES_MAX: usize = 1 << 20;
-/// How deep expressions may lie in parentheses, brackets and arguments: what the parser's stack
-/// holds; upstream takes 250.
-pub const NESTING_DEPTH_MAX: usize = 50;
+/// How deep expressions may lie in each other before they are parsed on a stack of their own.
+pub const SHALLOW_NESTING_MAX: usize = 50;
+/// Bytes of that stack.
+pub const STACK_BYTES: usize = 64 << 20;
 /// Elements of a list that a library function makes from a number.
 pub const RANGE_MAX: i64 = 1_000_000;
 /// Nodes that macros may write twice: nested ones would double the tree each time.

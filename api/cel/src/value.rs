@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 
 use crate::ast::Literal;
 use crate::declare::Provider;
+use crate::level::Level;
 use crate::library::format::Format;
 use crate::library::quantity::Quantity;
 use crate::library::semver::Semver;
@@ -101,12 +102,18 @@ pub struct Shape {
 pub enum List<'a> {
     Json(&'a [Json], Option<Shape>),
     Own(Arc<Vec<Value<'a>>>),
+    /// As a level of a schema says.
+    Read(&'a [Json], Level),
+    /// Two lists of a level in one.
+    Merged(Arc<Vec<Value<'a>>>, Level),
 }
 
 #[derive(Clone)]
 pub enum Map<'a> {
     Json(&'a serde_json::Map<String, Json>, Option<Shape>),
     Own(Arc<BTreeMap<Key, (Value<'a>, Value<'a>)>>),
+    /// As a level of a schema says.
+    Read(&'a serde_json::Map<String, Json>, Level),
     /// The [`Activation`](crate::Activation) knows its fields.
     Asked(Arc<str>),
 }
@@ -189,9 +196,16 @@ impl<'a> Value<'a> {
     /// A JSON tree as what it is, or as the type that a schema says it has.
     #[must_use]
     pub fn of_json(json: &'a Json, shape: Option<&Shape>) -> Self {
-        let of = shape.map(|shape| &shape.of);
         match json {
-            Json::Null => Self::Null,
+            Json::Array(values) => Self::List(List::Json(values, shape.cloned())),
+            Json::Object(fields) => Self::Map(Map::Json(fields, shape.cloned())),
+            _ => Self::of_scalar(json, shape.map(|shape| &shape.of)),
+        }
+    }
+
+    pub(crate) fn of_scalar(json: &'a Json, of: Option<&Type>) -> Self {
+        match json {
+            Json::Null | Json::Array(_) | Json::Object(_) => Self::Null,
             Json::Bool(one) => Self::Bool(*one),
             Json::Number(number) => {
                 if of == Some(&Type::Double) {
@@ -205,8 +219,6 @@ impl<'a> Value<'a> {
                 }
             }
             Json::String(text) => Self::of_text(text, of),
-            Json::Array(values) => Self::List(List::Json(values, shape.cloned())),
-            Json::Object(fields) => Self::Map(Map::Json(fields, shape.cloned())),
         }
     }
 
@@ -279,8 +291,8 @@ impl<'a> List<'a> {
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
-            Self::Json(values, _) => values.len(),
-            Self::Own(values) => values.len(),
+            Self::Json(values, _) | Self::Read(values, _) => values.len(),
+            Self::Own(values) | Self::Merged(values, _) => values.len(),
         }
     }
 
@@ -301,7 +313,15 @@ impl<'a> List<'a> {
                 });
                 Some(Value::of_json(values.get(index)?, element.as_ref()))
             }
-            Self::Own(values) => values.get(index).cloned(),
+            Self::Read(values, level) => Some(level.element(values.get(index)?)),
+            Self::Own(values) | Self::Merged(values, _) => values.get(index).cloned(),
+        }
+    }
+
+    pub(crate) fn level(&self) -> Option<&Level> {
+        match self {
+            Self::Read(_, level) | Self::Merged(_, level) => Some(level),
+            Self::Json(..) | Self::Own(_) => None,
         }
     }
 
@@ -321,7 +341,7 @@ impl<'a> Map<'a> {
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
-            Self::Json(fields, _) => fields.len(),
+            Self::Json(fields, _) | Self::Read(fields, _) => fields.len(),
             Self::Own(entries) => entries.len(),
             Self::Asked(_) => 1,
         }
@@ -355,9 +375,28 @@ impl<'a> Map<'a> {
                     _ => Some(Value::of_json(fields.get(&**name)?, None)),
                 }
             }
+            Self::Read(fields, level) => match key {
+                Value::String(name) => level.get(fields, name),
+                _ => None,
+            },
             Self::Own(entries) => entries.get(&Key::of(key)?).map(|(_, value)| value.clone()),
             Self::Asked(_) => None,
         }
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        // A level's own null fields are as if they were not there.
+        let may_lack = matches!(self, Self::Read(..));
+        self.len() == other.len()
+            && self.keys().iter().all(|key| match (self.get(key), other.get(key)) {
+                (Some(one), Some(other)) => one == other,
+                (None, None) => may_lack,
+                _ => false,
+            })
+            && match (self, other) {
+                (Self::Read(one, level), Self::Read(other, _)) => level.agree(one, other),
+                _ => true,
+            }
     }
 
     #[must_use]
@@ -366,6 +405,7 @@ impl<'a> Map<'a> {
             Self::Json(fields, _) => {
                 fields.keys().map(|key| Value::String(Text::Borrowed(key))).collect()
             }
+            Self::Read(fields, level) => level.keys(fields),
             Self::Own(entries) => entries.values().map(|(key, _)| key.clone()).collect(),
             Self::Asked(_) => Vec::new(),
         }
@@ -380,15 +420,12 @@ impl PartialEq for Value<'_> {
             (Self::String(a), Self::String(b)) => **a == **b,
             (Self::Bytes(a), Self::Bytes(b)) => a == b,
             (Self::List(a), Self::List(b)) => {
-                a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a == b)
+                let unordered = a.level().and_then(|level| level.same(a, b));
+                unordered.unwrap_or_else(|| {
+                    a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a == b)
+                })
             }
-            (Self::Map(a), Self::Map(b)) => {
-                a.len() == b.len()
-                    && a.keys().iter().all(|key| match (a.get(key), b.get(key)) {
-                        (Some(a), Some(b)) => a == b,
-                        _ => false,
-                    })
-            }
+            (Self::Map(a), Self::Map(b)) => a.same(b),
             (Self::Timestamp(a), Self::Timestamp(b)) => a == b,
             (Self::Duration(a), Self::Duration(b)) => a == b,
             (Self::Type(a), Self::Type(b)) => a.name() == b.name(),

@@ -46,7 +46,43 @@ pub(super) fn of_call(
     args: &[Value<'_>],
     result: Option<&Value<'_>>,
 ) -> u64 {
-    of_kubernetes(function, overload, args, result).unwrap_or_else(|| of_standard(overload, args))
+    of_lists(overload, args, result)
+        .or_else(|| of_kubernetes(function, overload, args, result))
+        .unwrap_or_else(|| of_standard(overload, args))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "costs saturate")]
+#[expect(clippy::cast_precision_loss, reason = "upstream counts in doubles too")]
+fn of_lists(overload: &str, args: &[Value<'_>], result: Option<&Value<'_>>) -> Option<u64> {
+    let size = |index: usize| args.get(index).map_or(1, Value::size);
+    let by = |size: u64, factor: f64| (size as f64 * factor) as u64;
+    let allocates = |cost: u64| Some(cost.saturating_add(1).saturating_add(LIST));
+    let compares = |keys: &Value<'_>| {
+        let Value::List(list) = keys else { return None };
+        let is_text = matches!(list.get(0), Some(Value::String(_) | Value::Bytes(_)));
+        let factor = if is_text { 2.0 + TRAVERSAL } else { 2.0 };
+        allocates(by(keys.size().saturating_mul(keys.size()), factor))
+    };
+    match overload {
+        "list_sets_contains_list" | "list_sets_intersects_list" => {
+            Some(size(0).saturating_mul(size(1)).saturating_add(1))
+        }
+        "list_sets_equivalent_list" => {
+            Some(by(size(0).saturating_mul(size(1)), 2.0).saturating_add(1))
+        }
+        "list_slice" | "lists_range" | "list_reverse" => allocates(result.map_or(1, Value::size)),
+        "list_flatten" => allocates(size(0)),
+        "list_flatten_int" => match args.get(1) {
+            Some(Value::Int(depth)) => allocates(by(size(0), *depth as f64)),
+            _ => None,
+        },
+        "list_distinct" => compares(args.first()?),
+        _ if overload.ends_with("_sortByAssociatedKeys") => compares(args.get(1)?),
+        _ if overload.starts_with("list_") && overload.ends_with("_sort") => {
+            compares(args.first()?)
+        }
+        _ => None,
+    }
 }
 
 fn of_kubernetes(

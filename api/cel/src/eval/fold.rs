@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::ast::{Expr, Kind};
+use crate::ast::{Expr, Kind, Literal};
 use crate::check::Reference;
 use crate::value::{EvalError, Key, Map, Value};
 
@@ -21,10 +21,24 @@ fn visit(program: &mut Program, expr: &Expr, optimize: bool) -> Result<(), EvalE
     for child in expr.children() {
         visit(program, child, optimize)?;
     }
+    if let Some(pattern) = pattern(expr) {
+        program.patterns.insert(expr.id, pattern);
+    }
     if let Some(constant) = constant(program, expr, optimize)? {
         program.constants.insert(expr.id, constant);
     }
     Ok(())
+}
+
+/// The pattern of a call that has a constant one.
+fn pattern(expr: &Expr) -> Option<regex::Regex> {
+    let Kind::Call { target, function, args } = &expr.kind else { return None };
+    if !matches!(&**function, "matches" | "find" | "findAll") {
+        return None;
+    }
+    let pattern = target.as_deref().into_iter().chain(args).nth(1)?;
+    let Kind::Literal(Literal::String(text)) = &pattern.kind else { return None };
+    crate::library::regex::compile(text).ok()
 }
 
 fn constant(

@@ -41,6 +41,8 @@ pub struct Program {
     constants: HashMap<Id, Value<'static>>,
     /// Nodes that look for something in a constant list, with what is in it.
     members: HashMap<Id, HashSet<Key>>,
+    /// Calls with a constant pattern, compiled.
+    patterns: HashMap<Id, regex::Regex>,
 }
 
 impl Program {
@@ -49,7 +51,12 @@ impl Program {
     /// # Errors
     /// A constant conversion that cannot succeed.
     pub fn new(checked: Checked, optimize: bool) -> Result<Self, EvalError> {
-        let mut program = Self { checked, constants: HashMap::new(), members: HashMap::new() };
+        let mut program = Self {
+            checked,
+            constants: HashMap::new(),
+            members: HashMap::new(),
+            patterns: HashMap::new(),
+        };
         fold::fold(&mut program, optimize)?;
         Ok(program)
     }
@@ -153,7 +160,10 @@ impl<'a> Machine<'_, 'a> {
         else {
             return no_such_overload();
         };
-        let out = dispatch(function, overloads, &values);
+        let out = match self.program.patterns.get(&expr.id) {
+            Some(pattern) => crate::library::regex::call_with(function, pattern, &values),
+            None => dispatch(function, overloads, &values),
+        };
         let name = match overloads.as_slice() {
             [one] => &*one.id,
             _ if function == "_==_" => "equals",

@@ -1,6 +1,7 @@
 //! Lists, sets of their elements, and maps that loops gather.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::standard::{compare, operator};
@@ -44,6 +45,14 @@ list_duration_sort: [list(duration)] sort() -> list(duration)
 list_timestamp_sort: [list(timestamp)] sort() -> list(timestamp)
 list_string_sort: [list(string)] sort() -> list(string)
 list_bytes_sort: [list(bytes)] sort() -> list(bytes)
+list_int_sortByAssociatedKeys: [list(T)] @sortByAssociatedKeys(list(int)) -> list(T)
+list_uint_sortByAssociatedKeys: [list(T)] @sortByAssociatedKeys(list(uint)) -> list(T)
+list_double_sortByAssociatedKeys: [list(T)] @sortByAssociatedKeys(list(double)) -> list(T)
+list_bool_sortByAssociatedKeys: [list(T)] @sortByAssociatedKeys(list(bool)) -> list(T)
+list_duration_sortByAssociatedKeys: [list(T)] @sortByAssociatedKeys(list(duration)) -> list(T)
+list_timestamp_sortByAssociatedKeys: [list(T)] @sortByAssociatedKeys(list(timestamp)) -> list(T)
+list_string_sortByAssociatedKeys: [list(T)] @sortByAssociatedKeys(list(string)) -> list(T)
+list_bytes_sortByAssociatedKeys: [list(T)] @sortByAssociatedKeys(list(bytes)) -> list(T)
 list_a_index_of_int: [list(A)] indexOf(A) -> int
 list_a_last_index_of_int: [list(A)] lastIndexOf(A) -> int
 list_slice: [list(T)] slice(int, int) -> list(T)
@@ -66,6 +75,7 @@ pub(super) fn call<'a>(function: &str, args: &[Value<'a>]) -> Outcome<'a> {
         ("max", [Value::List(list)]) => extreme(list, "max", Ordering::Greater),
         ("min", [Value::List(list)]) => extreme(list, "min", Ordering::Less),
         ("sort", [Value::List(list)]) => sort(list),
+        ("@sortByAssociatedKeys", [Value::List(list), Value::List(keys)]) => sort_by(list, keys),
         ("indexOf", [Value::List(list), one]) => number(list.iter().position(|each| each == *one)),
         ("lastIndexOf", [Value::List(list), one]) => {
             let all: Vec<Value<'a>> = list.iter().collect();
@@ -98,7 +108,8 @@ pub(super) fn call<'a>(function: &str, args: &[Value<'a>]) -> Outcome<'a> {
             Ok(Value::Bool(contains(one, other) && contains(other, one)))
         }
         ("sets.intersects", [Value::List(one), Value::List(other)]) => {
-            Ok(Value::Bool(one.iter().any(|each| other.iter().any(|two| each == two))))
+            let known = Known::of(other);
+            Ok(Value::Bool(one.iter().any(|each| known.has(&each))))
         }
         ("cel.@mapInsert", [Value::Map(map), key, value]) => {
             insert(map, [(key.clone(), value.clone())])
@@ -156,20 +167,33 @@ fn extreme<'a>(list: &List<'a>, name: &str, wanted: Ordering) -> Outcome<'a> {
 }
 
 fn sort<'a>(list: &List<'a>) -> Outcome<'a> {
-    let mut all: Vec<Value<'a>> = list.iter().collect();
-    if let Some(first) = all.first()
-        && all.iter().any(|one| one.type_of() != first.type_of())
+    sort_by(list, list)
+}
+
+/// A list in the order of the keys of its items.
+fn sort_by<'a>(list: &List<'a>, keys: &List<'a>) -> Outcome<'a> {
+    if list.len() != keys.len() {
+        return fail(format!(
+            "@sortByAssociatedKeys() expected a list of the same size as the associated keys list, but got {} and {} elements respectively",
+            list.len(),
+            keys.len()
+        ));
+    }
+    let mut all: Vec<(Value<'a>, Value<'a>)> = keys.iter().zip(list.iter()).collect();
+    if let Some((first, _)) = all.first()
+        && all.iter().any(|(key, _)| key.type_of() != first.type_of())
     {
         return fail("list elements must have the same type");
     }
     let mut failed = None;
-    all.sort_by(|a, b| {
-        compare(a, b).unwrap_or_else(|outcome| {
+    all.sort_by(|(one, _), (other, _)| {
+        compare(one, other).unwrap_or_else(|outcome| {
             failed = Some(outcome);
             Ordering::Equal
         })
     });
-    failed.unwrap_or_else(|| Ok(Value::list(all)))
+    let sorted = || Ok(Value::list(all.into_iter().map(|(_, value)| value).collect()));
+    failed.unwrap_or_else(sorted)
 }
 
 fn slice<'a>(list: &List<'a>, from: i64, to: i64) -> Outcome<'a> {
@@ -200,7 +224,7 @@ fn flatten<'a>(list: &List<'a>, level: i64) -> Vec<Value<'a>> {
 
 fn distinct<'a>(list: &List<'a>) -> Vec<Value<'a>> {
     let mut out: Vec<Value<'a>> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for one in list.iter() {
         let new = match Key::of(&one) {
             Some(key) => seen.insert(key),
@@ -214,7 +238,36 @@ fn distinct<'a>(list: &List<'a>) -> Vec<Value<'a>> {
 }
 
 fn contains(all: &List<'_>, part: &List<'_>) -> bool {
-    part.iter().all(|one| all.iter().any(|each| each == one))
+    let known = Known::of(all);
+    part.iter().all(|one| known.has(&one))
+}
+
+/// What is in a list, so that looking for something in it does not mean to walk along it.
+struct Known<'a> {
+    keys: HashSet<Key>,
+    others: Vec<Value<'a>>,
+}
+
+impl<'a> Known<'a> {
+    fn of(list: &List<'a>) -> Self {
+        let mut known = Self { keys: HashSet::new(), others: Vec::new() };
+        for one in list.iter() {
+            match Key::of(&one) {
+                Some(key) => {
+                    known.keys.insert(key);
+                }
+                None => known.others.push(one),
+            }
+        }
+        known
+    }
+
+    fn has(&self, one: &Value<'_>) -> bool {
+        match Key::of(one) {
+            Some(key) => self.keys.contains(&key),
+            None => self.others.contains(one),
+        }
+    }
 }
 
 fn insert<'a>(
@@ -223,7 +276,7 @@ fn insert<'a>(
 ) -> Outcome<'a> {
     let mut out = match map {
         Map::Own(entries) => Arc::clone(entries),
-        Map::Json(..) | Map::Asked(_) => return no_such_overload(),
+        Map::Json(..) | Map::Read(..) | Map::Asked(_) => return no_such_overload(),
     };
     let into = Arc::make_mut(&mut out);
     for (key, value) in entries {

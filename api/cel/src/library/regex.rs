@@ -20,15 +20,23 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
 }
 
 pub(super) fn call<'a>(function: &str, args: &[Value<'a>]) -> Outcome<'a> {
-    let [Value::String(text), Value::String(pattern), rest @ ..] = args else {
+    let [Value::String(_), Value::String(pattern), ..] = args else {
         return no_such_overload();
     };
-    let compiled = match compile(pattern) {
-        Ok(compiled) => compiled,
-        Err(message) => return fail(format!("Illegal regex: {message}")),
+    match compile(pattern) {
+        Ok(compiled) => call_with(function, &compiled, args),
+        Err(message) => fail(format!("Illegal regex: {message}")),
+    }
+}
+
+/// A call whose pattern is already compiled.
+pub(crate) fn call_with<'a>(function: &str, compiled: &Regex, args: &[Value<'a>]) -> Outcome<'a> {
+    let [Value::String(text), Value::String(_), rest @ ..] = args else {
+        return no_such_overload();
     };
     let found = |one: regex::Match<'_>| Value::string(one.as_str());
     match (function, rest) {
+        ("matches", []) => Ok(Value::Bool(compiled.is_match(text))),
         ("find", []) => Ok(compiled.find(text).map_or_else(|| Value::string(""), found)),
         ("findAll", []) => Ok(Value::list(compiled.find_iter(text).map(found).collect())),
         ("findAll", [Value::Int(count)]) => {

@@ -287,7 +287,10 @@ fn add<'a>(a: &Value<'a>, b: &Value<'a>) -> Outcome<'a> {
         (Value::String(a), Value::String(b)) => Ok(Value::string([&**a, &**b].concat())),
         (Value::Bytes(a), Value::Bytes(b)) => Ok(Value::Bytes([&**a, &**b].concat().into())),
         (Value::List(a), Value::List(b)) => {
-            Ok(Value::List(List::Own(Arc::new(a.iter().chain(b.iter()).collect()))))
+            let merged = a.level().and_then(|level| level.merge(a, b));
+            Ok(Value::List(
+                merged.unwrap_or_else(|| List::Own(Arc::new(a.iter().chain(b.iter()).collect()))),
+            ))
         }
         _ => time::add(a, b),
     }

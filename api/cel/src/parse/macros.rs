@@ -55,6 +55,7 @@ impl Parser<'_> {
             }
             Some(target) => match (loop_of(function, args.len()), function, args.len()) {
                 (Some((kind, names)), ..) => self.comprehension(id, (kind, names), target, args),
+                (None, "sortBy", 2) => self.sort_by(id, target, args),
                 (None, "optMap" | "optFlatMap", 2) => self.opt_map(id, function, target, args),
                 _ => Self::plain_call(id, function, Some(target), args),
             },
@@ -179,6 +180,32 @@ impl Parser<'_> {
     fn appended(&mut self, place: usize, list: Expr, value: Expr) -> Expr {
         let one = self.node(place, Kind::List(vec![Element { value, optional: false }]));
         self.made(place, "_+_", vec![list, one])
+    }
+
+    /// `l.sortBy(e, f(e))`: the list gets a name, and is sorted by what is made of its items.
+    fn sort_by(&mut self, id: Id, target: Expr, args: Vec<Expr>) -> Expr {
+        const LIST: &str = "@__sortBy_input__";
+        let place = self.places[id];
+        if matches!(target.kind, Kind::Literal(_) | Kind::Map(_) | Kind::Object { .. }) {
+            let message = "sortBy can only be applied to a list, identifier, comprehension, call or select expression";
+            return self.wrong(self.places[target.id], message);
+        }
+        let input = self.node(place, Kind::Ident(LIST.into()));
+        let keys = self.comprehension(id, (Loop::Map, 1), input, args);
+        let input = self.node(place, Kind::Ident(LIST.into()));
+        let sorted = self.id(place);
+        let sorted = Self::plain_call(sorted, "@sortByAssociatedKeys", Some(input), vec![keys]);
+        let parts = Comprehension {
+            range: self.node(place, Kind::List(vec![])),
+            variable: "#unused".into(),
+            second: None,
+            accumulator: LIST.into(),
+            start: target,
+            condition: self.node(place, Kind::Literal(Literal::Bool(false))),
+            step: self.node(place, Kind::Ident(LIST.into())),
+            result: sorted,
+        };
+        self.node(place, Kind::Comprehension(Box::new(parts)))
     }
 
     /// `o.optMap(v, f(v))`: none stays none, and a value is given to `f`.

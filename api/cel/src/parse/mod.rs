@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use crate::ast::{Expr, Id, Kind};
 use crate::limits::{
-    EXPRESSION_CODE_POINTS_MAX, NESTING_DEPTH_MAX, RECURSION_DEPTH_MAX, TREE_DEPTH_MAX,
+    EXPRESSION_CODE_POINTS_MAX, RECURSION_DEPTH_MAX, SHALLOW_NESTING_MAX, STACK_BYTES,
+    TREE_DEPTH_MAX,
 };
 use crate::source::{Issue, Issues, Source};
 use lexer::{Lexeme, Token};
@@ -83,7 +84,10 @@ pub fn parse(source: &Source) -> Result<Parsed, Issues> {
     let (lexemes, issues) = lexer::lex(source);
     let mut parser =
         Parser { source, lexemes, at: 0, places: Vec::new(), issues, depth: [0; 5], copied: 0 };
-    let expr = parser.whole();
+    let expr = match nesting(&parser.lexemes) {
+        depth if depth <= SHALLOW_NESTING_MAX => parser.whole(),
+        _ => on_a_large_stack(&mut parser),
+    };
     match expr {
         Ok(expr) if parser.issues.is_empty() => {
             if depth_exceeds(&expr, TREE_DEPTH_MAX) {
@@ -94,6 +98,36 @@ pub fn parse(source: &Source) -> Result<Parsed, Issues> {
         }
         _ => Err(source.report(parser.issues)),
     }
+}
+
+/// How deep expressions can lie in each other: in brackets, and behind conditions.
+fn nesting(lexemes: &[Lexeme]) -> usize {
+    let (mut depth, mut deepest, mut conditions) = (0_usize, 0, 0);
+    for lexeme in lexemes {
+        match lexeme.token {
+            Token::OpenParen | Token::OpenBracket | Token::OpenBrace => depth += 1,
+            Token::CloseParen | Token::CloseBracket | Token::CloseBrace => {
+                depth = depth.saturating_sub(1);
+            }
+            Token::Question => conditions += 1,
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest + conditions
+}
+
+/// Parses on a stack of its own: that of a caller's thread may be too small for what lies deep.
+fn on_a_large_stack(parser: &mut Parser<'_>) -> Step<Expr> {
+    let parsed = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        thread.spawn_scoped(scope, || parser.whole()).ok()?.join().ok()
+    });
+    parsed.unwrap_or_else(|| {
+        let message = "no stack that the expression could be parsed on".to_owned();
+        parser.issues.push(Issue { place: None, message });
+        Err(Stopped)
+    })
 }
 
 /// Whether a tree is deeper than this; stops looking there.
@@ -188,13 +222,8 @@ impl Parser<'_> {
 
     fn enter(&mut self, rule: Rule) -> Step<()> {
         self.depth[rule as usize] += 1;
-        // A nested expression takes stack, a chain of operators does not.
-        let most = match rule {
-            Rule::Expr => NESTING_DEPTH_MAX,
-            Rule::Relation | Rule::Calc | Rule::Unary | Rule::Member => RECURSION_DEPTH_MAX,
-        };
-        if self.depth[rule as usize] > most {
-            let message = format!("expression recursion limit exceeded: {most}");
+        if self.depth[rule as usize] > RECURSION_DEPTH_MAX {
+            let message = format!("expression recursion limit exceeded: {RECURSION_DEPTH_MAX}");
             self.issues.push(Issue { place: None, message });
             return Err(Stopped);
         }
@@ -370,7 +399,7 @@ mod tests {
         for (open, close) in [("(", ")"), ("[", "]"), ("-(", ")"), ("a[", "]"), ("f(", ")")] {
             let text = format!("{}1{}", open.repeat(300), close.repeat(300));
             let error = parse(&Source::new(&text)).unwrap_err();
-            assert_eq!(error.issues[0].message, "expression recursion limit exceeded: 50");
+            assert_eq!(error.issues[0].message, "expression recursion limit exceeded: 250");
         }
         for text in ["a", " + a", ".b"].map(|one| format!("a{}", one.repeat(300))) {
             let _ = parse(&Source::new(&text));

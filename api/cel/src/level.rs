@@ -1,0 +1,169 @@
+//! JSON trees that a schema says how to read: times, maps with named fields, lists that are sets.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use crate::escape::{escape, unescape};
+use crate::types::Type;
+use crate::value::{Key, List, Map, Text, Value};
+
+/// Knows a schema by its levels, which have numbers.
+pub trait Reader: Send + Sync {
+    /// What values of a level are, where they are no lists, maps and objects.
+    fn scalar(&self, level: usize) -> &Type;
+    /// The level of a list's items, or of a map's values.
+    fn element(&self, level: usize) -> Option<usize>;
+    /// Whether a level has named fields: others cannot be seen, and null is not there.
+    fn has_fields(&self, level: usize) -> bool;
+    /// The level of a named field, by its name in JSON.
+    fn field(&self, level: usize, name: &str) -> Option<usize>;
+    /// How the items of a list belong together.
+    fn order(&self, level: usize) -> Order<'_>;
+}
+
+/// How the items of a list belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order<'r> {
+    /// A list.
+    Kept,
+    /// Every item is there once, in any order.
+    Set,
+    /// Items are told apart by these fields, in any order.
+    Map(&'r [Arc<str>]),
+}
+
+/// One level of a schema.
+#[derive(Clone)]
+pub struct Level {
+    pub reader: Arc<dyn Reader>,
+    pub number: usize,
+}
+
+/// What items of a set or a map are told apart by.
+type Index = Vec<Option<Key>>;
+
+impl Level {
+    fn at(&self, number: usize) -> Self {
+        Self { reader: Arc::clone(&self.reader), number }
+    }
+
+    /// A JSON tree as this level says it is to be read.
+    #[must_use]
+    pub fn value<'a>(&self, json: &'a Json) -> Value<'a> {
+        match json {
+            Json::Array(items) => Value::List(List::Read(items, self.clone())),
+            Json::Object(fields) => Value::Map(Map::Read(fields, self.clone())),
+            _ => Value::of_scalar(json, Some(self.reader.scalar(self.number))),
+        }
+    }
+
+    /// An item of a list, or a value of a map.
+    pub(crate) fn element<'a>(&self, json: &'a Json) -> Value<'a> {
+        match self.reader.element(self.number) {
+            Some(element) => self.at(element).value(json),
+            None => Value::of_json(json, None),
+        }
+    }
+
+    pub(crate) fn get<'a>(
+        &self,
+        fields: &'a serde_json::Map<String, Json>,
+        name: &str,
+    ) -> Option<Value<'a>> {
+        if !self.reader.has_fields(self.number) {
+            self.reader.element(self.number)?;
+            return fields.get(name).map(|json| self.element(json));
+        }
+        let name = unescape(name)?;
+        let json = fields.get(&name).filter(|json| !json.is_null())?;
+        let field = self.reader.field(self.number, &name)?;
+        Some(self.at(field).value(json))
+    }
+
+    pub(crate) fn keys<'a>(&self, fields: &'a serde_json::Map<String, Json>) -> Vec<Value<'a>> {
+        if !self.reader.has_fields(self.number) {
+            if self.reader.element(self.number).is_none() {
+                return Vec::new();
+            }
+            return fields.keys().map(|key| Value::String(Text::Borrowed(key))).collect();
+        }
+        let known = |key: &&String| self.reader.field(self.number, key).is_some();
+        let name = |key: &'a String| match escape(key) {
+            Some(escaped) if escaped != *key => Value::string(escaped),
+            _ => Value::String(Text::Borrowed(key)),
+        };
+        fields.keys().filter(known).map(name).collect()
+    }
+
+    /// Whether what a schema does not know is the same in two objects, as far as both have it.
+    pub(crate) fn agree(
+        &self,
+        one: &serde_json::Map<String, Json>,
+        other: &serde_json::Map<String, Json>,
+    ) -> bool {
+        let is_known = |key: &str| {
+            self.reader.field(self.number, key).is_some()
+                || (!self.reader.has_fields(self.number)
+                    && self.reader.element(self.number).is_some())
+        };
+        one.iter()
+            .all(|(key, value)| is_known(key) || other.get(key).is_none_or(|other| other == value))
+    }
+
+    fn index(&self, item: &Value<'_>) -> Index {
+        match (self.reader.order(self.number), item) {
+            (Order::Map(keys), Value::Map(map)) => {
+                let key = |name: &Arc<str>| {
+                    let name = escape(name).unwrap_or_else(|| name.to_string());
+                    map.get(&Value::string(name)).as_ref().and_then(key_of)
+                };
+                keys.iter().map(key).collect()
+            }
+            _ => vec![key_of(item)],
+        }
+    }
+
+    /// Whether two lists have the same items, in any order; none where the order is part of a list.
+    pub(crate) fn same(&self, one: &List<'_>, other: &List<'_>) -> Option<bool> {
+        match self.reader.order(self.number) {
+            Order::Kept => None,
+            _ if one.len() != other.len() => Some(false),
+            Order::Set => {
+                let known: HashSet<Index> = one.iter().map(|item| self.index(&item)).collect();
+                Some(other.iter().all(|item| known.contains(&self.index(&item))))
+            }
+            Order::Map(_) => {
+                let known: HashMap<Index, Value<'_>> =
+                    one.iter().map(|item| (self.index(&item), item)).collect();
+                Some(other.iter().all(|item| known.get(&self.index(&item)) == Some(&item)))
+            }
+        }
+    }
+
+    /// Two lists in one: of items that both have, the first has the place and the second the
+    /// value. None where lists are appended.
+    pub(crate) fn merge<'a>(&self, one: &List<'a>, other: &List<'a>) -> Option<List<'a>> {
+        if self.reader.order(self.number) == Order::Kept {
+            return None;
+        }
+        let mut items: Vec<Value<'a>> = one.iter().collect();
+        let mut places: HashMap<Index, usize> =
+            items.iter().enumerate().map(|(at, item)| (self.index(item), at)).collect();
+        for item in other.iter() {
+            let next = items.len();
+            let at = *places.entry(self.index(&item)).or_insert(next);
+            if at == next {
+                items.push(item);
+            } else {
+                items[at] = item;
+            }
+        }
+        Some(List::Merged(Arc::new(items), self.clone()))
+    }
+}
+
+fn key_of(value: &Value<'_>) -> Option<Key> {
+    Key::of(value).or_else(|| Some(Key::String(value.to_string().into())))
+}
