@@ -23,7 +23,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
         &["proto", "store-engine", "store-planted", "store-state-machine", "store-backup"],
     ),
     ("store-fuzz", &["proto", "store-state-machine", "store-backup", "store-server"]),
-    ("api-machinery", &[]),
+    ("api-machinery", &["api-cel"]),
     ("api-cel", &[]),
     ("api-tables", &["api-machinery"]),
     ("api-client", &[]),

@@ -42,3 +42,7 @@ pub const NAMES_SHOWN_MAX: usize = 100;
 /// Wrong fields of one object that an answer names; upstream has no such limit, and answers a body of
 /// 3 MiB with a hundred.
 pub const FIELD_ERRORS_MAX: usize = 2000;
+/// Cost of all rules in CEL of one object.
+pub const CUSTOM_RULES_COST_MAX: u64 = 10_000_000;
+/// Bytes of a message that a rule in CEL makes.
+pub const RULE_MESSAGE_BYTES_MAX: usize = 5 * 1024;

@@ -173,8 +173,9 @@ impl Checker {
         outcome: &mut Outcome,
     ) {
         if let Some(below) = &schema.items {
+            let olds = old.map(Old::items).unwrap_or_default();
             for (index, item) in items.iter().enumerate() {
-                let old = old.and_then(|old| old.item(index));
+                let old = olds.get(index).copied().flatten();
                 outcome.merge(self.value(item, below, &place.index(index), old));
             }
         }

@@ -1,5 +1,7 @@
 //! Which part of an old value a part of a new one was: what did not change may stay as it is.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::lists::key_of;
@@ -23,17 +25,26 @@ impl<'a> Old<'a> {
         Some(Self { new, old, schema: self.schema.member(name)? })
     }
 
-    /// Only items of maps can be matched: by their keys.
-    pub(super) fn item(self, index: usize) -> Option<Self> {
-        let list = self.schema.list.as_ref().filter(|list| list.kind == ListType::Map)?;
-        let new = self.new.as_array()?.get(index)?;
-        if !new.is_object() {
-            return None;
+    /// The items beside those that they were. Only items of maps can be matched: by their keys.
+    pub(super) fn items(self) -> Vec<Option<Self>> {
+        let map = self.schema.list.as_ref().filter(|list| list.kind == ListType::Map);
+        let (Some(list), Some(below), Value::Array(new), Value::Array(old)) =
+            (map, &self.schema.items, self.new, self.old)
+        else {
+            return Vec::new();
+        };
+        let name = |item: &Value| item.is_object().then(|| key_of(item, list).to_string());
+        let mut known = HashMap::new();
+        for old in old {
+            if let Some(name) = name(old) {
+                known.entry(name).or_insert(old);
+            }
         }
-        let key = key_of(new, list);
-        let mut items = self.old.as_array()?.iter();
-        let old = items.find(|old| old.is_object() && key_of(old, list) == key)?;
-        Some(Self { new, old, schema: self.schema.items.as_ref()? })
+        let item = |new: &'a Value| {
+            let old = *known.get(&name(new)?)?;
+            Some(Self { new, old, schema: below })
+        };
+        new.iter().map(item).collect()
     }
 
     /// Whether new and old are the same, items of maps in any order. What the schema does not
@@ -47,7 +58,7 @@ impl<'a> Old<'a> {
                 if self.schema.list_type() != ListType::Map {
                     return new == old;
                 }
-                (0..new.len()).all(|index| self.item(index).is_some_and(Self::is_unchanged))
+                self.items().into_iter().all(|item| item.is_some_and(Self::is_unchanged))
             }
             (Value::Object(new), Value::Object(old)) => {
                 new.len() == old.len()

@@ -1,8 +1,8 @@
 //! Custom kinds: what a CustomResourceDefinition says, and what that means for its objects.
 //!
 //! The path of a written object: [`defaults::drop_nulls`] and [`defaults::apply`] →
-//! [`prune::prune`] → [`check::create`] (or `update`) and [`lists::check`] → the rules in CEL of
-//! its [`Schema`], which are another engine's.
+//! [`prune::prune`] → [`check::create`] (or `update`) and [`lists::check`] → [`Rules::create`] (or
+//! `update`) where nothing of that says [`rules::not_run_because_of`].
 
 pub mod check;
 mod correlate;
@@ -14,9 +14,11 @@ mod go_text;
 pub mod lists;
 mod pattern;
 pub mod prune;
+pub mod rules;
 mod scalars;
 pub mod schema;
 pub mod structural;
 mod walk;
 
+pub use rules::Rules;
 pub use schema::Schema;

@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+use crate::custom::schema::Schema;
+use crate::field::Path;
+
 /// Finds the schema that a path leads to, and the names on the way.
 ///
 /// # Errors
@@ -47,6 +50,31 @@ fn below<'a>(schema: &'a Value, name: &str) -> Result<&'a Value, String> {
         None if schema["additionalProperties"].is_object() => Ok(&schema["additionalProperties"]),
         None => Err(nowhere()),
     }
+}
+
+/// A path that [`find`] takes as it stands in errors; none when it leads nowhere.
+pub(in crate::custom) fn normalized(path: &str, schema: &Schema) -> Option<String> {
+    let (mut out, mut schema) = (Path::default(), schema);
+    let mut tokens = tokens(path).into_iter();
+    while let Some(token) = tokens.next() {
+        let name = match (token, tokens.next()?) {
+            (".", name) => name.to_owned(),
+            ("[", quoted) => {
+                let inner = quoted.strip_prefix('\'')?.strip_suffix('\'')?;
+                tokens.next().filter(|close| *close == "]")?;
+                inner.replace("\\'", "'").replace("\\\\", "\\")
+            }
+            _ => return None,
+        };
+        if schema.properties().next().is_some() {
+            schema = schema.property(&name)?;
+            out = out.child(&name);
+        } else {
+            schema = schema.additional_schema()?;
+            out = out.key(&name);
+        }
+    }
+    Some(out.to_string()).filter(|path| !path.is_empty())
 }
 
 /// Dots and brackets, quoted texts, and what is between them.

@@ -7,7 +7,7 @@
 
 mod conversion;
 pub mod defaults;
-mod field_path;
+pub(super) mod field_path;
 mod names;
 mod schema;
 mod schema_defaults;
@@ -33,6 +33,8 @@ struct Excuses {
     any_ca_bundle: bool,
     any_defaults: bool,
     any_list_keys: bool,
+    /// Versions with the same schema as before.
+    unchanged_schemas: Vec<String>,
     /// Versions with the same, too many selectable fields.
     many_fields: Vec<String>,
 }
@@ -146,8 +148,17 @@ fn excuses(spec: &Value, old: &Object) -> Excuses {
         fields.len() > crate::limits::SELECTABLE_FIELDS_MAX
             && now.any(|now| now["name"] == was["name"] && list(now, "selectableFields") == fields)
     });
+    let is_unchanged = |was: &&Value| {
+        let mut now = list(spec, "versions").iter();
+        now.any(|now| now["name"] == was["name"] && now["schema"] == was["schema"])
+    };
     Excuses {
         established,
+        unchanged_schemas: versions
+            .iter()
+            .filter(is_unchanged)
+            .map(|one| text(one, "name").to_owned())
+            .collect(),
         needs_no_schema: versions.iter().any(|one| one["schema"]["openAPIV3Schema"].is_null()),
         any_schema: schemas(before).any(|schema| {
             crate::custom::Schema::parse(schema).is_err()
@@ -294,12 +305,4 @@ fn preserve_unknown_fields(new: &Object, old: Option<&Object>, errors: &mut Vec<
         let path = Path::new("spec").child("preserveUnknownFields");
         errors.push(Error::invalid(&path, true, why));
     }
-}
-
-/// The hook for rules in CEL: whether a schema has some. Whoever has an engine compiles them and
-/// adds what it finds wrong below `spec.versions[i].schema.openAPIV3Schema`; here they are only
-/// checked as far as no expression has to be understood.
-#[must_use]
-pub fn rules_in_cel(schema: &Value) -> bool {
-    walk::any(schema, |level| !list(level, "x-kubernetes-validations").is_empty())
 }

@@ -1,7 +1,7 @@
 //! The rules for schemas in a CustomResourceDefinition beyond being structural.
 //!
 //! Rules in CEL are looked at as far as no expression has to be understood: compiling them and
-//! estimating their cost is the hook `super::rules_in_cel`.
+//! estimating their cost is `crate::custom::rules`.
 
 use serde_json::{Map, Value};
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::custom::{Schema, check, prune, walk};
+use crate::custom::{Schema, check, prune, rules, walk};
 use crate::field::{Error, Path};
 
 /// Checks every default of a structural schema. Defaults inside of the metadata of embedded
@@ -26,7 +26,11 @@ fn level(schema: &Schema, may_be_unpruned: bool, path: &Path, errors: &mut Vec<E
                 "must not have unknown fields",
             ));
         }
-        errors.extend(check::default(default, schema, &path));
+        let wrong = check::default(default, schema, &path);
+        if wrong.is_empty() {
+            errors.extend(rules::check_default(default, schema, &path));
+        }
+        errors.extend(wrong);
     }
     if let Some(items) = &schema.items {
         level(items, may_be_unpruned, &path.child("items"), errors);

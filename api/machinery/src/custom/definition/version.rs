@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::{Excuses, field_path, list, schema, schema_defaults, text};
-use crate::custom::{Schema, structural};
+use crate::custom::{Schema, rules, structural};
 use crate::field::{Error, Path};
 use crate::limits::SELECTABLE_FIELDS_MAX;
 use crate::validate::names::label_1035;
@@ -213,20 +213,29 @@ fn validation(
         let why = "nullable cannot be true at the root";
         errors.push(Error::forbidden(&path.child("nullable"), why));
     }
+    let mut with_rules = None;
     let refusal = match Schema::parse(json) {
         Err(refusal) => Some(refusal),
         Ok(_) if excuses.any_schema => None,
-        Ok(_) => {
-            let found = structural::violations(json, &path);
+        Ok(schema) => {
+            let mut found = structural::violations(json, &path);
             if found.is_empty() {
-                schema_defaults::check(json, excuses.any_defaults, &path, errors);
+                schema_defaults::check(json, excuses.any_defaults, &path, &mut found);
             }
+            // Rules are looked at only where the schema is one that they can be about.
+            with_rules = found.is_empty().then_some(schema);
             errors.extend(found);
             None
         }
     };
     let context = schema::Context::new(excuses.any_list_keys);
+    let first = errors.len();
     schema::check(json, &path, context, errors);
+    if let Some(schema) = with_rules {
+        let is_unchanged = excuses.unchanged_schemas.iter().any(|name| *name == version["name"]);
+        let found = rules::check_definition(&schema, &path, &errors[first..], is_unchanged);
+        errors.extend(found);
+    }
     if let Some(refusal) = refusal.filter(|_| errors.len() == before) {
         errors.push(Error::invalid(&path, "", refusal.to_string()));
     }
