@@ -4,8 +4,9 @@
 use std::io::{BufRead as _, Write as _};
 
 use api_machinery::Object;
-use api_machinery::custom::{Schema, check, defaults, definition, lists, prune};
+use api_machinery::custom::{Rules, Schema, check, defaults, definition, lists, prune, rules};
 use api_machinery::field::Path;
+use api_machinery::openapi;
 use serde_json::{Value, json};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -14,6 +15,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let asked: Value = serde_json::from_str(&line?)?;
         let answer = match asked["do"].as_str() {
             Some("definition") => definition_of(&asked),
+            Some("openapi") => {
+                let version = asked["version"].as_str().unwrap_or("v1");
+                openapi::custom::document(&asked["object"], version).unwrap_or_default()
+            }
             _ => object_of(&asked),
         };
         writeln!(out, "{answer}")?;
@@ -46,9 +51,23 @@ fn object_of(asked: &Value) -> Value {
         old => check::update(&value, old, &schema, None),
     };
     lists::check(&value, &schema, &Path::default(), &mut errors);
+    let mut warnings = Vec::new();
+    if let Some(rules) = Rules::compile(&schema) {
+        if let Some(error) = rules::not_run_because_of(&errors) {
+            errors.push(error);
+        } else {
+            let verdict = match &asked["old"] {
+                Value::Null => rules.create(&value),
+                old => rules.update(&value, old),
+            };
+            errors.extend(verdict.errors);
+            warnings = verdict.warnings;
+        }
+    }
     json!({
         "errors": errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "unknown": unknown,
+        "warnings": warnings,
         "object": value,
     })
 }

@@ -18,6 +18,7 @@ use k8s_openapi::api::rbac::v1 as rbac;
 use k8s_openapi::api::resource::v1 as resource;
 use k8s_openapi::api::scheduling::v1 as scheduling;
 use k8s_openapi::api::storage::v1 as storage;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use k8s_openapi::schemars::SchemaGenerator;
 use serde_json::{Map, Value};
 
@@ -63,6 +64,7 @@ impl Descriptions {
             resource::ResourceSlice, scheduling::PriorityClass,
             storage::CSIDriver, storage::CSINode, storage::CSIStorageCapacity,
             storage::StorageClass, storage::VolumeAttachment, storage::VolumeAttributesClass,
+            meta::DeleteOptions, meta::ListMeta, meta::Status,
         );
         Self(generator.take_definitions(true))
     }

@@ -1,5 +1,8 @@
 //! OpenAPI v3 documents, generated from the schema when they are asked for.
 
+pub mod custom;
+mod custom_paths;
+mod custom_schema;
 mod descriptions;
 
 use std::collections::BTreeSet;
