@@ -93,6 +93,13 @@ impl Declarations {
         out
     }
 
+    /// The same, without a function of the libraries.
+    #[must_use]
+    pub fn without(mut self, function: &str) -> Self {
+        self.functions.remove(function);
+        self
+    }
+
     /// The same, with other types with fields.
     #[must_use]
     pub fn provided_by(self, provider: Arc<dyn Provider>) -> Self {

@@ -55,7 +55,14 @@ impl Level {
         match json {
             Json::Array(items) => Value::List(List::Read(items, self.clone())),
             Json::Object(fields) => Value::Map(Map::Read(fields, self.clone())),
-            _ => Value::of_scalar(json, Some(self.reader.scalar(self.number))),
+            _ => match (Value::of_scalar(json, Some(self.reader.scalar(self.number))), json) {
+                (Value::String(text), Json::String(_))
+                    if *self.reader.scalar(self.number) == Type::Duration =>
+                {
+                    in_words(&text).map_or(Value::String(text), Value::Duration)
+                }
+                (value, _) => value,
+            },
         }
     }
 
@@ -164,6 +171,58 @@ impl Level {
     }
 }
 
+/// Units of durations that are written in words; of the last name more may follow.
+const UNITS: [(&[&str], i64); 8] = [
+    (&["ns", "nano"], 1),
+    (&["us", "\u{b5}s", "micro"], 1_000),
+    (&["ms", "milli"], 1_000_000),
+    (&["s", "sec"], 1_000_000_000),
+    (&["m", "min"], 60_000_000_000),
+    (&["h", "hr", "hour"], 3_600_000_000_000),
+    (&["d", "day"], 86_400_000_000_000),
+    (&["w", "wk", "week"], 604_800_000_000_000),
+];
+
+/// The nanoseconds of a duration such as `2 days 3 hours`, which schemas take too.
+fn in_words(text: &str) -> Option<i64> {
+    let (mut rest, mut total) = (text, None);
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        rest = &rest[start..];
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let number: i64 = rest[..digits].parse().ok()?;
+        let after = rest[digits..].trim_start_matches([' ', '\t', '\n', '\r', '\u{c}']);
+        let is_letter = |c: char| c.is_ascii_alphabetic() || c == '\u{b5}';
+        let end = after.find(|c: char| !is_letter(c)).unwrap_or(after.len());
+        let unit = after[..end].to_lowercase();
+        let is = |names: &[&str]| {
+            names.contains(&unit.as_str())
+                || names.last().is_some_and(|last| unit.starts_with(last))
+        };
+        if let Some((_, scale)) = UNITS.iter().find(|(names, _)| is(names)) {
+            let more = number.checked_mul(*scale)?;
+            total = Some(total.unwrap_or(0_i64).checked_add(more)?);
+        }
+        rest = &after[end..];
+    }
+    total
+}
+
 fn key_of(value: &Value<'_>) -> Option<Key> {
     Key::of(value).or_else(|| Some(Key::String(value.to_string().into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_may_be_words() {
+        for (text, seconds) in
+            [("2 days", Some(172_800)), ("1d", Some(86_400)), ("1 week 3hours", Some(615_600))]
+        {
+            let nanos = seconds.map(|seconds: i64| seconds * 1_000_000_000);
+            assert_eq!(in_words(text), nanos, "{text}");
+        }
+        assert_eq!(in_words("soon"), None);
+    }
 }

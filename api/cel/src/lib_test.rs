@@ -81,6 +81,7 @@ fn expressions_are_true() {
         "type(1) == int && 1.0 == double(1)",
         "false && 1 / 0 == 1 || true",
         "'abc 123'.find('[0-9]+') == '123'",
+        "'%s %s %s'.format([1, duration('1s'), 'a']) == '1 1s a'",
     ] {
         assert_eq!(evaluate(text, &own).0, Ok("true".to_owned()), "{text}");
     }

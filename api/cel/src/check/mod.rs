@@ -340,20 +340,21 @@ impl Checker<'_> {
         of
     }
 
-    fn join(&mut self, id: Id, before: Option<Type>, now: Type) -> Type {
+    /// The type of elements of two types. Where these differ it is any; whether they may differ
+    /// is looked at when all types are known, since what is formatted may.
+    fn join(&mut self, before: Option<Type>, now: Type) -> Type {
         let Some(before) = before else { return now };
         if self.bindings.assignable(&before, &now) {
             return if less_specific(&before, &now) { before } else { now };
         }
-        self.mismatch(id, &before, &now);
-        Type::Error
+        Type::Dyn
     }
 
     fn list(&mut self, elements: &[Element]) -> Type {
         let mut joined = None;
         for one in elements {
             let of = self.given(&one.value, one.optional);
-            joined = Some(self.join(one.value.id, joined, of));
+            joined = Some(self.join(joined, of));
         }
         Type::list(joined.unwrap_or_else(|| self.bindings.fresh()))
     }
@@ -362,9 +363,9 @@ impl Checker<'_> {
         let (mut key, mut value) = (None, None);
         for one in entries {
             let of = self.check(&one.key);
-            key = Some(self.join(one.key.id, key, of));
+            key = Some(self.join(key, of));
             let of = self.given(&one.value, one.optional);
-            value = Some(self.join(one.value.id, value, of));
+            value = Some(self.join(value, of));
         }
         let mut or_fresh = |one: Option<Type>| one.unwrap_or_else(|| self.bindings.fresh());
         let key = or_fresh(key);

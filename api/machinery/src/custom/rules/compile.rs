@@ -35,7 +35,10 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn of(types: &Arc<Types>, level: usize) -> Self {
         static LIBRARIES: OnceLock<Declarations> = OnceLock::new();
-        let libraries = LIBRARIES.get_or_init(|| Declarations::kubernetes(Arc::new(NoObjects)));
+        let libraries = LIBRARIES.get_or_init(|| {
+            // Patches are made by policies only.
+            Declarations::kubernetes(Arc::new(NoObjects)).without("jsonpatch.escapeKey")
+        });
         let provider: Arc<dyn Provider> = Arc::clone(types) as Arc<dyn Provider>;
         let of = types.type_of(level);
         let own = libraries.clone().provided_by(provider).variable("self", of.clone());
