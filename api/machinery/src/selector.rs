@@ -35,9 +35,7 @@ impl Labels {
     /// # Errors
     /// A 400 with upstream's text.
     pub fn parse(text: &str) -> Result<Self, Status> {
-        Parser::new(text)
-            .selector()
-            .map_err(|why| Status::bad_request(format!("unable to parse requirement: {why}")))
+        Parser::new(text).selector().map_err(Status::bad_request)
     }
 
     /// Reads a `LabelSelector` object (`matchLabels`, `matchExpressions`); `null` matches nothing
@@ -101,8 +99,28 @@ impl Requirement {
     }
 }
 
-/// The characters that end a word; `!` does so only at its start.
-const ENDS_WORD: &[char] = &[' ', '\t', '=', '!', '(', ')', ',', '<', '>'];
+/// The signs of the query syntax; of two that fit, the longer one is meant.
+const SIGNS: [&str; 9] = ["==", "!=", "=", "!", "(", ")", ",", ">", "<"];
+const OR_END: &str = "expected: ',' or 'end of string'";
+
+/// What stands next in the query syntax.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token<'a> {
+    Sign(&'a str),
+    /// A key, a value or an operator.
+    Word(&'a str),
+    End,
+}
+
+impl<'a> Token<'a> {
+    /// As it is written; nothing at the end.
+    fn text(self) -> &'a str {
+        match self {
+            Self::Sign(text) | Self::Word(text) => text,
+            Self::End => "",
+        }
+    }
+}
 
 struct Parser<'a> {
     rest: &'a str,
@@ -110,96 +128,104 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn new(text: &'a str) -> Self {
-        Self { rest: text.trim() }
+        Self { rest: text }
     }
 
-    fn skip(&mut self, token: &str) -> bool {
-        self.rest = self.rest.trim_start();
-        let Some(rest) = self.rest.strip_prefix(token) else { return false };
+    fn split(&self) -> (Token<'a>, &'a str) {
+        let rest = self.rest.trim_start_matches([' ', '\t', '\r', '\n']);
+        if rest.is_empty() {
+            return (Token::End, rest);
+        }
+        if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
+            let (sign, rest) = rest.split_at(sign.len());
+            return (Token::Sign(sign), rest);
+        }
+        let ends = [' ', '\t', '\r', '\n', '=', '!', '(', ')', ',', '>', '<'];
+        let (word, rest) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
+        (Token::Word(word), rest)
+    }
+
+    fn peek(&self) -> Token<'a> {
+        self.split().0
+    }
+
+    fn next(&mut self) -> Token<'a> {
+        let (token, rest) = self.split();
         self.rest = rest;
-        true
+        token
     }
 
-    fn word(&mut self) -> &'a str {
-        self.rest = self.rest.trim_start();
-        let end = self.rest.find(ENDS_WORD).unwrap_or(self.rest.len());
-        let (word, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        word
-    }
-
+    /// Upstream says of some mistakes only that they are in a requirement.
     fn selector(&mut self) -> Result<Labels, String> {
         let mut requirements = Vec::new();
-        if self.rest.is_empty() {
-            return Ok(Labels::default());
-        }
         loop {
-            requirements.push(self.requirement()?);
-            self.rest = self.rest.trim_start();
-            if self.rest.is_empty() {
-                break;
+            match self.peek() {
+                Token::Word(_) | Token::Sign("!") => {}
+                Token::End => break,
+                Token::Sign(found) => {
+                    return Err(format!(
+                        "found '{found}', expected: !, identifier, or 'end of string'"
+                    ));
+                }
             }
-            if !self.skip(",") {
-                return Err(format!("found '{}', expected: ',' or 'end of string'", self.token()));
+            let requirement = self.requirement();
+            requirements
+                .push(requirement.map_err(|why| format!("unable to parse requirement: {why}"))?);
+            match self.next() {
+                Token::End => break,
+                Token::Sign(",") => {}
+                found @ (Token::Sign(_) | Token::Word(_)) => {
+                    return Err(format!("found '{}', {OR_END}", found.text()));
+                }
             }
-            if self.rest.trim().is_empty() {
-                return Err("found '', expected: identifier after ','".to_owned());
+            let next = self.peek();
+            if !matches!(next, Token::Word(_) | Token::Sign("!")) {
+                return Err(format!("found '{}', expected: identifier after ','", next.text()));
             }
         }
         requirements.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(Labels(requirements))
     }
 
-    fn token(&self) -> &'a str {
-        let rest = self.rest.trim_start();
-        let end = rest.find([' ', ',', ')']).filter(|end| *end > 0).unwrap_or(rest.len());
-        &rest[..end]
-    }
-
     fn requirement(&mut self) -> Result<Requirement, String> {
-        if self.skip("!") {
-            let key = self.key()?;
+        let is_denied = self.peek() == Token::Sign("!");
+        if is_denied {
+            self.next();
+        }
+        let key = match self.next() {
+            Token::Word(key) => Self::checked_key(key)?,
+            found @ (Token::Sign(_) | Token::End) => {
+                return Err(format!("found '{}', expected: identifier", found.text()));
+            }
+        };
+        if is_denied {
             return Ok(Requirement { key, operator: Operator::DoesNotExist });
         }
-        let key = self.key()?;
-        self.rest = self.rest.trim_start();
-        if self.rest.is_empty() || self.rest.starts_with(',') {
+        if matches!(self.peek(), Token::End | Token::Sign(",")) {
             return Ok(Requirement { key, operator: Operator::Exists });
         }
-        let operator = if self.skip("!=") {
-            Operator::NotIn(vec![self.value(&key)?])
-        } else if self.skip("==") || self.skip("=") {
-            Operator::In(vec![self.value(&key)?])
-        } else if self.skip(">") {
-            Operator::GreaterThan(self.number()?)
-        } else if self.skip("<") {
-            Operator::LessThan(self.number()?)
-        } else {
-            let found = self.token();
-            match self.word() {
-                "in" => Operator::In(self.values(&key)?),
-                "notin" => Operator::NotIn(self.values(&key)?),
-                _ => {
-                    return Err(format!("found '{found}', expected: in, notin, =, ==, !=, gt, lt"));
-                }
+        let operator = match self.next() {
+            Token::Sign("!=") => Operator::NotIn(vec![self.value(&key)?]),
+            Token::Sign("=" | "==") => Operator::In(vec![self.value(&key)?]),
+            Token::Sign(">") => Operator::GreaterThan(self.number()?),
+            Token::Sign("<") => Operator::LessThan(self.number()?),
+            Token::Word("in") => Operator::In(self.values(&key)?),
+            Token::Word("notin") => Operator::NotIn(self.values(&key)?),
+            found @ (Token::Sign(_) | Token::Word(_) | Token::End) => {
+                let found = found.text();
+                return Err(format!("found '{found}', expected: in, notin, =, ==, !=, gt, lt"));
             }
         };
         Ok(Requirement { key, operator })
     }
 
-    fn key(&mut self) -> Result<String, String> {
-        let found = self.token();
-        let key = self.word();
-        if key.is_empty() {
-            return Err(format!("found '{found}', expected: !, identifier, or 'end of string'"));
+    fn checked_key(key: &str) -> Result<String, String> {
+        let problems = names::qualified_name(key);
+        if problems.is_empty() {
+            return Ok(key.to_owned());
         }
-        match names::qualified_name(key).into_iter().next() {
-            None => Ok(key.to_owned()),
-            Some(_) => {
-                let why = names::qualified_name(key).join("; ");
-                Err(format!("key: Invalid value: {key:?}: {why}"))
-            }
-        }
+        // Upstream has no path to the key.
+        Err(format!("<nil>: Invalid value: {key:?}: {}", problems.join("; ")))
     }
 
     fn checked_value(key: &str, value: &str) -> Result<String, String> {
@@ -210,30 +236,54 @@ impl<'a> Parser<'a> {
         Err(format!("values[0][{key}]: Invalid value: {value:?}: {}", problems.join("; ")))
     }
 
+    /// One value, which may be empty.
+    fn word(&mut self) -> Result<&'a str, String> {
+        match self.peek() {
+            Token::End | Token::Sign(",") => Ok(""),
+            Token::Word(word) => {
+                self.next();
+                Ok(word)
+            }
+            Token::Sign(found) => Err(format!("found '{found}', expected: identifier")),
+        }
+    }
+
     fn value(&mut self, key: &str) -> Result<String, String> {
-        let word = self.word();
+        let word = self.word()?;
         Self::checked_value(key, word)
     }
 
     fn number(&mut self) -> Result<i64, String> {
-        let word = self.word();
+        let word = self.word()?;
         word.parse().map_err(|_| {
             format!("values[0]: Invalid value: {word:?}: for 'Gt', 'Lt' operators, the value must be an integer")
         })
     }
 
     fn values(&mut self, key: &str) -> Result<Vec<String>, String> {
-        if !self.skip("(") {
-            return Err(format!("found '{}', expected: '('", self.token()));
+        let found = self.next();
+        if found != Token::Sign("(") {
+            return Err(format!("found '{}' expected: '('", found.text()));
+        }
+        let found = self.peek();
+        if !matches!(found, Token::Word(_) | Token::Sign("," | ")")) {
+            return Err(format!("found '{}', expected: ',', ')' or identifier", found.text()));
         }
         let mut values = Vec::new();
         loop {
-            values.push(self.value(key)?);
-            if self.skip(")") {
-                break;
-            }
-            if !self.skip(",") {
-                return Err(format!("found '{}', expected: ',' or ')'", self.token()));
+            values.push(match self.peek() {
+                Token::Word(word) => {
+                    self.next();
+                    Self::checked_value(key, word)?
+                }
+                Token::Sign(_) | Token::End => String::new(),
+            });
+            match self.next() {
+                Token::Sign(")") => break,
+                Token::Sign(",") => {}
+                found @ (Token::Sign(_) | Token::Word(_) | Token::End) => {
+                    return Err(format!("found '{}', expected: ',' or ')'", found.text()));
+                }
             }
         }
         values.sort();
@@ -258,11 +308,15 @@ pub struct Fields(pub Vec<FieldRequirement>);
 impl Fields {
     /// Reads the query syntax: `a=b,c!=d,e==f`, with `\\`, `\,` and `\=` escaped in values.
     /// `supported` are the fields that the kind knows; `metadata.name` and `metadata.namespace`
-    /// are known by every kind.
+    /// are known by every kind. `unknown` is what is said of any other field.
     ///
     /// # Errors
     /// A 400 with upstream's text.
-    pub fn parse(text: &str, supported: &[&str]) -> Result<Self, Status> {
+    pub fn parse(
+        text: &str,
+        supported: &[&str],
+        unknown: impl Fn(&str) -> String,
+    ) -> Result<Self, Status> {
         let mut requirements = Vec::new();
         for term in split_terms(text) {
             if term.is_empty() {
@@ -277,7 +331,7 @@ impl Fields {
             let is_known = matches!(field, "metadata.name" | "metadata.namespace")
                 || supported.contains(&field);
             if !is_known {
-                return Err(Status::bad_request(format!("field label not supported: {field}")));
+                return Err(Status::bad_request(unknown(field)));
             }
             requirements.push(FieldRequirement { field: field.to_owned(), value, negated });
         }
@@ -350,7 +404,11 @@ fn unescape(value: &str) -> Result<String, String> {
                 }
             },
             ',' | '=' => {
-                return Err(format!("invalid field selector: unescaped character in value: {c}"));
+                // Upstream shows the character as its number.
+                let number = u32::from(c);
+                return Err(format!(
+                    "invalid field selector: unescaped character in value: {number}"
+                ));
             }
             _ => out.push(c),
         }
@@ -389,13 +447,49 @@ mod tests {
     }
 
     #[test]
+    fn refused_label_selectors_have_upstreams_words() {
+        let name = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+        let refused = format!("unable to parse requirement: <nil>: Invalid value: \"-x\": {name}");
+        for (text, why) in [
+            ("a=b=c", "found '=', expected: ',' or 'end of string'"),
+            ("a=b,", "found '', expected: identifier after ','"),
+            (",", "found ',', expected: !, identifier, or 'end of string'"),
+            ("a,,b", "found ',', expected: identifier after ','"),
+            ("=x", "found '=', expected: !, identifier, or 'end of string'"),
+            ("a in b", "unable to parse requirement: found 'b' expected: '('"),
+            ("a in", "unable to parse requirement: found '' expected: '('"),
+            ("a in (x", "unable to parse requirement: found '', expected: ',' or ')'"),
+            ("a notin (x y)", "unable to parse requirement: found 'y', expected: ',' or ')'"),
+            ("!a=b", "found '=', expected: ',' or 'end of string'"),
+            ("!", "unable to parse requirement: found '', expected: identifier"),
+            ("a=b c", "found 'c', expected: ',' or 'end of string'"),
+            ("a in (x))", "found ')', expected: ',' or 'end of string'"),
+            (
+                "a!b",
+                "unable to parse requirement: found '!', expected: in, notin, =, ==, !=, gt, lt",
+            ),
+            ("a=!b", "unable to parse requirement: found '!', expected: identifier"),
+            ("a=>b", "unable to parse requirement: found '>', expected: identifier"),
+            ("-x=1", &refused),
+        ] {
+            assert_eq!(Labels::parse(text).unwrap_err().message, why, "{text}");
+        }
+        for text in ["a in (,)", "a in (x,)", "in in (in)", "a==", " a = b , c "] {
+            assert!(Labels::parse(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
     fn field_selectors_know_escapes_and_refuse_unknown_fields() {
+        let parse = |text, known| Fields::parse(text, known, |field| format!("no {field}"));
         let get = |field: &str| (field == "metadata.name").then_some("a,b");
-        assert!(Fields::parse("metadata.name=a\\,b", &[]).unwrap().matches(get));
-        assert!(!Fields::parse("metadata.name!=a\\,b", &[]).unwrap().matches(get));
-        assert!(Fields::parse("spec.nodeName=", &["spec.nodeName"]).unwrap().matches(get));
-        let refused = Fields::parse("spec.x=1", &["spec.nodeName"]).unwrap_err();
-        assert_eq!(refused.message, "field label not supported: spec.x");
-        assert!(Fields::parse("nonsense", &[]).is_err());
+        assert!(parse("metadata.name=a\\,b", &[]).unwrap().matches(get));
+        assert!(!parse("metadata.name!=a\\,b", &[]).unwrap().matches(get));
+        assert!(parse("spec.nodeName=", &["spec.nodeName"]).unwrap().matches(get));
+        let refused = parse("spec.x=1", &["spec.nodeName"]).unwrap_err();
+        assert_eq!(refused.message, "no spec.x");
+        let refused = parse("metadata.name=a=b", &[]).unwrap_err();
+        assert_eq!(refused.message, "invalid field selector: unescaped character in value: 61");
+        assert!(parse("nonsense", &[]).is_err());
     }
 }

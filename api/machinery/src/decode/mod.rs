@@ -1,5 +1,6 @@
 //! Request bodies to objects: JSON, YAML and protobuf, strict about unknown and duplicate fields.
 
+pub(crate) mod kind;
 pub(crate) mod raw;
 pub(crate) mod walk;
 
@@ -146,18 +147,14 @@ fn fit(
 fn check_kind(api_version: &str, kind: &str, expected: Expected<'_>) -> Result<(), Status> {
     // DeleteOptions travel under the group of the object, or under meta.k8s.io, or under v1.
     let is_options = expected.kind.ends_with("Options");
-    if !kind.is_empty() && kind != expected.kind {
-        let (group, version) = kinds::split_api_version(expected.api_version);
+    let own = if is_options { "" } else { api_version };
+    if let Some(why) = kind::mismatch(own, kind, expected) {
+        let of = if own.is_empty() { expected.api_version } else { own };
+        let named = if kind.is_empty() { expected.kind } else { kind };
+        let (_, version) = kinds::split_api_version(of);
         return Err(Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): \
-             converting ({group}/{version}, Kind={kind}) to ({group}/{version}, Kind={}): unknown conversion",
-            expected.kind, expected.kind
-        )));
-    }
-    if !api_version.is_empty() && api_version != expected.api_version && !is_options {
-        return Err(Status::bad_request(format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({})",
-            expected.api_version
+            "{named} in version {version:?} cannot be handled as a {}: {why}",
+            expected.kind
         )));
     }
     Ok(())

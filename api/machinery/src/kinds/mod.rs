@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 use crate::schema::{Schema, TypeId};
 use crate::status::Grouped;
 
+pub use rows::SCALE_KIND;
+
 /// A subresource and the kind of its body.
 #[derive(Clone, Copy, Debug)]
 pub struct Subresource {
@@ -123,6 +125,35 @@ pub fn type_of(api_version: &str, kind: &str) -> Option<TypeId> {
 }
 
 impl ResourceInfo {
+    /// What is said of a field that selectors of this kind do not know, in upstream's words.
+    #[must_use]
+    pub fn unknown_field(&self, field: &str) -> String {
+        match (self.group, self.kind) {
+            (
+                "",
+                "Pod"
+                | "Node"
+                | "ReplicationController"
+                | "Event"
+                | "Namespace"
+                | "Secret"
+                | "Service",
+            )
+            | ("events.k8s.io", "Event")
+            | ("certificates.k8s.io", "CertificateSigningRequest") => {
+                format!("field label not supported: {field}")
+            }
+            ("batch", "Job") => format!("field label {field:?} not supported for Job"),
+            ("resource.k8s.io", "ResourceSlice") => {
+                let (api_version, kind) = (self.api_version(), self.kind);
+                format!("field label not supported for {api_version}, Kind={kind}: {field}")
+            }
+            _ => format!(
+                r#"{field:?} is not a known field selector: only "metadata.name", "metadata.namespace""#
+            ),
+        }
+    }
+
     /// `v1` or `apps/v1`.
     #[must_use]
     pub fn api_version(&self) -> String {

@@ -1,5 +1,6 @@
 //! Patches: JSON Patch, merge patch and strategic merge patch, as pure functions of trees.
 
+mod go_text;
 mod strategic;
 
 use serde_json::Value;
@@ -7,6 +8,7 @@ use serde_json::Value;
 use crate::Status;
 use crate::limits::{JSON_PATCH_COPY_BYTES_MAX, JSON_PATCH_OPERATIONS_MAX};
 
+pub use go_text::{check_kind, misfit};
 pub use strategic::strategic_merge;
 
 /// The kinds of patch, by media type.
@@ -39,8 +41,7 @@ impl PatchType {
 /// 400 when the patch does not parse, 413 when it has too many operations, 422 when one cannot be
 /// carried out (a failed `test` too).
 pub fn json_patch(target: &Value, patch: &[u8]) -> Result<Value, Status> {
-    let operations: Vec<Value> = serde_json::from_slice(patch)
-        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    let operations = operations(patch)?;
     if operations.len() > JSON_PATCH_OPERATIONS_MAX {
         let count = operations.len();
         let mut status = Status::too_large(JSON_PATCH_OPERATIONS_MAX);
@@ -58,14 +59,44 @@ pub fn json_patch(target: &Value, patch: &[u8]) -> Result<Value, Status> {
     if copies > JSON_PATCH_COPY_BYTES_MAX {
         return Err(Status::unprocessable("the copy operations of the patch add too many bytes"));
     }
-    let operations: json_patch::Patch = serde_json::from_value(Value::Array(operations))
-        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    // Upstream does not say which operation makes no sense or failed either.
+    let refused =
+        || Status::unprocessable("the server rejected our request due to an error in our request");
+    let operations: json_patch::Patch =
+        serde_json::from_value(Value::Array(operations)).map_err(|_| refused())?;
     let mut out = target.clone();
-    // Upstream does not say which operation failed either.
-    json_patch::patch(&mut out, &operations).map_err(|_| {
-        Status::unprocessable("the server rejected our request due to an error in our request")
-    })?;
+    json_patch::patch(&mut out, &operations).map_err(|_| refused())?;
     Ok(out)
+}
+
+/// The operations of a JSON patch, each a map; what they say is not looked at.
+fn operations(patch: &[u8]) -> Result<Vec<Value>, Status> {
+    let refuse = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
+    let unfit = |value: &Value, into: &str| {
+        let kind = go_text::json_kind(value);
+        Err(refuse(format!("json: cannot unmarshal {kind} into Go {into}")))
+    };
+    let parsed: Value =
+        serde_json::from_slice(patch).map_err(|error| refuse(go_text::not_json(patch, &error)))?;
+    let operations = match parsed {
+        // No operations, to Go.
+        Value::Null => return Ok(Vec::new()),
+        Value::Array(operations) => operations,
+        other => return unfit(&other, "value of type []handlers.jsonPatchOp"),
+    };
+    for one in &operations {
+        if !one.is_object() {
+            return unfit(one, "value of type handlers.jsonPatchOp");
+        }
+        for field in ["op", "path", "from"] {
+            if let Some(value) =
+                one.get(field).filter(|value| !value.is_string() && !value.is_null())
+            {
+                return unfit(value, &format!("struct field jsonPatchOp.{field} of type string"));
+            }
+        }
+    }
+    Ok(operations)
 }
 
 /// RFC 7396.
@@ -73,20 +104,35 @@ pub fn json_patch(target: &Value, patch: &[u8]) -> Result<Value, Status> {
 /// # Errors
 /// 400 when the patch is not a JSON object.
 pub fn merge_patch(target: &Value, patch: &[u8]) -> Result<Value, Status> {
-    let patch = object_patch(patch)?;
+    let patch = object_patch(patch).map_err(|why| match why {
+        Unfit::Null => Status::bad_request("Invalid JSON Patch"),
+        Unfit::Other(why) => Status::bad_request(format!("error decoding patch: {why}")),
+    })?;
     let mut out = target.clone();
     json_patch::merge(&mut out, &patch);
     Ok(out)
 }
 
+/// Why a patch is not an object.
+enum Unfit {
+    Null,
+    Other(String),
+}
+
 /// Reads a patch that must be an object.
-fn object_patch(patch: &[u8]) -> Result<Value, Status> {
-    let patch: Value = serde_json::from_slice(patch)
-        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-    if patch.is_object() {
-        return Ok(patch);
+fn object_patch(patch: &[u8]) -> Result<Value, Unfit> {
+    let parsed: Value = serde_json::from_slice(patch)
+        .map_err(|error| Unfit::Other(go_text::not_json(patch, &error)))?;
+    match parsed {
+        Value::Object(_) => Ok(parsed),
+        Value::Null => Err(Unfit::Null),
+        other => {
+            let kind = go_text::json_kind(&other);
+            Err(Unfit::Other(format!(
+                "json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+            )))
+        }
     }
-    Err(Status::bad_request("error decoding patch: json: cannot unmarshal into a map"))
 }
 
 #[cfg(test)]
@@ -106,8 +152,28 @@ mod tests {
         );
         assert_eq!(run(json!([{"op": "test", "path": "/b", "value": "y"}])).unwrap_err().code, 422);
         assert_eq!(run(json!([{"op": "remove", "path": "/zz"}])).unwrap_err().code, 422);
-        assert_eq!(run(json!({"op": "remove"})).unwrap_err().code, 400);
-        assert_eq!(run(json!([{"op": "nope", "path": "/b"}])).unwrap_err().code, 400);
+        for unknown in [json!({"op": "nope", "path": "/b"}), json!({"op": "add"}), json!({})] {
+            assert_eq!(run(json!([unknown])).unwrap_err().code, 422);
+        }
+        assert_eq!(run(Value::Null).unwrap(), target);
+        let why = |patch: Value| run(patch).unwrap_err().message;
+        let go = "error decoding patch: json: cannot unmarshal";
+        assert_eq!(
+            why(json!({"op": "remove"})),
+            format!("{go} object into Go value of type []handlers.jsonPatchOp")
+        );
+        assert_eq!(
+            why(json!([1])),
+            format!("{go} number into Go value of type handlers.jsonPatchOp")
+        );
+        assert_eq!(
+            why(json!([{"op": 1}])),
+            format!("{go} number into Go struct field jsonPatchOp.op of type string")
+        );
+        assert_eq!(
+            json_patch(&target, b"[").unwrap_err().message,
+            "error decoding patch: unexpected end of JSON input"
+        );
         let many = vec![json!({"op": "test", "path": "/b", "value": "x"}); 10_001];
         assert_eq!(run(Value::Array(many)).unwrap_err().code, 413);
     }
@@ -119,6 +185,11 @@ mod tests {
             merge_patch(&target, br#"{"a":{"b":null,"d":3}}"#).unwrap(),
             json!({"a": {"c": 2, "d": 3}})
         );
-        assert_eq!(merge_patch(&target, b"[]").unwrap_err().code, 400);
+        let why = |patch| merge_patch(&target, patch).unwrap_err().message;
+        assert_eq!(
+            why(b"[]"),
+            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
+        );
+        assert_eq!(why(b"null"), "Invalid JSON Patch");
     }
 }

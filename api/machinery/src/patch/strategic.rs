@@ -11,7 +11,7 @@
 
 use serde_json::{Map, Value};
 
-use super::object_patch;
+use super::{Unfit, go_text, object_patch};
 use crate::Status;
 use crate::schema::{Field, Kind, Schema, Shape, TypeId};
 
@@ -25,10 +25,14 @@ const RETAIN: &str = "$retainKeys";
 /// Merges the patch into the target, an object of the given type.
 ///
 /// # Errors
-/// 400 when the patch is not an object; 422 when a directive or a list item makes no sense.
+/// 400 when the patch is not an object; 500, as upstream, when a directive or a list item makes no
+/// sense.
 pub fn strategic_merge(target: &Value, patch: &[u8], type_id: TypeId) -> Result<Value, Status> {
-    let Value::Object(patch) = object_patch(patch)? else {
-        return Err(Status::bad_request("error decoding patch"));
+    let patch = match object_patch(patch) {
+        Ok(Value::Object(patch)) => patch,
+        // Nothing is changed by nothing.
+        Ok(_) | Err(Unfit::Null) => Tree::new(),
+        Err(Unfit::Other(why)) => return Err(Status::bad_request(why)),
     };
     let target = target.as_object().cloned().unwrap_or_default();
     let merged = merge_map(target, patch, Some(type_id))?;
@@ -36,15 +40,21 @@ pub fn strategic_merge(target: &Value, patch: &[u8], type_id: TypeId) -> Result<
 }
 
 fn refuse(why: impl AsRef<str>) -> Status {
-    Status::unprocessable(why.as_ref())
+    Status::unexplained(why.as_ref())
 }
 
 fn merge_map(mut target: Tree, mut patch: Tree, ty: Option<TypeId>) -> Result<Tree, Status> {
-    match patch.remove(DIRECTIVE).as_ref().map(|value| value.as_str().unwrap_or("")) {
+    let directive = patch.remove(DIRECTIVE);
+    match directive.as_ref().map(|value| value.as_str().unwrap_or("")) {
         None | Some("merge") => {}
         Some("replace") => return Ok(without_directives(patch)),
         Some("delete") => return Ok(Tree::new()),
-        Some(other) => return Err(refuse(format!("Unknown patch type found: {other:?}"))),
+        Some(other) => {
+            let mut whole = patch.clone();
+            whole.insert(DIRECTIVE.to_owned(), other.into());
+            let shown = go_text::shown(&Value::Object(whole));
+            return Err(refuse(format!("unknown patch type: {other} in map: {shown}")));
+        }
     }
     if let Some(Value::Array(keep)) = patch.remove(RETAIN) {
         target.retain(|key, _| keep.iter().any(|one| one == key));
@@ -147,7 +157,7 @@ fn merge_list(
         let Some(value) = item.get(key).cloned() else {
             return Err(refuse(format!(
                 "map: {} does not contain declared merge key: {key}",
-                Value::Object(item)
+                go_text::shown(&Value::Object(item))
             )));
         };
         let same = |one: &Value| one.get(key) == Some(&value);
@@ -277,6 +287,18 @@ mod tests {
     fn an_item_without_its_key_is_refused() {
         let ty = Schema::get().find("api.core.v1.Pod").unwrap();
         let patch = br#"{"spec":{"containers":[{"image":"x"}]}}"#;
-        assert_eq!(strategic_merge(&json!({}), patch, ty).unwrap_err().code, 422);
+        let refused = |patch| strategic_merge(&json!({}), patch, ty).unwrap_err();
+        let status = refused(patch);
+        assert_eq!(
+            (status.code, status.message.as_str()),
+            (500, "map: map[image:x] does not contain declared merge key: name")
+        );
+        let status = refused(br#"{"$patch":"fly"}"#);
+        assert_eq!(status.message, "unknown patch type: fly in map: map[$patch:fly]");
+        let status = refused(b"5");
+        assert_eq!(
+            (status.code, status.message.as_str()),
+            (400, "json: cannot unmarshal number into Go value of type map[string]interface {}")
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! `autoscaling`.
 
 use super::Printer;
-use super::column::{AGE, NAME, text};
+use super::column::{AGE, NAME, number, text};
 use super::row::{self, Row};
 use crate::View;
 
@@ -11,8 +11,24 @@ const METRICS_MAX: usize = 2;
 const UNKNOWN: &str = "<unknown>";
 
 pub(super) fn printer(kind: &str) -> Option<&'static Printer> {
-    (kind == "HorizontalPodAutoscaler").then_some(&POD_AUTOSCALER)
+    match kind {
+        "HorizontalPodAutoscaler" => Some(&POD_AUTOSCALER),
+        "Scale" => Some(&SCALE),
+        _ => None,
+    }
 }
+
+static SCALE: Printer = Printer {
+    columns: &[NAME, number("Desired"), number("Available"), AGE],
+    cells: |row| {
+        vec![
+            row.name(),
+            row::number(row.spec, "replicas").into(),
+            row::number(row.status, "replicas").into(),
+            row.age(),
+        ]
+    },
+};
 
 static POD_AUTOSCALER: Printer = Printer {
     columns: &[

@@ -35,6 +35,7 @@ pub(super) fn filter(context: &Context) -> Result<Filter, Status> {
     let fields = Fields::parse(
         context.query.get("fieldSelector").unwrap_or_default(),
         context.kind.selectable_fields,
+        |field| context.kind.unknown_field(field),
     )?;
     Ok(Filter { namespace: context.namespace().to_owned(), labels, fields })
 }

@@ -47,6 +47,29 @@ impl<'a> Patch<'a> {
         }
     }
 
+    /// Fits a patched tree to its type. What does not fit is the patch's fault: upstream's 422.
+    pub(super) fn fit(
+        &self,
+        patched: Value,
+        expected: Expected<'_>,
+        validation: FieldValidation,
+    ) -> Result<Decoded, Status> {
+        let is_strategic = self.kind == PatchType::StrategicMerge;
+        if !is_strategic {
+            patch::check_kind(&patched, expected)?;
+        }
+        let text = if is_strategic { String::new() } else { patched.to_string() };
+        decode::value(patched, expected, validation).map_err(|status| {
+            let marker = format!("cannot be handled as a {}: ", expected.kind);
+            let why = status.message.split_once(&marker).map_or(&*status.message, |(_, why)| why);
+            if is_strategic {
+                return patch::misfit(self.body, why);
+            }
+            let error = Error::invalid(&Path::new("patch"), text, why);
+            Status::invalid(&Grouped::default(), "", &[error])
+        })
+    }
+
     /// The patched tree.
     pub(super) fn apply(&self, type_id: TypeId, target: &Value) -> Result<Value, Status> {
         match self.kind {
@@ -56,21 +79,6 @@ impl<'a> Patch<'a> {
             PatchType::Apply => Err(Status::unsupported_media_type(&MEDIA_TYPES)),
         }
     }
-}
-
-/// Fits a patched tree to its type. What does not fit is the patch's fault: upstream's 422.
-pub(super) fn fit(
-    patched: Value,
-    expected: Expected<'_>,
-    validation: FieldValidation,
-) -> Result<Decoded, Status> {
-    let text = patched.to_string();
-    decode::value(patched, expected, validation).map_err(|status| {
-        let marker = format!("cannot be handled as a {}: ", expected.kind);
-        let why = status.message.split_once(&marker).map_or(&*status.message, |(_, why)| why);
-        let error = Error::invalid(&Path::new("patch"), text, why);
-        Status::invalid(&Grouped::default(), "", &[error])
-    })
 }
 
 /// 422 about the options of a patch.
@@ -166,7 +174,7 @@ pub(crate) async fn patch(
     let change = |current: &Object| {
         let target = Value::Object(current.0.clone());
         let patched = patch.apply(context.kind.type_id(), &target)?;
-        let decoded = fit(patched, expected, validation)?;
+        let decoded = patch.fit(patched, expected, validation)?;
         context.warn(decoded.warnings);
         let mut object = decoded.object;
         context.fit_to_url(&mut object)?;

@@ -7,10 +7,10 @@ use api_machinery::{Object, Status, kinds, validate};
 use http::Response;
 use serde_json::{Value, json};
 
-use super::patch::{Patch, fit};
+use super::patch::Patch;
 use super::{Context, Subresource};
 use crate::body::Body;
-use crate::encoding::{self, Accepted, Transform};
+use crate::encoding;
 use crate::registry::{self, By, Fields, Retry};
 
 const SCALE: Expected<'static> = Expected { api_version: "autoscaling/v1", kind: "Scale" };
@@ -73,17 +73,16 @@ fn selector_text(labels: &Labels) -> String {
     terms.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
 }
 
-fn reply(context: &Context, scale: &Value) -> Result<Response<Body>, Status> {
-    // A Scale has no columns of its own; clients that print it ask for the object.
-    let accepted = Accepted { transform: Transform::None, ..context.accepted };
-    encoding::value(200, scale, &accepted)
+fn reply(context: &Context, scale: Value) -> Result<Response<Body>, Status> {
+    let scale = Object::from_value(scale).unwrap_or_default();
+    encoding::object(200, &kinds::SCALE_KIND, &scale, &context.accepted)
 }
 
 pub(crate) async fn get_scale(context: &Context) -> Result<Response<Body>, Status> {
     let found =
         context.server.storage.get(context.kind, context.namespace(), &context.info.name).await?;
     let found = found.ok_or_else(|| context.not_found())?;
-    reply(context, &scale_of(&found.object))
+    reply(context, scale_of(&found.object))
 }
 
 pub(crate) async fn update_scale(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
@@ -100,7 +99,7 @@ pub(crate) async fn patch_scale(context: &Context, body: &[u8]) -> Result<Respon
         .ok_or_else(|| Status::internal("no schema for Scale"))?;
     write(context, Retry::Always, |workload: &Object| {
         let patched = patch.apply(type_id, &scale_of(workload))?;
-        Ok(fit(patched, SCALE, validation)?.object)
+        Ok(patch.fit(patched, SCALE, validation)?.object)
     })
     .await
 }
@@ -137,7 +136,7 @@ async fn write(
     };
     let updated = registry::update(&context.server, &request, change).await?;
     let updated = updated.ok_or_else(|| context.not_found())?;
-    reply(context, &scale_of(&updated))
+    reply(context, scale_of(&updated))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use api_machinery::Status;
 use api_machinery::field::{Error, Path};
+use api_machinery::selector::Fields;
 use bytes::Bytes;
 use http::Response;
 use http::header::{self, HeaderValue};
@@ -37,7 +38,8 @@ pub(crate) async fn watch(context: &Context) -> Result<Response<Body>, Status> {
     if !context.info.name.is_empty() {
         // The legacy path `/watch/…/NAME` is a watch of one object.
         let only = format!("metadata.name={}", context.info.name);
-        filter.fields.0.extend(api_machinery::selector::Fields::parse(&only, &[])?.0);
+        let parsed = Fields::parse(&only, &[], |field| context.kind.unknown_field(field))?;
+        filter.fields.0.extend(parsed.0);
     }
     let (start, not_older_than, wishes) = read_wishes(context)?;
     let server = &context.server;

@@ -52,7 +52,6 @@ pub(super) const KINDS: [ResourceInfo; 5] = [
         namespaced: true,
         subresources: &[SCALE, status("apps", "ReplicaSet")],
         storage_prefix: "replicasets",
-        selectable_fields: &["status.replicas"],
         has_status: true,
         has_generation: true,
         type_name: "api.apps.v1.ReplicaSet",

@@ -61,6 +61,14 @@ const NAMESPACED: ResourceInfo = ResourceInfo {
     type_name: "",
 };
 
+/// What the subresource `scale` shows: a kind that is not served for itself.
+pub static SCALE_KIND: ResourceInfo = ResourceInfo {
+    group: SCALE.group,
+    kind: SCALE.kind,
+    type_name: "api.autoscaling.v1.Scale",
+    ..NAMESPACED
+};
+
 /// In discovery's order: the core group, then the groups as upstream ranks them.
 pub(super) static KINDS: LazyLock<Vec<ResourceInfo>> = LazyLock::new(|| {
     let groups: [&[ResourceInfo]; 17] = [
