@@ -55,7 +55,7 @@ impl<'a> View<'a> {
 
     /// The members of an object with their keys as they are written: for keys that are compared
     /// with names of fields, which need no escapes.
-    pub(crate) fn entries(self) -> impl Iterator<Item = (&'a [u8], Self)> {
+    pub fn entries(self) -> impl Iterator<Item = (&'a [u8], Self)> {
         let inside = self.inside(b'{').unwrap_or_default();
         let mut at = 0;
         std::iter::from_fn(move || {

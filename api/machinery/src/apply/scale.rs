@@ -56,8 +56,9 @@ pub fn to_parent(
         }
     }
     let in_scale = path_of(&["spec", "replicas"]);
-    for (identity, owned) in scale.0.into_iter().filter(|(_, owned)| owned.set.has(&in_scale)) {
-        let time = parent.0.get(&identity).map_or(owned.time, |owned| owned.time.clone());
+    for (identity, _) in scale.0.into_iter().filter(|(_, owned)| owned.set.has(&in_scale)) {
+        // Who is new has no time, as upstream forgets it on the way.
+        let time = parent.0.get(&identity).map_or(String::new(), |owned| owned.time.clone());
         let owned = Owned { set: only(&path), api_version: api_version.to_owned(), time };
         out.0.insert(identity, owned);
     }

@@ -99,6 +99,8 @@ fn is_counted(info: &ResourceInfo, new: &Object, old: &Object) -> bool {
     let counted: &[&[&str]] = match info.kind {
         // It has no spec: everything counts but most of the metadata.
         "EndpointSlice" => &[&["endpoints"], &["ports"], &["addressType"], &["metadata", "labels"]],
+        // Its controller reads annotations.
+        "Deployment" => &[&["spec"], &["metadata", "annotations"]],
         "PodTemplate" => &[&["template"]],
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => &[&["webhooks"]],
         // Upstream counts its creation only.
@@ -274,6 +276,16 @@ mod tests {
 
     fn pod(value: Value) -> Object {
         Object::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn the_generation_of_a_deployment_counts_annotations() {
+        let info = kinds::find("apps", "v1", "deployments").unwrap();
+        let old = pod(json!({"metadata": {"generation": 3}, "spec": {"replicas": 1}}));
+        let mut new =
+            pod(json!({"metadata": {"annotations": {"x": "y"}}, "spec": {"replicas": 1}}));
+        prepare_for_update(info, &mut new, &old);
+        assert_eq!(new.generation(), 4);
     }
 
     #[test]

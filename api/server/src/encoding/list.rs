@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api_machinery::{ResourceInfo, Status, protobuf, table};
+use api_machinery::{ResourceInfo, Status, View, protobuf, table};
 use bytes::Bytes;
 use http::Response;
 use jiff::Timestamp;
@@ -150,7 +150,7 @@ impl JsonList {
                     out.push(b'{');
                     out.extend_from_slice(rest);
                 }
-                None => out.extend_from_slice(&item.json),
+                None => write_without_type(item.view(), out),
             },
             Transform::Partial => table::write_partial(item.view(), out),
             Transform::Table(include) => {
@@ -158,6 +158,22 @@ impl JsonList {
             }
         }
     }
+}
+
+/// What of the type stands behind other fields goes too.
+fn write_without_type(item: View<'_>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    let mut is_first = true;
+    for (key, value) in item.entries().filter(|(key, _)| !matches!(*key, b"apiVersion" | b"kind")) {
+        if !std::mem::take(&mut is_first) {
+            out.push(b',');
+        }
+        out.push(b'"');
+        out.extend_from_slice(key);
+        out.extend_from_slice(b"\":");
+        out.extend_from_slice(value.bytes());
+    }
+    out.push(b'}');
 }
 
 impl Pull for JsonList {

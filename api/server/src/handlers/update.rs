@@ -7,6 +7,21 @@ use super::{Context, Subresource};
 use crate::body::Body;
 use crate::registry::{self, By, Fields, Retry};
 
+/// Who names a uid means that very object: upstream's store says so, with its key.
+fn check_uid(context: &Context, object: &Object, current: &Object) -> Result<(), Status> {
+    let uid = object.uid();
+    if uid.is_empty() || uid == current.uid() {
+        return Ok(());
+    }
+    let name = &context.info.name;
+    let key = context.server.storage.key(context.kind, context.namespace(), name);
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+        current.uid()
+    );
+    Err(Status::conflict(&context.kind.group_resource(), name, &why))
+}
+
 pub(crate) async fn update(
     context: &Context,
     body: &[u8],
@@ -27,6 +42,7 @@ pub(crate) async fn update(
         retry,
     };
     let change = |current: &Object| {
+        check_uid(context, &object, current)?;
         context.check_escalation(&object, Some(current))?;
         Ok(object.clone())
     };

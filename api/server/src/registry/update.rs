@@ -184,14 +184,6 @@ fn begin(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<()
     } else if version != current.resource_version() {
         return Err(request.conflict());
     }
-    if !next.uid().is_empty() && next.uid() != current.uid() {
-        let why = format!(
-            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
-            next.uid(),
-            current.uid()
-        );
-        return Err(Status::conflict(&info.group_resource(), request.name, &why));
-    }
     defaults::apply(info, next);
     let now = time::seconds(jiff::Timestamp::now());
     if let Fields::Of(manager) = request.by.fields {
@@ -239,6 +231,7 @@ fn keep_allocated(next: &mut Object, current: &Object) {
     if next.text(&["spec", "type"]) == "ExternalName" {
         return;
     }
+    follow_first_address(next, current);
     for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
         let is_missing =
             next.at(&["spec", field]).is_none_or(|value| value == "" || value.is_null());
@@ -250,6 +243,17 @@ fn keep_allocated(next: &mut Object, current: &Object) {
         |service: &Object| matches!(service.text(&["spec", "type"]), "NodePort" | "LoadBalancer");
     if has_ports(current) && has_ports(next) {
         keep_node_ports(next, current);
+    }
+}
+
+/// Who changes `clusterIP` alone means the list too.
+fn follow_first_address(next: &mut Object, current: &Object) {
+    const ONE: &[&str] = &["spec", "clusterIP"];
+    const ALL: &[&str] = &["spec", "clusterIPs"];
+    let is_same = next.at(ALL) == current.at(ALL) && next.at(ALL).is_some();
+    let (now, before) = (next.text(ONE).to_owned(), current.text(ONE));
+    if is_same && !now.is_empty() && now != before {
+        next.set(ALL, vec![Value::from(now)].into());
     }
 }
 
