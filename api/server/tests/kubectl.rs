@@ -1,9 +1,9 @@
-//! kubectl as an oracle: walks through all that it can do say on our server what they said on a real
-//! kube-apiserver 1.36, but for differences that are named.
+//! kubectl as an oracle: walks through all that it can do say on our server what they said on a
+//! real kube-apiserver 1.36, but for differences that are named.
 //!
 //! | Variable | What it does |
 //! |----------|--------------|
-//! | `ORLOP_WALK_REAL` | a kubeconfig: the walks are taken there, and what is said is written down |
+//! | `ORLOP_WALK_REAL` | a kubeconfig: the walks are taken there, and what they say is kept |
 //! | `ORLOP_WALK_WRITE` | what ours says is written down where a reason stands or is missing |
 //!
 //! A real server for `ORLOP_WALK_REAL` is empty and has the address ranges and the users of

@@ -3,7 +3,7 @@
 //! | Rule | What always holds |
 //! |------|-------------------|
 //! | G1 | A value is shown as Go's `%v` shows it: maps sorted by key, no quotes. |
-//! | G2 | A strategic merge patch that does not fit the type is refused with the patch, not the result. |
+//! | G2 | A strategic merge patch that does not fit the type is refused with the patch as text. |
 
 use serde_json::Value;
 
