@@ -14,6 +14,7 @@ mod pods;
 mod storage_protection;
 
 use api_machinery::{Object, ResourceInfo, Status};
+use parking_lot::Mutex;
 
 use crate::authn::User;
 use crate::state::Server;
@@ -42,10 +43,22 @@ pub(crate) struct Attributes<'a> {
     pub(crate) name: &'a str,
     /// What is there now; nothing for a new object.
     pub(crate) old: Option<&'a Object>,
+    /// What who asks is to be told, whether the write succeeds or not; see [`Attributes::warn`].
+    pub(crate) warnings: Option<&'a Mutex<Vec<String>>>,
     pub(crate) dry_run: bool,
 }
 
 impl Attributes<'_> {
+    /// Tells who asks; what was said already is not said again.
+    #[allow(dead_code, reason = "the plugins that come next warn")]
+    pub(crate) fn warn(&self, text: &str) {
+        let Some(warnings) = self.warnings else { return };
+        let mut warnings = warnings.lock();
+        if !text.is_empty() && !warnings.iter().any(|one| one == text) {
+            warnings.push(text.to_owned());
+        }
+    }
+
     /// Whether it is about this kind itself, not one of its subresources.
     fn is_of(&self, group: &str, kind: &str) -> bool {
         self.kind.group == group && self.kind.kind == kind && self.subresource.is_empty()

@@ -6,7 +6,6 @@ use api_machinery::{Object, Status, View, kinds};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
-use crate::authn::User;
 use crate::handlers::Subresource;
 use crate::limits::BOOTSTRAP_CONCURRENT_MAX;
 use crate::registry::{self, By, PropagationPolicy, Retry};
@@ -43,7 +42,7 @@ async fn one(server: &Server, wanted: Object) -> Result<(), Status> {
             uid: Some(held.uid().to_owned()),
             ..registry::DeleteOptions::default()
         };
-        registry::delete(server, kind, (&namespace, &name), &options, User::the_server()).await?;
+        registry::delete(server, kind, (&namespace, &name), &options, By::the_server()).await?;
         return created(
             registry::create(server, &registry::Create { kind, by: By::the_server() }, wanted)
                 .await,

@@ -6,7 +6,7 @@ use http::Response;
 use super::Context;
 use crate::authn::User;
 use crate::body::Body;
-use crate::registry::{self, By, Fields};
+use crate::registry::{self, Fields};
 
 pub(crate) async fn create(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
     let dry_run = context.dry_run()?;
@@ -17,7 +17,7 @@ pub(crate) async fn create(context: &Context, body: &[u8]) -> Result<Response<Bo
     }
     context.check_escalation(&object, None)?;
     let manager = context.manager()?;
-    let by = By { user: &context.user, fields: Fields::Of(&manager), dry_run };
+    let by = context.by(Fields::Of(&manager), dry_run);
     let request = registry::Create { kind: context.kind, by };
     let created = registry::create(&context.server, &request, object).await?;
     context.reply(201, &created)

@@ -11,7 +11,7 @@ use super::Context;
 use super::list::{filter, read};
 use crate::body::Body;
 use crate::encoding;
-use crate::registry::{self, DeleteOptions, Deleted, PropagationPolicy};
+use crate::registry::{self, DeleteOptions, Deleted, Fields, PropagationPolicy};
 use crate::watch_cache::Version;
 
 /// Kinds whose immediate deletion answers with the object, as upstream's storages are set.
@@ -81,9 +81,9 @@ fn policy(text: &str) -> Result<PropagationPolicy, Status> {
 pub(crate) async fn delete(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
     let options = options(context, body)?;
     let (namespace, name) = (context.namespace(), &context.info.name);
+    let by = context.by(Fields::OWN, options.dry_run);
     let deleted =
-        registry::delete(&context.server, context.kind, (namespace, name), &options, &context.user)
-            .await?;
+        registry::delete(&context.server, context.kind, (namespace, name), &options, by).await?;
     match deleted {
         Deleted::Marked(object) => context.reply(200, &object),
         Deleted::Gone(object) if RETURN_OBJECT.contains(&context.kind.kind) => {
@@ -102,10 +102,11 @@ pub(crate) async fn delete_many(context: &Context, body: &[u8]) -> Result<Respon
     let options = options(context, body)?;
     let filter = filter(context)?;
     let (items, meta) = read(context, &filter).await?;
+    let by = context.by(Fields::OWN, options.dry_run);
     let mut deleted: Vec<Arc<Version>> = Vec::new();
     for item in items {
         let at = (item.header.namespace.as_str(), item.header.name.as_str());
-        match registry::delete(&context.server, context.kind, at, &options, &context.user).await {
+        match registry::delete(&context.server, context.kind, at, &options, by).await {
             Ok(_) => deleted.push(item),
             // Somebody else was faster.
             Err(status) if status.code == 404 => {}

@@ -30,6 +30,7 @@ use crate::authn::User;
 use crate::authz;
 use crate::body::Body;
 use crate::encoding::{self, Accepted};
+use crate::registry::{By, Fields};
 use crate::request::{Query, RequestInfo};
 use crate::state::Server;
 
@@ -219,6 +220,11 @@ impl Context {
     /// Keeps warnings; a repeated attempt replaces those of the one before.
     pub(crate) fn warn(&self, warnings: Vec<String>) {
         *self.warnings.lock() = warnings;
+    }
+
+    /// Who writes, for the registry.
+    pub(crate) fn by<'a>(&'a self, fields: Fields<'a>, dry_run: bool) -> By<'a> {
+        By { user: &self.user, fields, warnings: Some(&self.warnings), dry_run }
     }
 
     /// Answers with an object.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{Context, Subresource};
 use crate::body::Body;
 use crate::limits::UPDATE_TRIES_MAX;
-use crate::registry::{self, By, Fields, Retry};
+use crate::registry::{self, Fields, Retry};
 
 const MEDIA_TYPES: [&str; 4] = [
     "application/json-patch+json",
@@ -109,7 +109,7 @@ async fn apply(
         context.check_escalation(&object, live)?;
         Ok(object)
     };
-    let by = By { user: &context.user, fields: Fields::Applied, dry_run };
+    let by = context.by(Fields::Applied, dry_run);
     let request = registry::Update {
         kind: context.kind,
         namespace: context.namespace(),
@@ -168,7 +168,7 @@ pub(crate) async fn patch(
         namespace: context.namespace(),
         name: &context.info.name,
         subresource,
-        by: By { user: &context.user, fields: Fields::Of(&manager), dry_run },
+        by: context.by(Fields::Of(&manager), dry_run),
         retry: Retry::Always,
     };
     let change = |current: &Object| {

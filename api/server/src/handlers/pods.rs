@@ -9,7 +9,7 @@ use super::delete::read_options;
 use super::{Context, Subresource};
 use crate::body::Body;
 use crate::encoding;
-use crate::registry::{self, By, DeleteOptions, Fields, Retry};
+use crate::registry::{self, DeleteOptions, Fields, Retry};
 
 /// `POST pods/NAME/binding`, `POST bindings`: a pod gets its node, once.
 pub(crate) async fn binding(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
@@ -35,7 +35,7 @@ pub(crate) async fn binding(context: &Context, body: &[u8]) -> Result<Response<B
         namespace: context.namespace(),
         name: &name,
         subresource: Subresource::None,
-        by: By { user: &context.user, fields: Fields::OWN, dry_run },
+        by: context.by(Fields::OWN, dry_run),
         retry: Retry::Always,
     };
     let uid = binding.uid().to_owned();
@@ -78,7 +78,8 @@ pub(crate) async fn eviction(context: &Context, body: &[u8]) -> Result<Response<
     }
     options.dry_run |= context.dry_run()?;
     let at = (context.namespace(), context.info.name.as_str());
-    registry::delete(&context.server, context.kind, at, &options, &context.user).await?;
+    let by = context.by(Fields::OWN, options.dry_run);
+    registry::delete(&context.server, context.kind, at, &options, by).await?;
     let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     encoding::value(201, &success, &context.accepted)
 }

@@ -11,7 +11,7 @@ use super::patch::Patch;
 use super::{Context, Subresource};
 use crate::body::Body;
 use crate::encoding;
-use crate::registry::{self, By, Fields, Retry};
+use crate::registry::{self, Fields, Retry};
 
 const SCALE: Expected<'static> = Expected { api_version: "autoscaling/v1", kind: "Scale" };
 
@@ -115,7 +115,7 @@ async fn write(
         namespace: context.namespace(),
         name: &context.info.name,
         subresource: Subresource::Scale,
-        by: By { user: &context.user, fields: Fields::Of(&manager), dry_run: context.dry_run()? },
+        by: context.by(Fields::Of(&manager), context.dry_run()?),
         retry,
     };
     let change = |workload: &Object| {

@@ -5,7 +5,7 @@ use http::Response;
 
 use super::{Context, Subresource};
 use crate::body::Body;
-use crate::registry::{self, By, Fields, Retry};
+use crate::registry::{self, Fields, Retry};
 
 /// Who names a uid means that very object: upstream's store says so, with its key.
 fn check_uid(context: &Context, object: &Object, current: &Object) -> Result<(), Status> {
@@ -32,7 +32,7 @@ pub(crate) async fn update(
     // Without a resourceVersion the client wants to win, whatever is there now.
     let retry = if object.resource_version().is_empty() { Retry::Always } else { Retry::Never };
     let manager = context.manager()?;
-    let by = By { user: &context.user, fields: Fields::Of(&manager), dry_run };
+    let by = context.by(Fields::Of(&manager), dry_run);
     let request = registry::Update {
         kind: context.kind,
         namespace: context.namespace(),

@@ -84,6 +84,7 @@ async fn create_named(
         namespace: &namespace,
         name: &name,
         old: None,
+        warnings: request.by.warnings,
         dry_run: request.by.dry_run,
     };
     admission::mutate(&asked, &mut object).await?;

@@ -5,8 +5,8 @@ use api_machinery::strategy::{Deletion, graceful_deletion};
 use api_machinery::{Object, ResourceInfo, Status, time};
 use serde_json::Value;
 
+use super::By;
 use crate::admission::{self, Attributes, Operation};
-use crate::authn::User;
 use crate::cluster_ip;
 use crate::limits::UPDATE_TRIES_MAX;
 use crate::state::Server;
@@ -42,13 +42,13 @@ pub(crate) enum Deleted {
     Gone(Object),
 }
 
-/// Deletes an object, or marks it.
+/// Deletes an object, or marks it. Whether for good is said by the options.
 pub(crate) async fn delete(
     server: &Server,
     info: &'static ResourceInfo,
     (namespace, name): (&str, &str),
     options: &DeleteOptions,
-    user: &User,
+    by: By<'_>,
 ) -> Result<Deleted, Status> {
     let mut found = server.storage.get(info, namespace, name).await?;
     for _ in 0..UPDATE_TRIES_MAX {
@@ -58,13 +58,14 @@ pub(crate) async fn delete(
         check_preconditions(info, &current, options)?;
         let asked = Attributes {
             server,
-            user,
+            user: by.user,
             kind: info,
             operation: Operation::Delete,
             subresource: "",
             namespace,
             name,
             old: Some(&current),
+            warnings: by.warnings,
             dry_run: options.dry_run,
         };
         admission::validate(&asked, None).await?;

@@ -12,6 +12,8 @@ mod create;
 mod delete;
 mod update;
 
+use parking_lot::Mutex;
+
 use crate::authn::User;
 
 pub(crate) use create::{Create, create};
@@ -24,6 +26,8 @@ pub(crate) struct By<'a> {
     /// Whom admission asks about.
     pub(crate) user: &'a User,
     pub(crate) fields: Fields<'a>,
+    /// What admission has to tell who asks, if anybody hears it.
+    pub(crate) warnings: Option<&'a Mutex<Vec<String>>>,
     /// All but the last step.
     pub(crate) dry_run: bool,
 }
@@ -31,7 +35,7 @@ pub(crate) struct By<'a> {
 impl By<'static> {
     /// The server by itself.
     pub(crate) fn the_server() -> Self {
-        Self { user: User::the_server(), fields: Fields::OWN, dry_run: false }
+        Self { user: User::the_server(), fields: Fields::OWN, warnings: None, dry_run: false }
     }
 }
 

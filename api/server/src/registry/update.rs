@@ -158,6 +158,7 @@ async fn checked(
         namespace: request.namespace,
         name: request.name,
         old: Some(current),
+        warnings: request.by.warnings,
         dry_run: request.by.dry_run,
     };
     begin(request, &mut next, current)?;
