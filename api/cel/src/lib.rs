@@ -25,7 +25,7 @@ pub use level::{Level, Order, Reader};
 pub use parse::{Parsed, parse};
 pub use source::{Issue, Issues, Source};
 pub use types::Type;
-pub use value::{EvalError, Key, List, Map, Outcome, OwnValue, Shape, Text, Value, fail};
+pub use value::{EvalError, Key, List, Map, Object, Outcome, OwnValue, Shape, Text, Value, fail};
 
 /// Why an expression is not a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

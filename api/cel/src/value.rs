@@ -66,6 +66,15 @@ pub enum Value<'a> {
     Format(&'static Format),
     /// A value of the caller's: an authorizer and what it makes.
     Own(Arc<dyn OwnValue>),
+    /// What the expression made by a type's name.
+    Object(Arc<Object<'a>>),
+}
+
+/// An object that an expression made: `Name{field: value}`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object<'a> {
+    pub name: Arc<str>,
+    pub fields: BTreeMap<Arc<str>, Value<'a>>,
 }
 
 /// A value that only the caller's functions look into.
@@ -261,6 +270,7 @@ impl<'a> Value<'a> {
             Self::Semver(_) => Type::object("kubernetes.Semver"),
             Self::Format(_) => Type::object("kubernetes.NamedFormat"),
             Self::Own(own) => own.type_of(),
+            Self::Object(made) => Type::Object(Arc::clone(&made.name)),
         }
     }
 
@@ -437,6 +447,7 @@ impl PartialEq for Value<'_> {
             (Self::Semver(a), Self::Semver(b)) => a.compare(b).is_eq(),
             (Self::Format(a), Self::Format(b)) => a.name == b.name,
             (Self::Own(a), Self::Own(b)) => Arc::ptr_eq(a, b),
+            (Self::Object(a), Self::Object(b)) => a == b,
             _ => crate::library::standard::compare_numbers(self, other)
                 .is_some_and(|order| order.is_some_and(std::cmp::Ordering::is_eq)),
         }
@@ -478,7 +489,7 @@ impl fmt::Display for Value<'_> {
             Self::Ip(ip) => write!(f, "{ip}"),
             Self::Cidr(ip, bits) => write!(f, "{ip}/{bits}"),
             Self::Format(format) => f.write_str(format.name),
-            Self::Quantity(_) | Self::Url(_) | Self::Semver(_) | Self::Own(_) => {
+            Self::Quantity(_) | Self::Url(_) | Self::Semver(_) | Self::Own(_) | Self::Object(_) => {
                 f.write_str(self.type_of().name())
             }
         }

@@ -136,6 +136,7 @@ impl<'a> Machine<'_, 'a> {
                 self.activation.field(variable, field).transpose()
             }
             (Value::Map(map), _) => Ok(map.get(key)),
+            (Value::Object(made), Value::String(field)) => Ok(made.fields.get(&**field).cloned()),
             (Value::List(list), _) => {
                 let index = match key {
                     Value::Int(index) => usize::try_from(*index).ok(),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::ast::{Comprehension, Element, Entry, Expr, Field, Id, Kind};
 use crate::check::{Checked, Reference};
 use crate::declare::{Overload, Run};
-use crate::value::{EvalError, Key, List, Map, Outcome, Value, fail, no_such_overload};
+use crate::value::{EvalError, Key, List, Map, Object, Outcome, Value, fail, no_such_overload};
 
 /// What variables stand for.
 pub trait Activation<'a> {
@@ -102,7 +102,7 @@ impl<'a> Machine<'_, 'a> {
             }
             Kind::List(elements) => self.list(elements),
             Kind::Map(entries) => self.map(entries),
-            Kind::Object { fields, .. } => self.object(expr.id, fields),
+            Kind::Object { name, fields } => self.object(name, fields),
             Kind::Comprehension(parts) => self.comprehension(parts),
             // Attributes, which were dealt with.
             Kind::Ident(_) | Kind::Select { .. } => no_such_overload(),
@@ -272,8 +272,8 @@ impl<'a> Machine<'_, 'a> {
         Ok(Value::Map(Map::Own(Arc::new(out))))
     }
 
-    /// An object that the expression makes: a map of its fields.
-    fn object(&mut self, _: Id, fields: &[Field]) -> Outcome<'a> {
+    /// An object that the expression makes by a type's name.
+    fn object(&mut self, name: &Arc<str>, fields: &[Field]) -> Outcome<'a> {
         let mut out = BTreeMap::new();
         for one in fields {
             let value = self.given(&one.value, one.optional, |value| {
@@ -283,12 +283,11 @@ impl<'a> Machine<'_, 'a> {
                 )
             })?;
             if let Some(value) = value {
-                let key = Value::string(Arc::clone(&one.name));
-                out.insert(Key::String(Arc::clone(&one.name)), (key, value));
+                out.insert(Arc::clone(&one.name), value);
             }
         }
         self.charge(cost::OBJECT)?;
-        Ok(Value::Map(Map::Own(Arc::new(out))))
+        Ok(Value::Object(Arc::new(Object { name: Arc::clone(name), fields: out })))
     }
 
     fn comprehension(&mut self, parts: &Comprehension) -> Outcome<'a> {
