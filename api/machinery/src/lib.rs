@@ -7,6 +7,7 @@
 //! [`header::with_resource_version`] → JSON as it is, [`protobuf::encode`], or [`table`] by way of a
 //! [`View`] of the bytes.
 
+pub mod admission;
 pub mod apply;
 pub mod custom;
 pub mod decode;

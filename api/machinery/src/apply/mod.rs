@@ -10,6 +10,7 @@
 
 mod check;
 mod compare;
+mod configure;
 mod fields;
 mod last_applied;
 mod managed;
@@ -28,6 +29,7 @@ mod apply_test;
 use serde_json::{Value, json};
 
 pub use self::compare::{Comparison, compare};
+pub use self::configure::configure;
 pub use self::fields::field_set;
 pub use self::managed::{Identity, Managers, Operation, Owned};
 pub use self::managed::{manager_name, validate, validate_manager};

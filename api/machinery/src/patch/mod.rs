@@ -1,6 +1,7 @@
 //! Patches: JSON Patch, merge patch and strategic merge patch, as pure functions of trees.
 
 mod go_text;
+mod operations;
 mod strategic;
 
 use serde_json::Value;
@@ -9,6 +10,7 @@ use crate::Status;
 use crate::limits::{JSON_PATCH_COPY_BYTES_MAX, JSON_PATCH_OPERATIONS_MAX};
 
 pub use go_text::{check_kind, misfit};
+pub use operations::{Failed, operations};
 pub use strategic::strategic_merge;
 
 /// The kinds of patch, by media type.

@@ -1,7 +1,6 @@
 //! Admission policies, their bindings and webhook configurations.
 //!
-//! Expressions must be there; that they compile is not checked here, and neither is what a client
-//! may read to use a policy's parameters.
+//! Expressions must compile. What a client may read to use a policy's parameters is not checked here.
 
 mod client_config;
 mod expressions;

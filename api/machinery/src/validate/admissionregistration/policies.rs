@@ -6,6 +6,7 @@ use super::{
     Admission, FAILURE_POLICIES, REINVOCATION_POLICIES, expressions, one_of_and_set, rules,
 };
 use crate::Object;
+use crate::admission::Compiler;
 use crate::field::{Error, Path};
 use crate::validate::repeated;
 use crate::validate::selectors::{self, Values};
@@ -40,12 +41,16 @@ pub(super) fn policy(
         }
     }
     if !old.is_some_and(|old| has_same_conditions(spec, old)) {
-        expressions::match_conditions(spec, &path, errors);
+        let compiler = Compiler::new(!spec["paramKind"].is_null(), false);
+        expressions::match_conditions(spec, &path, &compiler, errors);
     }
-    expressions::variables(spec, &path, errors);
+    // Without variables, policies that validate do not know the name.
+    let has_variables = admission == Admission::Mutating || !items(spec, "variables").is_empty();
+    let mut compiler = Compiler::new(!spec["paramKind"].is_null(), has_variables);
+    expressions::variables(spec, &path, &mut compiler, errors);
     match admission {
-        Admission::Mutating => mutations(spec, &path, errors),
-        Admission::Validating => validations(new.name(), spec, &path, errors),
+        Admission::Mutating => mutations(spec, &path, &compiler, errors),
+        Admission::Validating => validations(new.name(), (spec, &path), &compiler, errors),
     }
 }
 
@@ -56,7 +61,12 @@ fn has_same_conditions(spec: &Value, old: &Object) -> bool {
         && items(spec, "matchConditions") == items(old, "matchConditions")
 }
 
-fn validations(policy: &str, spec: &Value, path: &Path, errors: &mut Vec<Error>) {
+fn validations(
+    policy: &str,
+    (spec, path): (&Value, &Path),
+    compiler: &Compiler,
+    errors: &mut Vec<Error>,
+) {
     let list = items(spec, "validations");
     if list.is_empty() && items(spec, "auditAnnotations").is_empty() {
         let why = "validations or auditAnnotations must contain at least one item";
@@ -67,19 +77,20 @@ fn validations(policy: &str, spec: &Value, path: &Path, errors: &mut Vec<Error>)
     }
     for (index, validation) in list.iter().enumerate() {
         let path = path.child("validations").index(index);
-        expressions::validation(validation, &path, errors);
+        expressions::validation(validation, &path, compiler, errors);
     }
-    expressions::audit_annotations(policy, spec, path, errors);
+    expressions::audit_annotations(policy, (spec, path), compiler, errors);
 }
 
-fn mutations(spec: &Value, path: &Path, errors: &mut Vec<Error>) {
+fn mutations(spec: &Value, path: &Path, compiler: &Compiler, errors: &mut Vec<Error>) {
     let list = items(spec, "mutations");
     if list.is_empty() {
         let why = "mutations must contain at least one item";
         errors.push(Error::required(&path.child("mutations"), why));
     }
     for (index, mutation) in list.iter().enumerate() {
-        expressions::mutation(mutation, &path.child("mutations").index(index), errors);
+        let path = path.child("mutations").index(index);
+        expressions::mutation(mutation, &path, compiler, errors);
     }
     let policy = text(spec, "reinvocationPolicy");
     one_of(&path.child("reinvocationPolicy"), policy, &REINVOCATION_POLICIES, true, errors);

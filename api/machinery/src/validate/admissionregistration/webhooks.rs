@@ -7,6 +7,7 @@ use super::{
     one_of_if_set, rules,
 };
 use crate::Object;
+use crate::admission::Compiler;
 use crate::field::{Error, Path};
 use crate::validate::repeated;
 use crate::validate::selectors::{self, Values};
@@ -123,7 +124,8 @@ fn webhook(
     }
     client_config::check(&hook["clientConfig"], &path.child("clientConfig"), errors);
     if !tolerated.match_conditions {
-        expressions::match_conditions(hook, path, errors);
+        let compiler = Compiler::new(false, false);
+        expressions::match_conditions(hook, path, &compiler, errors);
     }
 }
 
