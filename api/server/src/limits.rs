@@ -70,3 +70,14 @@ pub(crate) const KUBELET_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const KUBELET_RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of an error answer of a node agent that are passed on.
 pub(crate) const KUBELET_ERROR_BYTES_MAX: usize = 10 * 1024;
+
+/// What one binding of a policy may spend with one parameter (upstream's `RuntimeCELCostBudget`).
+pub(crate) const POLICY_COST_MAX: u64 = 10_000_000;
+/// The same for match conditions (upstream's `RuntimeCELCostBudgetMatchConditions`).
+pub(crate) const MATCH_CONDITIONS_COST_MAX: u64 = 2_500_000;
+/// Bytes of a message that a policy makes; a longer one is not used.
+pub(crate) const POLICY_MESSAGE_BYTES_MAX: usize = 5 * 1024;
+/// Bytes of an audit annotation; the rest is cut off.
+pub(crate) const AUDIT_ANNOTATION_BYTES_MAX: usize = 10 * 1024;
+/// New policies are looked for this often to check their types.
+pub(crate) const POLICY_STATUS_INTERVAL: Duration = Duration::from_secs(1);

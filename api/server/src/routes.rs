@@ -6,6 +6,7 @@ use api_machinery::{Status, kinds};
 use http::Response;
 use parking_lot::Mutex;
 
+use crate::admission::Notes;
 use crate::body::{self, Body};
 use crate::discovery;
 use crate::encoding::{self, Accepted, Offer};
@@ -104,8 +105,8 @@ async fn context(
         negotiated => negotiated?,
     };
     let body = if info.is_mutating() { body::collect(body).await? } else { bytes::Bytes::new() };
-    let warnings = Mutex::default();
-    Ok((Context { server, user, info, query, headers, kind, accepted, warnings }, body))
+    let (warnings, notes) = (Mutex::default(), Notes::of(&query));
+    Ok((Context { server, user, info, query, headers, kind, accepted, warnings, notes }, body))
 }
 
 async fn outside(server: &Arc<Server>, request: &Admitted) -> Result<Response<Body>, Status> {

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::limits::{DRAIN_TIMEOUT, HEADER_READ_TIMEOUT, HTTP2_STREAMS_MAX, TLS_HANDSHAKE_TIMEOUT};
 use crate::state::Server;
-use crate::{authn, bootstrap, pipeline, storage, tls, watch_cache};
+use crate::{admission, authn, bootstrap, pipeline, storage, tls, watch_cache};
 
 /// A server that listens.
 #[derive(Debug)]
@@ -59,6 +59,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let tasks = TaskTracker::new();
     tasks.spawn(watch_cache::run(server.storage.clone(), server.caches.clone(), shutdown.clone()));
     tasks.spawn(storage::compaction::run(server.storage.clone(), shutdown.clone()));
+    tasks.spawn(admission::policy::run(server.clone(), shutdown.clone()));
     tasks.spawn(bootstrap::run(server.clone()));
     tasks.spawn(accept(server, listener, acceptor, shutdown));
     tasks.close();

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::policy::Policies;
 use crate::authn::{Authenticator, Tokens};
 use crate::authz::Rbac;
 use crate::config::Config;
@@ -24,6 +25,7 @@ pub(crate) struct Server {
     pub(crate) caches: Arc<Caches>,
     pub(crate) authenticator: Authenticator,
     pub(crate) rbac: Rbac,
+    pub(crate) policies: Policies,
     /// Whether everything is there that must be from the start.
     pub(crate) is_bootstrapped: AtomicBool,
     pub(crate) kubelets: Kubelets,
@@ -52,6 +54,7 @@ impl Server {
                 anonymous: config.anonymous,
             },
             rbac: Rbac::default(),
+            policies: Policies::default(),
             is_bootstrapped: AtomicBool::new(false),
             kubelets: Kubelets::new(&config.kubelet)?,
             metrics: Metrics::new(),

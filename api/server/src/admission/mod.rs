@@ -7,10 +7,13 @@
 //! | A3 | A dry run leaves nothing behind. |
 //!
 //! So far: NamespaceLifecycle, ServiceAccount (the name; no token volume yet), Priority,
-//! DefaultTolerationSeconds, StorageObjectInUseProtection.
+//! DefaultTolerationSeconds, StorageObjectInUseProtection, MutatingAdmissionPolicy (the last that
+//! changes), ValidatingAdmissionPolicy.
 
 mod namespace_lifecycle;
+mod notes;
 mod pods;
+pub(crate) mod policy;
 mod storage_protection;
 
 use api_machinery::{Object, ResourceInfo, Status};
@@ -18,6 +21,8 @@ use parking_lot::Mutex;
 
 use crate::authn::User;
 use crate::state::Server;
+
+pub(crate) use notes::Notes;
 
 /// What is to be done to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +34,6 @@ pub(crate) enum Operation {
 
 /// A write, as admission sees it.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "the plugins that come next read the rest")]
 pub(crate) struct Attributes<'a> {
     pub(crate) server: &'a Server,
     /// Who asks.
@@ -46,11 +50,12 @@ pub(crate) struct Attributes<'a> {
     /// What who asks is to be told, whether the write succeeds or not; see [`Attributes::warn`].
     pub(crate) warnings: Option<&'a Mutex<Vec<String>>>,
     pub(crate) dry_run: bool,
+    /// Options and what the audit log is to say, if somebody asks.
+    pub(crate) notes: Option<&'a Notes>,
 }
 
 impl Attributes<'_> {
     /// Tells who asks; what was said already is not said again.
-    #[allow(dead_code, reason = "the plugins that come next warn")]
     pub(crate) fn warn(&self, text: &str) {
         let Some(warnings) = self.warnings else { return };
         let mut warnings = warnings.lock();
@@ -67,6 +72,17 @@ impl Attributes<'_> {
 
 /// Changes an object that is to be created or updated, and refuses what can be refused already.
 pub(crate) async fn mutate(asked: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
+    built_in(asked, object).await?;
+    let mut round = policy::Round::default();
+    if policy::mutate(asked, object, &mut round).await? {
+        // What a policy changed the others see, once.
+        built_in(asked, object).await?;
+        policy::mutate(asked, object, round.second()).await?;
+    }
+    Ok(())
+}
+
+async fn built_in(asked: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
     let Attributes { server, kind, .. } = *asked;
     if asked.operation == Operation::Create {
         namespace_lifecycle::create(server, kind, object).await?;
@@ -81,13 +97,12 @@ pub(crate) async fn mutate(asked: &Attributes<'_>, object: &mut Object) -> Resul
 }
 
 /// Checks a write whose object is final; there is none when it is a deletion.
-#[expect(clippy::unused_async, reason = "what asks the store comes here")]
 pub(crate) async fn validate(
     asked: &Attributes<'_>,
-    _object: Option<&Object>,
+    object: Option<&Object>,
 ) -> Result<(), Status> {
     if asked.operation == Operation::Delete {
         namespace_lifecycle::delete(asked.kind, asked.name)?;
     }
-    Ok(())
+    policy::validate(asked, object).await
 }

@@ -26,6 +26,7 @@ use http::header::HeaderValue;
 use http::{HeaderMap, Response};
 use parking_lot::Mutex;
 
+use crate::admission::Notes;
 use crate::authn::User;
 use crate::authz;
 use crate::body::Body;
@@ -43,7 +44,7 @@ pub(crate) use log::log;
 pub(crate) use patch::patch;
 pub(crate) use pods::{binding, eviction};
 pub(crate) use review::review;
-pub(crate) use scale::{get_scale, patch_scale, update_scale};
+pub(crate) use scale::{get_scale, patch_scale, scale_of, update_scale};
 pub(crate) use token::token;
 pub(crate) use unserved::unserved;
 pub(crate) use update::update;
@@ -91,6 +92,7 @@ pub(crate) struct Context {
     pub(crate) accepted: Accepted,
     /// What the client should know, whether its request succeeds or not.
     pub(crate) warnings: Mutex<Vec<String>>,
+    pub(crate) notes: Notes,
 }
 
 impl Context {
@@ -224,7 +226,8 @@ impl Context {
 
     /// Who writes, for the registry.
     pub(crate) fn by<'a>(&'a self, fields: Fields<'a>, dry_run: bool) -> By<'a> {
-        By { user: &self.user, fields, warnings: Some(&self.warnings), dry_run }
+        let (warnings, notes) = (Some(&self.warnings), Some(&self.notes));
+        By { user: &self.user, fields, warnings, dry_run, notes }
     }
 
     /// Answers with an object.

@@ -16,7 +16,7 @@ use crate::registry::{self, Fields, Retry};
 const SCALE: Expected<'static> = Expected { api_version: "autoscaling/v1", kind: "Scale" };
 
 /// The Scale of a workload.
-fn scale_of(workload: &Object) -> Value {
+pub(crate) fn scale_of(workload: &Object) -> Value {
     let mut metadata = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = workload.at(&["metadata", field]) {

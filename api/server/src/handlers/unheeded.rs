@@ -5,7 +5,7 @@
 use api_machinery::ResourceInfo;
 
 /// What the server itself would have to heed when it admits requests.
-const BY_THE_SERVER: [&str; 14] = [
+const BY_THE_SERVER: [&str; 10] = [
     "LimitRange",
     "ResourceQuota",
     "PriorityClass",
@@ -14,10 +14,6 @@ const BY_THE_SERVER: [&str; 14] = [
     "StorageClass",
     "IngressClass",
     "ServiceCIDR",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionPolicyBinding",
-    "MutatingAdmissionPolicy",
-    "MutatingAdmissionPolicyBinding",
     "FlowSchema",
     "PriorityLevelConfiguration",
 ];

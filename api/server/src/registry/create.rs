@@ -86,6 +86,7 @@ async fn create_named(
         old: None,
         warnings: request.by.warnings,
         dry_run: request.by.dry_run,
+        notes: request.by.notes,
     };
     admission::mutate(&asked, &mut object).await?;
     let uid = uuid::Uuid::new_v4().to_string();

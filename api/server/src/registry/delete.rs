@@ -67,6 +67,7 @@ pub(crate) async fn delete(
             old: Some(&current),
             warnings: by.warnings,
             dry_run: options.dry_run,
+            notes: by.notes,
         };
         admission::validate(&asked, None).await?;
         let Some(mut next) = marked(info, &current, options) else {

@@ -14,6 +14,7 @@ mod update;
 
 use parking_lot::Mutex;
 
+use crate::admission::Notes;
 use crate::authn::User;
 
 pub(crate) use create::{Create, create};
@@ -30,12 +31,15 @@ pub(crate) struct By<'a> {
     pub(crate) warnings: Option<&'a Mutex<Vec<String>>>,
     /// All but the last step.
     pub(crate) dry_run: bool,
+    /// Options and what the audit log is to say, if somebody asks.
+    pub(crate) notes: Option<&'a Notes>,
 }
 
 impl By<'static> {
     /// The server by itself.
     pub(crate) fn the_server() -> Self {
-        Self { user: User::the_server(), fields: Fields::OWN, warnings: None, dry_run: false }
+        let (user, fields) = (User::the_server(), Fields::OWN);
+        Self { user, fields, warnings: None, dry_run: false, notes: None }
     }
 }
 

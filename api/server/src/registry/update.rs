@@ -160,6 +160,7 @@ async fn checked(
         old: Some(current),
         warnings: request.by.warnings,
         dry_run: request.by.dry_run,
+        notes: request.by.notes,
     };
     begin(request, &mut next, current)?;
     admission::mutate(&asked, &mut next).await?;
