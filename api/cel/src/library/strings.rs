@@ -29,7 +29,6 @@ string_format: [string] format(list(dyn)) -> string
 strings_quote: strings.quote(string) -> string
 list_join: [list(string)] join() -> string
 list_join_string: [list(string)] join(string) -> string
-string_jsonpatch_escapeKey_string: jsonpatch.escapeKey(string) -> string
 ";
 
 pub(super) fn call<'a>(function: &str, args: &[Value<'a>]) -> Outcome<'a> {
@@ -72,9 +71,6 @@ pub(super) fn call<'a>(function: &str, args: &[Value<'a>]) -> Outcome<'a> {
         ("substring", [Value::Int(from), Value::Int(to)]) => substring(target, *from, Some(*to)),
         ("format", [Value::List(values)]) => format(target, values),
         ("strings.quote", []) => Ok(Value::string(quote(target))),
-        ("jsonpatch.escapeKey", []) => {
-            Ok(Value::string(target.replace('~', "~0").replace('/', "~1")))
-        }
         _ => no_such_overload(),
     }
 }

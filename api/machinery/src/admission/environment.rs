@@ -139,7 +139,8 @@ impl Provider for ObjectTypes {
         match (object, field) {
             (JSON_PATCH, "op" | "from" | "path") => Some(Type::String),
             (JSON_PATCH, "value") => Some(Type::Dyn),
-            (JSON_PATCH, _) => None,
+            // Upstream declares all of them, and these without a type.
+            (JSON_PATCH, _) => Some(Type::object("")),
             _ if is_object(object) => Some(Type::Dyn),
             _ => types::field(object, field),
         }

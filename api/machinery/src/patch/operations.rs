@@ -48,6 +48,7 @@ fn operation(target: &mut Value, one: &Value) -> Result<(), Failed> {
         return Err(Failed::Other(format!("Unexpected kind: {op}")));
     }
     let (parent, key) = path.rsplit_once('/').unwrap_or(("", ""));
+    let from = text("from").to_owned();
     let mut one: Map<String, Value> = one.as_object().cloned().unwrap_or_default();
     if matches!(op, "add" | "replace" | "test") {
         one.entry("value").or_insert(Value::Null);
@@ -57,11 +58,19 @@ fn operation(target: &mut Value, one: &Value) -> Result<(), Failed> {
     if op == "replace" && !path.is_empty() && parent_node.is_some_and(Value::is_object) {
         one.insert("op".to_owned(), "add".into());
     }
+    // A field that is not there is copied as null.
+    let from_parent = from.rsplit_once('/').and_then(|(parent, _)| target.pointer(parent));
+    if op == "copy" && target.pointer(&from).is_none() && from_parent.is_some_and(Value::is_object)
+    {
+        one.insert("op".to_owned(), "add".into());
+        one.insert("value".to_owned(), Value::Null);
+        one.remove("from");
+    }
     let is_nothing = target.pointer(path).is_none() && parent_node.is_some_and(Value::is_object);
     if op == "test" && is_nothing {
         return if one["value"].is_null() { Ok(()) } else { Err(Failed::Test) };
     }
-    let why = |target: &Value| why(target, (op, path), (parent, key), text("from"));
+    let why = |target: &Value| why(target, (op, path), (parent, key), &from);
     let parsed: Result<json_patch::Patch, _> =
         serde_json::from_value(Value::Array(vec![Value::Object(one)]));
     let Ok(parsed) = parsed else { return Err(Failed::Other(why(target))) };
@@ -85,6 +94,14 @@ fn why(
         _ => path.to_owned(),
     };
     let from_is_missing = matches!(op, "move" | "copy") && target.pointer(from).is_none();
+    if let Some((above, key)) = from.rsplit_once('/')
+        && from_is_missing
+        && target.pointer(above).is_some_and(Value::is_object)
+    {
+        return format!(
+            "error in {op} for path: '{key}': Unable to remove nonexistent key: {key}: missing value"
+        );
+    }
     if from_is_missing {
         return format!(
             "{op} operation does not apply: doc is missing from path: {from}: missing value"
