@@ -184,7 +184,7 @@ impl Environment {
         };
         let mut plain = BASE
             .clone()
-            .with_provider(types(false))
+            .provided_by(types(false))
             .variable("object", given.object.clone())
             .variable("oldObject", given.object.clone());
         if let Some(params) = &given.params {
@@ -200,7 +200,7 @@ impl Environment {
         let escape: api_cel::OwnFunction = Arc::new(escape_key);
         let patching = full
             .clone()
-            .with_provider(types(true))
+            .provided_by(types(true))
             .function(
                 "string_jsonpatch_escapeKey_string",
                 "jsonpatch.escapeKey(string) -> string",

@@ -43,7 +43,7 @@ impl PatchType {
 /// 400 when the patch does not parse, 413 when it has too many operations, 422 when one cannot be
 /// carried out (a failed `test` too).
 pub fn json_patch(target: &Value, patch: &[u8]) -> Result<Value, Status> {
-    let operations = operations(patch)?;
+    let operations = json_operations(patch)?;
     if operations.len() > JSON_PATCH_OPERATIONS_MAX {
         let count = operations.len();
         let mut status = Status::too_large(JSON_PATCH_OPERATIONS_MAX);
@@ -72,7 +72,7 @@ pub fn json_patch(target: &Value, patch: &[u8]) -> Result<Value, Status> {
 }
 
 /// The operations of a JSON patch, each a map; what they say is not looked at.
-fn operations(patch: &[u8]) -> Result<Vec<Value>, Status> {
+fn json_operations(patch: &[u8]) -> Result<Vec<Value>, Status> {
     let refuse = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
     let unfit = |value: &Value, into: &str| {
         let kind = go_text::json_kind(value);
