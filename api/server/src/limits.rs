@@ -45,6 +45,15 @@ pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const UPDATE_TRIES_MAX: usize = 16;
 /// Names tried for one `generateName` (upstream: 8).
 pub(crate) const GENERATE_NAME_TRIES_MAX: usize = 8;
+/// How often the default service account is looked for, which follows its namespace (upstream: 10).
+pub(crate) const DEFAULT_ACCOUNT_TRIES_MAX: usize = 10;
+/// Shortest time between two looks for it; the longest is twice that (upstream's).
+pub(crate) const DEFAULT_ACCOUNT_WAIT: Duration = Duration::from_millis(100);
+/// A longer list of tolerations is not searched for those that others cover.
+pub(crate) const TOLERATIONS_COMPARED_MAX: usize = 1000;
+/// Pods that are held against a namespace's new standard, and for how long (upstream's).
+pub(crate) const NAMESPACE_PODS_CHECKED_MAX: usize = 3000;
+pub(crate) const NAMESPACE_PODS_CHECK_TIME: Duration = Duration::from_secs(1);
 /// Events live this long (upstream's `--event-ttl`).
 pub(crate) const EVENT_TTL: Duration = Duration::from_secs(3600);
 /// Objects that share one lease at most (upstream's `DefaultLeaseMaxObjectCount`).

@@ -6,15 +6,25 @@
 //! | A2 | Plugins run in upstream's order, each on what those before it made of the object. |
 //! | A3 | A dry run leaves nothing behind. |
 //!
-//! So far: NamespaceLifecycle, ServiceAccount (the name; no token volume yet), Priority,
-//! DefaultTolerationSeconds, StorageObjectInUseProtection, MutatingAdmissionPolicy (the last that
-//! changes), ValidatingAdmissionPolicy.
+//! Those of upstream's default set that are here are the calls of [`mutate`] and [`validate`].
 
+mod certificates;
+mod claim_resize;
+mod default_class;
+mod lookup;
+mod merge_tolerations;
 mod namespace_lifecycle;
+mod node_taint;
 mod notes;
-mod pods;
+mod pod_resize;
+mod pod_security;
+mod pod_topology;
 pub(crate) mod policy;
+pub(crate) mod priority;
+mod runtime_class;
+mod service_account;
 mod storage_protection;
+mod tolerations;
 
 use api_machinery::{Object, ResourceInfo, Status};
 use parking_lot::Mutex;
@@ -64,6 +74,13 @@ impl Attributes<'_> {
         }
     }
 
+    /// Upstream's 403 for this write of an object, by the name that is known by now.
+    pub(crate) fn forbidden(&self, object: &Object, why: &str) -> Status {
+        let names = [self.name, object.name(), object.generate_name(), "Unknown"];
+        let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
+        Status::forbidden(&self.kind.group_resource(), name, why)
+    }
+
     /// Whether it is about this kind itself, not one of its subresources.
     fn is_of(&self, group: &str, kind: &str) -> bool {
         self.kind.group == group && self.kind.kind == kind && self.subresource.is_empty()
@@ -83,17 +100,17 @@ pub(crate) async fn mutate(asked: &Attributes<'_>, object: &mut Object) -> Resul
 }
 
 async fn built_in(asked: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
-    let Attributes { server, kind, .. } = *asked;
-    if asked.operation == Operation::Create {
-        namespace_lifecycle::create(server, kind, object).await?;
-        if asked.is_of("", "Pod") {
-            pods::service_account(server, kind, object).await?;
-            pods::priority(kind, object)?;
-            pods::tolerations(object);
-        }
-        storage_protection::create(kind, object);
+    namespace_lifecycle::mutate(asked, object).await?;
+    service_account::mutate(asked, object).await?;
+    node_taint::mutate(asked, object);
+    priority::mutate(asked, object).await?;
+    tolerations::mutate(asked, object);
+    default_class::mutate(asked, object)?;
+    if asked.operation == Operation::Create && asked.subresource.is_empty() {
+        storage_protection::create(asked.kind, object);
     }
-    Ok(())
+    runtime_class::mutate(asked, object).await?;
+    pod_topology::mutate(asked, object)
 }
 
 /// Checks a write whose object is final; there is none when it is a deletion.
@@ -101,8 +118,17 @@ pub(crate) async fn validate(
     asked: &Attributes<'_>,
     object: Option<&Object>,
 ) -> Result<(), Status> {
-    if asked.operation == Operation::Delete {
-        namespace_lifecycle::delete(asked.kind, asked.name)?;
-    }
-    policy::validate(asked, object).await
+    let Some(object) = object else {
+        namespace_lifecycle::delete(asked)?;
+        priority::validate(asked, None).await?;
+        return policy::validate(asked, None).await;
+    };
+    service_account::validate(asked, object).await?;
+    pod_security::validate(asked, object).await?;
+    priority::validate(asked, Some(object)).await?;
+    claim_resize::validate(asked, object).await?;
+    runtime_class::validate(asked, object).await?;
+    certificates::validate(asked, object)?;
+    pod_resize::validate(asked, object)?;
+    policy::validate(asked, Some(object)).await
 }

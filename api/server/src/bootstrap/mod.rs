@@ -1,5 +1,5 @@
-//! What must be there from the start: the system namespaces, the default roles and bindings, then
-//! Service `kubernetes`.
+//! What must be there from the start: the system namespaces and priority classes, the default roles
+//! and bindings, then Service `kubernetes`.
 //!
 //! Every server of a cluster does this; what another one has made already is fine.
 
@@ -13,6 +13,7 @@ use std::time::Duration;
 use api_machinery::{Object, Status, kinds};
 use serde_json::{Value, json};
 
+use crate::admission::priority;
 use crate::registry::By;
 use crate::state::Server;
 use crate::{kubernetes_service, registry};
@@ -52,7 +53,12 @@ async fn until_done(server: &Server) -> bool {
 async fn all(server: &Server) -> Result<(), Status> {
     for name in NAMESPACES {
         let tree = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        ensure(server, "namespaces", ("", name), tree).await?;
+        ensure(server, ("", "namespaces"), ("", name), tree).await?;
+    }
+    for (name, value, description) in priority::SYSTEM {
+        let tree = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
+            "metadata": {"name": name}, "value": value, "description": description});
+        ensure(server, ("scheduling.k8s.io", "priorityclasses"), ("", name), tree).await?;
     }
     // What is there already is read from the caches.
     server.caches.wait_until_fresh(&server.storage).await?;
@@ -61,11 +67,11 @@ async fn all(server: &Server) -> Result<(), Status> {
 
 async fn ensure(
     server: &Server,
-    plural: &str,
+    (group, plural): (&str, &str),
     (namespace, name): (&str, &str),
     tree: Value,
 ) -> Result<(), Status> {
-    let info = kinds::find("", "v1", plural).ok_or_else(Status::no_such_path)?;
+    let info = kinds::find(group, "v1", plural).ok_or_else(Status::no_such_path)?;
     if server.storage.get(info, namespace, name).await?.is_some() {
         return Ok(());
     }

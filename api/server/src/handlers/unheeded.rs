@@ -8,11 +8,7 @@ use api_machinery::ResourceInfo;
 const BY_THE_SERVER: [&str; 10] = [
     "LimitRange",
     "ResourceQuota",
-    "PriorityClass",
-    "RuntimeClass",
     "PodDisruptionBudget",
-    "StorageClass",
-    "IngressClass",
     "ServiceCIDR",
     "FlowSchema",
     "PriorityLevelConfiguration",

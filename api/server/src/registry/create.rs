@@ -24,56 +24,14 @@ pub(crate) struct Create<'a> {
     pub(crate) by: By<'a>,
 }
 
-/// Creates an object.
+/// Creates an object. Upstream makes a name when all else is decided but the checks.
 pub(crate) async fn create(
-    server: &Server,
-    request: &Create<'_>,
-    object: Object,
-) -> Result<Object, Status> {
-    let info = request.kind;
-    let generates = object.name().is_empty() && !object.generate_name().is_empty();
-    let tries = if generates { GENERATE_NAME_TRIES_MAX } else { 1 };
-    let mut last = None;
-    for _ in 0..tries {
-        let mut next = object.clone();
-        if generates {
-            next.set_name(&generated_name(object.generate_name()));
-        }
-        match create_named(server, request, next).await {
-            Err(status) if generates && status.reason == "AlreadyExists" => last = Some(status),
-            outcome => return outcome,
-        }
-    }
-    let name = last.and_then(|status| status.details).map(|details| details.name);
-    Err(Status::generate_name_conflict(&info.group_resource(), &name.unwrap_or_default()))
-}
-
-fn generated_name(base: &str) -> String {
-    let mut rng = rand::rng();
-    let mut name: String = base.chars().take(GENERATED_NAME_BASE_MAX).collect();
-    for _ in 0..SUFFIX_LETTERS {
-        name.push(char::from(LETTERS[rng.random_range(0..LETTERS.len())]));
-    }
-    name
-}
-
-async fn create_named(
     server: &Server,
     request: &Create<'_>,
     mut object: Object,
 ) -> Result<Object, Status> {
     let info = request.kind;
-    if !object.resource_version().is_empty() {
-        return Err(Status::bad_request(
-            "resourceVersion should not be set on objects to be created",
-        ));
-    }
-    defaults::apply(info, &mut object);
     let now = time::seconds(jiff::Timestamp::now());
-    if let Fields::Of(manager) = request.by.fields {
-        let writer = Writer { manager, now: &now, force: false };
-        object = apply::update(&Target::of(info, ""), None, object, writer);
-    }
     let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
     let asked = admission::Attributes {
         server,
@@ -88,17 +46,73 @@ async fn create_named(
         dry_run: request.by.dry_run,
         notes: request.by.notes,
     };
-    admission::mutate(&asked, &mut object).await?;
+    begin(&asked, request, &mut object, &now).await?;
+    let generates = object.name().is_empty() && !object.generate_name().is_empty();
+    let tries = if generates { GENERATE_NAME_TRIES_MAX } else { 1 };
+    let mut last = None;
+    for _ in 0..tries {
+        let mut next = object.clone();
+        if generates {
+            next.set_name(&generated_name(object.generate_name()));
+        }
+        let name = next.name().to_owned();
+        let asked = admission::Attributes { name: &name, ..asked };
+        match create_named(&asked, next, &now).await {
+            Err(status) if generates && status.reason == "AlreadyExists" => last = Some(status),
+            outcome => return outcome,
+        }
+    }
+    let name = last.and_then(|status| status.details).map(|details| details.name);
+    Err(Status::generate_name_conflict(&info.group_resource(), &name.unwrap_or_default()))
+}
+
+/// A name that begins with `base` and that most probably nothing has yet.
+pub(crate) fn generated_name(base: &str) -> String {
+    let mut rng = rand::rng();
+    let mut name: String = base.chars().take(GENERATED_NAME_BASE_MAX).collect();
+    for _ in 0..SUFFIX_LETTERS {
+        name.push(char::from(LETTERS[rng.random_range(0..LETTERS.len())]));
+    }
+    name
+}
+
+/// What comes before the name is known: defaults, ownership, admission's changes.
+async fn begin(
+    asked: &admission::Attributes<'_>,
+    request: &Create<'_>,
+    object: &mut Object,
+    now: &str,
+) -> Result<(), Status> {
+    if !object.resource_version().is_empty() {
+        return Err(Status::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
+    }
+    defaults::apply(request.kind, object);
+    if let Fields::Of(manager) = request.by.fields {
+        let writer = Writer { manager, now, force: false };
+        let target = Target::of(request.kind, "");
+        *object = apply::update(&target, None, std::mem::take(object), writer);
+    }
+    admission::mutate(asked, object).await
+}
+
+async fn create_named(
+    asked: &admission::Attributes<'_>,
+    mut object: Object,
+    now: &str,
+) -> Result<Object, Status> {
+    let (server, info) = (asked.server, asked.kind);
     let uid = uuid::Uuid::new_v4().to_string();
-    prepare_for_create(info, &mut object, Creation { uid: &uid, now: &now });
+    prepare_for_create(info, &mut object, Creation { uid: &uid, now });
     let mut errors = validate::create(info, &object);
     errors.extend(apply::validate(&object));
     if !errors.is_empty() {
         return Err(Status::invalid(&info.group_kind(), object.name(), &errors));
     }
-    admission::validate(&asked, Some(&object)).await?;
+    admission::validate(asked, Some(&object)).await?;
     let exists = || Status::already_exists(&info.group_resource(), object.name());
-    if request.by.dry_run {
+    if asked.dry_run {
         let found = server.storage.get(info, object.namespace(), object.name()).await?;
         return if found.is_some() { Err(exists()) } else { Ok(object) };
     }

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use crate::admission::Notes;
 use crate::authn::User;
 
-pub(crate) use create::{Create, create};
+pub(crate) use create::{Create, create, generated_name};
 pub(crate) use delete::{DeleteOptions, Deleted, PropagationPolicy, delete};
 pub(crate) use update::{Retry, Update, update, write_as_is};
 
