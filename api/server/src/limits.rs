@@ -54,6 +54,10 @@ pub(crate) const TOLERATIONS_COMPARED_MAX: usize = 1000;
 /// Pods that are held against a namespace's new standard, and for how long (upstream's).
 pub(crate) const NAMESPACE_PODS_CHECKED_MAX: usize = 3000;
 pub(crate) const NAMESPACE_PODS_CHECK_TIME: Duration = Duration::from_secs(1);
+/// How often an eviction looks at its pod again when somebody changes it (upstream's steps).
+pub(crate) const EVICTION_TRIES_MAX: usize = 20;
+/// Pods on their way out that a budget names at most (upstream's `MaxDisruptedPodSize`).
+pub(crate) const DISRUPTED_PODS_MAX: usize = 2000;
 /// Events live this long (upstream's `--event-ttl`).
 pub(crate) const EVENT_TTL: Duration = Duration::from_secs(3600);
 /// Objects that share one lease at most (upstream's `DefaultLeaseMaxObjectCount`).

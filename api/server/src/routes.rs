@@ -73,6 +73,18 @@ async fn resource(context: &Context, body: &[u8]) -> Result<Response<Body>, Stat
 
 async fn subresource(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
     let info = &context.info;
+    let of_pod = match info.subresource.as_str() {
+        "ephemeralcontainers" => Some(Subresource::EphemeralContainers),
+        "resize" => Some(Subresource::Resize),
+        _ => None,
+    };
+    if let Some(of_pod) = of_pod {
+        return match info.verb {
+            "get" => handlers::get(context).await,
+            "update" => handlers::update(context, body, of_pod).await,
+            _ => handlers::patch(context, body, of_pod).await,
+        };
+    }
     match (info.subresource.as_str(), info.verb) {
         ("status" | "approval", "get") => handlers::get(context).await,
         ("status", "update") => handlers::update(context, body, Subresource::Status).await,

@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 
 use crate::{Object, ResourceInfo, Schema};
 
-pub use pods::{Deletion, bind, graceful_deletion, qos_class};
+pub use pods::{
+    Deletion, bind, graceful_deletion, prepare_for_ephemeral_containers_update,
+    prepare_for_resize_update, qos_class,
+};
 pub use requests::{prepare_for_approval, set_requester};
 
 /// What the caller knows and this crate cannot: identity and time.

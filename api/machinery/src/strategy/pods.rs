@@ -87,7 +87,12 @@ pub fn bind(pod: &mut Object, node: &str, now: &str) -> Result<(), String> {
     if !bound.is_empty() {
         return Err(format!("pod {} is already assigned to node {bound:?}", pod.name()));
     }
+    let gates = pod.at(&["spec", "schedulingGates"]).and_then(Value::as_array);
+    if gates.is_some_and(|gates| !gates.is_empty()) {
+        return Err(format!("pod {} has non-empty .spec.schedulingGates", pod.name()));
+    }
     pod.set(&["spec", "nodeName"], node.into());
+    pod.remove(&["status", "nominatedNodeName"]);
     let scheduled = json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": now,
         "lastProbeTime": null, "observedGeneration": pod.generation()});
     let mut conditions =
@@ -96,6 +101,80 @@ pub fn bind(pod: &mut Object, node: &str, now: &str) -> Result<(), String> {
     conditions.push(scheduled);
     pod.set(&["status", "conditions"], conditions.into());
     Ok(())
+}
+
+/// Puts back all but the ephemeral containers: what `pods/NAME/ephemeralcontainers` cannot change.
+pub fn prepare_for_ephemeral_containers_update(new: &mut Object, old: &Object) {
+    let path = ["spec", "ephemeralContainers"];
+    let containers = new.at(&path).cloned();
+    put_back(new, old);
+    match containers {
+        Some(containers) => new.set(&path, containers),
+        None => {
+            new.remove(&path);
+        }
+    }
+    count(new, old);
+}
+
+/// Puts back all but what `pods/NAME/resize` can change: resources and their policies. Containers
+/// that are not the same ones are left for validation to refuse.
+pub fn prepare_for_resize_update(new: &mut Object, old: &Object) {
+    let list = |pod: &Object, field: &str| {
+        pod.at(&["spec", field]).and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    let fields = ["containers", "initContainers"];
+    if fields.iter().any(|field| list(new, field).len() != list(old, field).len()) {
+        return;
+    }
+    let resized = fields.map(|field| (field, resized(list(new, field), list(old, field))));
+    let whole = new.at(&["spec", "resources"]).cloned();
+    put_back(new, old);
+    match whole {
+        Some(whole) => new.set(&["spec", "resources"], whole),
+        None => {
+            new.remove(&["spec", "resources"]);
+        }
+    }
+    for (field, containers) in resized {
+        if !containers.is_empty() {
+            new.set(&["spec", field], containers.into());
+        }
+    }
+    count(new, old);
+}
+
+fn resized(new: Vec<Value>, old: Vec<Value>) -> Vec<Value> {
+    if new.iter().zip(&old).any(|(new, old)| new["name"] != old["name"]) {
+        return new;
+    }
+    let pairs = new.into_iter().zip(old);
+    let kept = pairs.map(|(mut new, mut old)| {
+        for field in ["resources", "resizePolicy"] {
+            let (Value::Object(new), Value::Object(old)) = (&mut new, &mut old) else { continue };
+            match new.remove(field) {
+                Some(value) => old.insert(field.to_owned(), value),
+                None => old.remove(field),
+            };
+        }
+        old
+    });
+    kept.collect()
+}
+
+fn put_back(new: &mut Object, old: &Object) {
+    super::keep_metadata(new, old);
+    super::keep(new, old, &["spec"]);
+    super::keep(new, old, &["status"]);
+    for field in ["generation", "labels", "annotations", "finalizers", "ownerReferences"] {
+        super::keep(new, old, &["metadata", field]);
+    }
+}
+
+fn count(new: &mut Object, old: &Object) {
+    if new.at(&["spec"]) != old.at(&["spec"]) {
+        new.set_generation(old.generation() + 1);
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +203,31 @@ mod tests {
             Deletion::Graceful { grace_seconds: 5 }
         );
         assert_eq!(graceful_deletion(info, &going, Some(0)), Deletion::Now);
+    }
+
+    #[test]
+    fn a_subresource_changes_only_what_it_is_for() {
+        let old = pod(json!({"metadata": {"generation": 1, "labels": {"a": "b"}}, "spec":
+            {"containers": [{"name": "c", "image": "i", "resources": {"limits": {"cpu": "1"}}}]}}));
+        let asked = json!({"metadata": {"labels": {"x": "y"}}, "status": {"phase": "Failed"},
+            "spec": {"ephemeralContainers": [{"name": "e"}], "nodeName": "n", "containers":
+                [{"name": "c", "image": "other", "resources": {"limits": {"cpu": "2"}}}]}});
+        let mut new = pod(asked.clone());
+        prepare_for_ephemeral_containers_update(&mut new, &old);
+        let mut wanted = old.clone();
+        wanted.set(&["spec", "ephemeralContainers"], json!([{"name": "e"}]));
+        wanted.set_generation(2);
+        assert_eq!(new, wanted);
+        let mut new = pod(asked);
+        prepare_for_resize_update(&mut new, &old);
+        let mut wanted = old.clone();
+        let resized = json!([{"name": "c", "image": "i", "resources": {"limits": {"cpu": "2"}}}]);
+        wanted.set(&["spec", "containers"], resized);
+        wanted.set_generation(2);
+        assert_eq!(new, wanted);
+        let mut same = old.clone();
+        prepare_for_resize_update(&mut same, &old);
+        assert_eq!(same, old);
     }
 
     #[test]

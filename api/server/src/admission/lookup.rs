@@ -39,7 +39,7 @@ pub(super) async fn find(
 }
 
 /// All objects of a kind in the caches, or those of one namespace, in the order of their keys.
-pub(super) fn list(
+pub(crate) fn list(
     server: &Server,
     (group, plural): (&str, &str),
     namespace: &str,

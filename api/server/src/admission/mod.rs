@@ -11,7 +11,7 @@
 mod certificates;
 mod claim_resize;
 mod default_class;
-mod lookup;
+pub(crate) mod lookup;
 mod merge_tolerations;
 mod namespace_lifecycle;
 mod node_taint;

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod eviction;
 mod get;
 mod health;
 mod list;
@@ -37,12 +38,13 @@ use crate::state::Server;
 
 pub(crate) use create::create;
 pub(crate) use delete::{delete, delete_many};
+pub(crate) use eviction::eviction;
 pub(crate) use get::get;
 pub(crate) use health::{health, metrics, published, version};
 pub(crate) use list::list;
 pub(crate) use log::log;
 pub(crate) use patch::patch;
-pub(crate) use pods::{binding, eviction};
+pub(crate) use pods::binding;
 pub(crate) use review::review;
 pub(crate) use scale::{get_scale, patch_scale, scale_of, update_scale};
 pub(crate) use token::token;
@@ -64,6 +66,10 @@ pub(crate) enum Subresource {
     Approval,
     /// The replicas of a workload.
     Scale,
+    /// What is added to a running pod for debugging it.
+    EphemeralContainers,
+    /// The CPU and memory of a running pod.
+    Resize,
 }
 
 impl Subresource {
@@ -75,6 +81,8 @@ impl Subresource {
             Self::Finalize => "finalize",
             Self::Approval => "approval",
             Self::Scale => "scale",
+            Self::EphemeralContainers => "ephemeralcontainers",
+            Self::Resize => "resize",
         }
     }
 }

@@ -1,15 +1,36 @@
-//! Subresources of pods that change them: binding to a node, eviction.
+//! Binding pods to nodes.
 
 use api_machinery::decode::Expected;
 use api_machinery::{Object, Status, strategy, time};
 use http::Response;
 use serde_json::json;
 
-use super::delete::read_options;
 use super::{Context, Subresource};
+use crate::admission::{self, Attributes, Operation};
 use crate::body::Body;
 use crate::encoding;
-use crate::registry::{self, DeleteOptions, Fields, Retry};
+use crate::registry::{self, Fields, Retry};
+
+/// What admission is asked when something is made below a pod.
+pub(super) fn attributes<'a>(
+    context: &'a Context,
+    subresource: &'a str,
+    name: &'a str,
+    dry_run: bool,
+) -> Attributes<'a> {
+    Attributes {
+        server: &context.server,
+        user: &context.user,
+        kind: context.kind,
+        operation: Operation::Create,
+        subresource,
+        namespace: context.namespace(),
+        name,
+        old: None,
+        warnings: Some(&context.warnings),
+        dry_run,
+    }
+}
 
 /// `POST pods/NAME/binding`, `POST bindings`: a pod gets its node, once.
 pub(crate) async fn binding(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
@@ -28,6 +49,9 @@ pub(crate) async fn binding(context: &Context, body: &[u8]) -> Result<Response<B
             "Binding \"{name}\" is invalid: target.name: Required value"
         )));
     }
+    let asked = attributes(context, "binding", &name, dry_run);
+    admission::mutate(&asked, &mut binding).await?;
+    admission::validate(&asked, Some(&binding)).await?;
     let resource = context.kind.group_resource();
     let now = time::seconds(jiff::Timestamp::now());
     let request = registry::Update {
@@ -39,7 +63,7 @@ pub(crate) async fn binding(context: &Context, body: &[u8]) -> Result<Response<B
         retry: Retry::Always,
     };
     let uid = binding.uid().to_owned();
-    let annotations = binding.annotations();
+    let (annotations, labels) = (binding.annotations(), binding.labels());
     let change = |current: &Object| {
         if !uid.is_empty() && uid != current.uid() {
             let why = format!(
@@ -51,8 +75,10 @@ pub(crate) async fn binding(context: &Context, body: &[u8]) -> Result<Response<B
         let mut pod = current.clone();
         strategy::bind(&mut pod, &node, &now)
             .map_err(|why| Status::conflict(&resource_binding(), &name, &why))?;
-        for (key, value) in &annotations {
-            pod.set(&["metadata", "annotations", key], value.clone().into());
+        for (field, added) in [("annotations", &annotations), ("labels", &labels)] {
+            for (key, value) in added {
+                pod.set(&["metadata", field, key], value.clone().into());
+            }
         }
         Ok(pod)
     };
@@ -65,21 +91,4 @@ pub(crate) async fn binding(context: &Context, body: &[u8]) -> Result<Response<B
 
 fn resource_binding() -> api_machinery::status::Grouped {
     api_machinery::status::Grouped::new("", "pods/binding")
-}
-
-/// `POST pods/NAME/eviction`: a deletion. There are no PodDisruptionBudgets yet that could forbid it.
-pub(crate) async fn eviction(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
-    let mut eviction =
-        context.decode(body, Expected { api_version: "policy/v1", kind: "Eviction" })?;
-    context.fit_to_url(&mut eviction)?;
-    let mut options = DeleteOptions::default();
-    if let Some(given) = eviction.at(&["deleteOptions"]).cloned().and_then(Object::from_value) {
-        read_options(&given, &mut options)?;
-    }
-    options.dry_run |= context.dry_run()?;
-    let at = (context.namespace(), context.info.name.as_str());
-    let by = context.by(Fields::OWN, options.dry_run);
-    registry::delete(&context.server, context.kind, at, &options, by).await?;
-    let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    encoding::value(201, &success, &context.accepted)
 }

@@ -5,10 +5,9 @@
 use api_machinery::ResourceInfo;
 
 /// What the server itself would have to heed when it admits requests.
-const BY_THE_SERVER: [&str; 10] = [
+const BY_THE_SERVER: [&str; 9] = [
     "LimitRange",
     "ResourceQuota",
-    "PodDisruptionBudget",
     "ServiceCIDR",
     "FlowSchema",
     "PriorityLevelConfiguration",

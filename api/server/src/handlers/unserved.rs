@@ -6,13 +6,11 @@ use crate::request::RequestInfo;
 use crate::state::Server;
 
 /// Resource, subresource, and what it is for.
-const UNSERVED: [(&str, &str, &str); 8] = [
+const UNSERVED: [(&str, &str, &str); 6] = [
     ("pods", "exec", "running commands in containers"),
     ("pods", "attach", "attaching to containers"),
     ("pods", "portforward", "forwarding ports to pods"),
     ("pods", "proxy", "the proxy to pods"),
-    ("pods", "ephemeralcontainers", "adding ephemeral containers"),
-    ("pods", "resize", "resizing pods in place"),
     ("services", "proxy", "the proxy to services"),
     ("nodes", "proxy", "the proxy to nodes"),
 ];

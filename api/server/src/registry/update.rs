@@ -216,6 +216,14 @@ fn end(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<(), 
             strategy::prepare_for_finalize(next, current);
             Vec::new()
         }
+        Subresource::EphemeralContainers => {
+            strategy::prepare_for_ephemeral_containers_update(next, current);
+            validate::ephemeral_containers_update(next, current)
+        }
+        Subresource::Resize => {
+            strategy::prepare_for_resize_update(next, current);
+            validate::resize_update(next, current)
+        }
         Subresource::Approval => {
             strategy::prepare_for_approval(next, current, &now);
             validate::approval_update(info, next, current)

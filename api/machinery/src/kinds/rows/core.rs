@@ -1,6 +1,6 @@
 //! The core group.
 
-use super::{NAMESPACED, SCALE, status};
+use super::{NAMESPACED, SCALE, STATUS_VERBS, status};
 use crate::kinds::{NameRule, Propagation, ResourceInfo, Subresource};
 
 const CORE: ResourceInfo = NAMESPACED;
@@ -139,6 +139,13 @@ pub(super) const KINDS: [ResourceInfo; 15] = [
                 verbs: &["create"],
             },
             Subresource {
+                name: "ephemeralcontainers",
+                group: "",
+                version: "v1",
+                kind: "Pod",
+                verbs: STATUS_VERBS,
+            },
+            Subresource {
                 name: "eviction",
                 group: "policy",
                 version: "v1",
@@ -146,6 +153,13 @@ pub(super) const KINDS: [ResourceInfo; 15] = [
                 verbs: &["create"],
             },
             Subresource { name: "log", group: "", version: "v1", kind: "Pod", verbs: &["get"] },
+            Subresource {
+                name: "resize",
+                group: "",
+                version: "v1",
+                kind: "Pod",
+                verbs: STATUS_VERBS,
+            },
             status("", "Pod"),
         ],
         storage_prefix: "pods",
