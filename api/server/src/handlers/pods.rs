@@ -29,6 +29,7 @@ pub(super) fn attributes<'a>(
         old: None,
         warnings: Some(&context.warnings),
         dry_run,
+        notes: Some(&context.notes),
     }
 }
 
