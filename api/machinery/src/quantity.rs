@@ -66,6 +66,12 @@ impl Quantity {
         clamp(ceil(self.nanos, NANO / 1000))
     }
 
+    /// The next whole number of units, in the same format.
+    #[must_use]
+    pub fn rounded_up(&self) -> Self {
+        Self { nanos: ceil(self.nanos, NANO) * NANO, format: self.format }
+    }
+
     #[must_use]
     pub fn is_zero(&self) -> bool {
         self.nanos == 0

@@ -9,6 +9,8 @@ use crate::Object;
 use crate::field::{Error, ErrorKind, Path};
 use crate::limits::WHOLE_LIST_ERRORS_MAX;
 use crate::quantity::Quantity;
+pub(super) use crate::resource_names::quantity;
+use crate::resource_names::{is_extended, is_huge_page, is_native};
 use crate::validate::{invalid_each, items, names, text};
 
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
@@ -39,22 +41,8 @@ const MEASURED: [&str; 9] = [
 const COMPUTED: [&str; 6] =
     ["cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
 
-fn is_huge_page(name: &str) -> bool {
-    name.starts_with("hugepages-")
-}
-
 fn is_quota_huge_page(name: &str) -> bool {
     is_huge_page(name) || name.starts_with("requests.hugepages-")
-}
-
-fn is_native(name: &str) -> bool {
-    !name.contains('/') || name.contains("kubernetes.io/")
-}
-
-fn is_extended(name: &str) -> bool {
-    !is_native(name)
-        && !name.starts_with("requests.")
-        && names::qualified_name(&format!("requests.{name}")).is_empty()
 }
 
 fn is_standard(name: &str) -> bool {
@@ -66,14 +54,6 @@ fn is_standard(name: &str) -> bool {
 
 fn is_standard_for_quota(name: &str) -> bool {
     is_standard(name) && name != "storage"
-}
-
-pub(super) fn quantity(value: &Value) -> Option<Quantity> {
-    match value {
-        Value::String(text) => text.parse().ok(),
-        Value::Number(number) => number.to_string().parse().ok(),
-        _ => None,
-    }
 }
 
 /// An amount of a resource: not negative, and whole when the resource is counted.

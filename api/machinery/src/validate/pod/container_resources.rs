@@ -8,6 +8,8 @@ use super::{Whole, given, invalid_each, items, names, text};
 use crate::field::{Error, Path};
 use crate::limits::{NAMES_SHOWN_MAX, PAIR_ERRORS_MAX};
 use crate::quantity::Quantity;
+pub(super) use crate::resource_names::quantity as read;
+use crate::resource_names::{is_extended, is_huge_page, is_native};
 use crate::validate::NOT_NEGATIVE;
 
 type NameRule = fn(&str, &Path, &mut Vec<Error>);
@@ -56,31 +58,9 @@ fn quantities<'a>(
     map.filter_map(|(name, value)| Some((name, read(value)?)))
 }
 
-pub(super) fn read(value: &Value) -> Option<Quantity> {
-    match value {
-        Value::String(text) => text.parse().ok(),
-        Value::Number(number) => number.to_string().parse().ok(),
-        _ => None,
-    }
-}
-
-fn is_huge_pages(name: &str) -> bool {
-    name.starts_with("hugepages-")
-}
-
 /// Whether requests may be below the limits.
 fn may_overcommit(name: &str) -> bool {
-    is_native(name) && !is_huge_pages(name)
-}
-
-fn is_native(name: &str) -> bool {
-    !name.contains('/') || name.contains("kubernetes.io/")
-}
-
-fn is_extended(name: &str) -> bool {
-    !is_native(name)
-        && !name.starts_with("requests.")
-        && names::qualified_name(&format!("requests.{name}")).is_empty()
+    is_native(name) && !is_huge_page(name)
 }
 
 const STANDARD: [&str; 20] = [
@@ -122,7 +102,7 @@ fn resource_name(name: &str, path: &Path, errors: &mut Vec<Error>) -> bool {
     let before = errors.len();
     invalid_each(path, name, names::qualified_name(name), errors);
     let is_standard =
-        STANDARD.contains(&name) || is_huge_pages(name) || name.starts_with("requests.hugepages-");
+        STANDARD.contains(&name) || is_huge_page(name) || name.starts_with("requests.hugepages-");
     if errors.len() == before && !name.contains('/') && !is_standard {
         let why = "must be a standard resource type or fully qualified";
         errors.push(Error::invalid(path, name, why));
@@ -132,7 +112,7 @@ fn resource_name(name: &str, path: &Path, errors: &mut Vec<Error>) -> bool {
 
 fn container_name(name: &str, path: &Path, errors: &mut Vec<Error>) {
     resource_name(name, path, errors);
-    let is_standard = matches!(name, "cpu" | "memory" | "ephemeral-storage") || is_huge_pages(name);
+    let is_standard = matches!(name, "cpu" | "memory" | "ephemeral-storage") || is_huge_page(name);
     if !name.contains('/') && !is_standard {
         errors.push(Error::invalid(path, name, "must be a standard resource for containers"));
     } else if !is_native(name) && !is_extended(name) {
@@ -143,7 +123,7 @@ fn container_name(name: &str, path: &Path, errors: &mut Vec<Error>) {
 fn pod_name(name: &str, path: &Path, errors: &mut Vec<Error>) {
     if !resource_name(name, path, errors)
         && !matches!(name, "cpu" | "memory")
-        && !is_huge_pages(name)
+        && !is_huge_page(name)
     {
         errors.push(Error::not_supported(path, name, &["cpu", "hugepages-", "memory"]));
     }
@@ -180,7 +160,7 @@ fn requirements(resources: &Value, rule: NameRule, path: &Path, errors: &mut Vec
         rule(name, &path, errors);
         quantity(name, limit, &path, errors);
         huge_pages(name, limit, &path, errors);
-        has_huge_pages |= is_huge_pages(name);
+        has_huge_pages |= is_huge_page(name);
         has_compute |= matches!(name.as_str(), "cpu" | "memory");
     }
     for (name, request) in quantities(resources, "requests") {
@@ -203,7 +183,7 @@ fn requirements(resources: &Value, rule: NameRule, path: &Path, errors: &mut Vec
             _ => {}
         }
         huge_pages(name, request, &path, errors);
-        has_huge_pages |= is_huge_pages(name);
+        has_huge_pages |= is_huge_page(name);
         has_compute |= matches!(name.as_str(), "cpu" | "memory");
     }
     if has_huge_pages && !has_compute {
@@ -307,7 +287,7 @@ fn consistent(spec: &Value, resources: &Value, path: &Path, errors: &mut Vec<Err
     for list in ["requests", "limits"] {
         for (name, needed) in aggregate(spec, list) {
             let Some(of_pod) = read(&resources[list][&name]) else { continue };
-            if needed > of_pod && (list == "requests" || is_huge_pages(&name)) {
+            if needed > of_pod && (list == "requests" || is_huge_page(&name)) {
                 let path = path.child(list).key(&name);
                 let why = format!(
                     "must be greater than or equal to aggregate container {list} of {needed}"
