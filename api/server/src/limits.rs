@@ -43,6 +43,16 @@ pub(crate) const STORE_PAGE_KEYS: i64 = 500;
 pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Tries of the optimistic loop before a conflict is given up.
 pub(crate) const UPDATE_TRIES_MAX: usize = 16;
+/// What the store said of a namespace's limit ranges is believed this long (upstream's).
+pub(crate) const LOOKED_UP_TTL: Duration = Duration::from_secs(30);
+/// Namespaces of which that is kept (upstream's).
+pub(crate) const LOOKED_UP_NAMESPACES_MAX: usize = 10_000;
+/// A write waits this long until it is charged to its quotas (upstream's).
+pub(crate) const QUOTA_TIMEOUT: Duration = Duration::from_secs(10);
+/// Writes that wait for the quotas of one namespace.
+pub(crate) const QUOTA_WAITERS_MAX: usize = 10_000;
+/// Quotas that are remembered as this server charged them, until the cache has them too.
+pub(crate) const CHARGED_QUOTAS_MAX: usize = 1000;
 /// Names tried for one `generateName` (upstream: 8).
 pub(crate) const GENERATE_NAME_TRIES_MAX: usize = 8;
 /// How often the default service account is looked for, which follows its namespace (upstream: 10).

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::policy::Policies;
+use crate::admission::{Ledger, LookedUp};
 use crate::authn::{Authenticator, Tokens};
 use crate::authz::Rbac;
 use crate::config::Config;
@@ -30,6 +31,8 @@ pub(crate) struct Server {
     pub(crate) is_bootstrapped: AtomicBool,
     pub(crate) kubelets: Kubelets,
     pub(crate) metrics: Metrics,
+    pub(crate) limit_ranges: LookedUp,
+    pub(crate) quotas: Arc<Ledger>,
     pub(crate) readonly_slots: Option<Semaphore>,
     pub(crate) mutating_slots: Option<Semaphore>,
     pub(crate) shutdown: CancellationToken,
@@ -43,10 +46,13 @@ impl Server {
         shutdown: CancellationToken,
     ) -> anyhow::Result<Arc<Self>> {
         let slots = |limit: usize| (limit > 0).then(|| Semaphore::new(limit));
+        let (storage, caches) = (Storage::new(&config.store)?, Caches::new());
         Ok(Arc::new(Self {
             address,
-            storage: Storage::new(&config.store)?,
-            caches: Caches::new(),
+            limit_ranges: LookedUp::default(),
+            quotas: Ledger::new(storage.clone(), caches.clone()),
+            storage,
+            caches,
             authenticator: Authenticator {
                 tokens: config.tokens.clone(),
                 service_accounts: Tokens::new(&config.service_accounts)

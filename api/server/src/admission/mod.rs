@@ -11,6 +11,8 @@
 mod certificates;
 mod claim_resize;
 mod default_class;
+mod in_namespace;
+mod limit_ranger;
 pub(crate) mod lookup;
 mod merge_tolerations;
 mod namespace_lifecycle;
@@ -21,6 +23,7 @@ mod pod_security;
 mod pod_topology;
 pub(crate) mod policy;
 pub(crate) mod priority;
+mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod storage_protection;
@@ -33,6 +36,8 @@ use crate::authn::User;
 use crate::state::Server;
 
 pub(crate) use notes::Notes;
+pub(crate) use limit_ranger::LookedUp;
+pub(crate) use resource_quota::Ledger;
 
 /// What is to be done to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +106,7 @@ pub(crate) async fn mutate(asked: &Attributes<'_>, object: &mut Object) -> Resul
 
 async fn built_in(asked: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
     namespace_lifecycle::mutate(asked, object).await?;
+    limit_ranger::mutate(asked, object).await?;
     service_account::mutate(asked, object).await?;
     node_taint::mutate(asked, object);
     priority::mutate(asked, object).await?;
@@ -123,6 +129,7 @@ pub(crate) async fn validate(
         priority::validate(asked, None).await?;
         return policy::validate(asked, None).await;
     };
+    limit_ranger::validate(asked, object).await?;
     service_account::validate(asked, object).await?;
     pod_security::validate(asked, object).await?;
     priority::validate(asked, Some(object)).await?;
@@ -130,5 +137,7 @@ pub(crate) async fn validate(
     runtime_class::validate(asked, object).await?;
     certificates::validate(asked, object)?;
     pod_resize::validate(asked, object)?;
-    policy::validate(asked, Some(object)).await
+    policy::validate(asked, Some(object)).await?;
+    // The last of all: what another plugin refuses is not charged.
+    resource_quota::validate(asked, object).await
 }

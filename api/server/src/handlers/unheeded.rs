@@ -5,9 +5,7 @@
 use api_machinery::ResourceInfo;
 
 /// What the server itself would have to heed when it admits requests.
-const BY_THE_SERVER: [&str; 5] = [
-    "LimitRange",
-    "ResourceQuota",
+const BY_THE_SERVER: [&str; 3] = [
     "ServiceCIDR",
     "FlowSchema",
     "PriorityLevelConfiguration",
