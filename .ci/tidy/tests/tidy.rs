@@ -28,7 +28,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("api-tables", &["api-machinery"]),
     ("api-client", &[]),
     ("api-server", &["api-machinery", "store-client"]),
-    ("api-controllers", &["api-client"]),
+    ("api-controllers", &["api-client", "api-machinery"]),
     ("api-scheduler", &["api-client"]),
     ("node-agent", &["proto"]),
     ("chaos", &["proto", "store-client"]),

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use api_client::{Election, ElectionFlags, leader_election::ElectionError, process};
 
 /// Every controller of this process, by upstream's names.
-pub const CONTROLLERS: [&str; 13] = [
+pub const CONTROLLERS: [&str; 14] = [
     "deployment-controller",
     "replicaset-controller",
     "namespace-controller",
@@ -19,6 +19,7 @@ pub const CONTROLLERS: [&str; 13] = [
     "persistentvolume-protection-controller",
     "volumeattributesclass-protection-controller",
     "ttl-after-finished-controller",
+    "resourcequota-controller",
 ];
 
 /// Command-line flags, as kube-controller-manager names them.
@@ -78,6 +79,12 @@ pub struct Flags {
     /// Finished Jobs worked on at once.
     #[arg(long, default_value_t = 5)]
     pub concurrent_ttl_after_finished_syncs: usize,
+    /// Quotas worked on at once.
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_resource_quota_syncs: usize,
+    /// How often all quotas are measured again.
+    #[arg(long, default_value = "5m", value_parser = process::parse_duration)]
+    pub resource_quota_sync_period: Duration,
 }
 
 /// Why the flags cannot be used.
@@ -131,6 +138,8 @@ pub struct Config {
     pub node_monitor_period: Duration,
     /// See [`Flags::terminated_pod_gc_threshold`].
     pub terminated_pod_gc_threshold: usize,
+    /// See [`Flags::resource_quota_sync_period`].
+    pub resource_quota_sync_period: Duration,
     /// How much each controller does at once.
     pub workers: Workers,
 }
@@ -150,6 +159,8 @@ pub struct Workers {
     pub service_account: usize,
     /// Finished Jobs.
     pub ttl_after_finished: usize,
+    /// Quotas.
+    pub resource_quota: usize,
 }
 
 impl Flags {
@@ -165,6 +176,7 @@ impl Flags {
             ("--concurrent-gc-syncs", self.concurrent_gc_syncs),
             ("--concurrent-serviceaccount-syncs", self.concurrent_serviceaccount_syncs),
             ("--concurrent-ttl-after-finished-syncs", self.concurrent_ttl_after_finished_syncs),
+            ("--concurrent-resource-quota-syncs", self.concurrent_resource_quota_syncs),
         ];
         if let Some((flag, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
             return Err(ConfigError::Zero { flag });
@@ -172,6 +184,7 @@ impl Flags {
         let periods = [
             ("--node-monitor-grace-period", self.node_monitor_grace_period),
             ("--node-monitor-period", self.node_monitor_period),
+            ("--resource-quota-sync-period", self.resource_quota_sync_period),
         ];
         if let Some((flag, _)) = periods.into_iter().find(|(_, period)| period.is_zero()) {
             return Err(ConfigError::Zero { flag });
@@ -194,6 +207,7 @@ impl Flags {
             node_startup_grace_period: self.node_startup_grace_period,
             node_monitor_period: self.node_monitor_period,
             terminated_pod_gc_threshold: self.terminated_pod_gc_threshold,
+            resource_quota_sync_period: self.resource_quota_sync_period,
             workers: Workers {
                 deployment: self.concurrent_deployment_syncs,
                 replica_set: self.concurrent_replicaset_syncs,
@@ -201,6 +215,7 @@ impl Flags {
                 garbage_collector: self.concurrent_gc_syncs,
                 service_account: self.concurrent_serviceaccount_syncs,
                 ttl_after_finished: self.concurrent_ttl_after_finished_syncs,
+                resource_quota: self.concurrent_resource_quota_syncs,
             },
         })
     }

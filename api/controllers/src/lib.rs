@@ -14,6 +14,7 @@
 //! | Pod garbage collector | [`pod_gc`] |
 //! | Protection of claims, volumes and their classes in use | [`protection`] |
 //! | Time to live of finished Jobs | [`ttl_after_finished`] |
+//! | Usage of quotas | [`resource_quota`] |
 
 mod config;
 pub mod context;
@@ -27,6 +28,7 @@ pub mod object;
 pub mod pod_gc;
 pub mod protection;
 pub mod replica_set;
+pub mod resource_quota;
 mod run;
 pub mod service_account;
 pub mod ttl_after_finished;

@@ -10,6 +10,13 @@ pub const SLOW_START_FIRST: usize = 1;
 pub const EXPECTATION_LIFE: Duration = Duration::from_secs(300);
 /// Everything is looked at again after this time, whether or not something changed.
 pub const RESYNC: Duration = Duration::from_secs(600);
+/// How long a quota must not have been charged before it is measured: longer than from a charge to
+/// the sight of what it was for.
+pub const QUOTA_QUIET: Duration = Duration::from_millis(500);
+/// A quota that is charged all the time is measured after this long all the same.
+pub const QUOTA_QUIET_MAX: Duration = Duration::from_secs(10);
+/// How long the changes that concern a quota gather before it is measured again.
+pub const QUOTA_DELAY: Duration = Duration::from_millis(100);
 /// How often the node controller looks at all nodes (upstream's node-monitor-period).
 pub const NODE_MONITOR_PERIOD: Duration = Duration::from_secs(5);
 /// How long after a pod was marked for taint eviction a failed deletion is tried again.

@@ -1,6 +1,6 @@
 //! The process: health port, election, informers, and one loop per controller.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use api_client::{
     Health, Informer, Outcome, Recorder, Store, WorkQueue, key_of, leader_election, process,
@@ -22,7 +22,7 @@ use crate::{
     object::controller_of,
     pod_gc,
     protection::{claims, classes, volumes},
-    replica_set, service_account, ttl_after_finished, watches,
+    replica_set, resource_quota, service_account, ttl_after_finished, watches,
     world::World,
 };
 
@@ -65,6 +65,7 @@ pub(crate) struct Queues {
     pub(crate) volumes: Arc<WorkQueue<String>>,
     pub(crate) volume_classes: Arc<WorkQueue<String>>,
     pub(crate) jobs: Arc<WorkQueue<String>>,
+    pub(crate) quotas: Arc<resource_quota::Controller>,
 }
 
 async fn control(client: Client, config: Config, health: Arc<Health>, term: CancellationToken) {
@@ -85,6 +86,7 @@ async fn control(client: Client, config: Config, health: Arc<Health>, term: Canc
         volumes: WorkQueue::new("pvprotection"),
         volume_classes: WorkQueue::new("vacprotection"),
         jobs: WorkQueue::new("ttl_jobs_to_delete"),
+        quotas: resource_quota::Controller::new(),
     });
     let replica_sets = replica_set::Controller::new(Arc::clone(&context));
     let collector = garbage_collector::Controller::new(context.client.clone());
@@ -95,6 +97,12 @@ async fn control(client: Client, config: Config, health: Arc<Health>, term: Canc
     watch_all(&mut loops, &context, &queues, &replica_sets, &term);
     watches::storage(&mut loops, &context, &queues, &term);
     watches::jobs(&mut loops, &context, &queues, &term);
+    watches::quotas(&mut loops, &context, &queues, &term);
+    let (q, world) = (Arc::clone(&queues), context.world.clone());
+    let heard = move |group: &str, resource: &str, namespace: &str| {
+        q.quotas.heard(&world, group, resource, namespace);
+    };
+    collector.on_deletion(Box::new(heard));
     tokio::select! {
         () = term.cancelled() => return,
         () = context.world.synced() => {}
@@ -128,6 +136,7 @@ fn measure(
             &queues.volumes,
             &queues.volume_classes,
             &queues.jobs,
+            &queues.quotas.queue,
             &sets,
         ];
         for queue in all {
@@ -189,6 +198,9 @@ fn watch_all(
     pods.on_change(move |before: Option<&Arc<Pod>>, after| {
         controller.pod_changed(before, after);
         claims::pod_changed(&q.claims, before, after);
+        if resource_quota::differs(resource_quota::of_pod, before, after) {
+            watches::price_changed(&q, &w, "pods", before.or(after));
+        }
         match (before, after) {
             (_, Some(pod)) => q.eviction.add(key_of(pod.as_ref())),
             // Recreate waits for the last old pod to go.
@@ -379,6 +391,13 @@ fn start_more(
             resync(loops, Arc::clone(&world.jobs), &queues.jobs, term);
             start(loops, context, &queues.jobs, count, term, ttl_after_finished::sync);
         }
+        "resourcequota-controller" => {
+            let (queue, period) = (&queues.quotas.queue, context.config.resource_quota_sync_period);
+            resync_every(loops, Arc::clone(&world.quotas), queue, period, term);
+            let controller = Arc::clone(&queues.quotas);
+            let sync = move |context, key| Arc::clone(&controller).sync(context, key);
+            start(loops, context, queue, workers.resource_quota, term, sync);
+        }
         other => unreachable!("{other} was checked against the list of controllers"),
     }
 }
@@ -414,12 +433,22 @@ fn resync<K: kube::Resource + Send + Sync + 'static>(
     queue: &Arc<WorkQueue<String>>,
     term: &CancellationToken,
 ) {
+    resync_every(loops, store, queue, limits::RESYNC, term);
+}
+
+fn resync_every<K: kube::Resource + Send + Sync + 'static>(
+    loops: &mut JoinSet<()>,
+    store: Arc<Store<K>>,
+    queue: &Arc<WorkQueue<String>>,
+    period: Duration,
+    term: &CancellationToken,
+) {
     let (queue, term) = (Arc::clone(queue), term.clone());
     loops.spawn(async move {
         loop {
             tokio::select! {
                 () = term.cancelled() => return,
-                () = tokio::time::sleep(limits::RESYNC) => {}
+                () = tokio::time::sleep(period) => {}
             }
             for key in store.keys() {
                 queue.add(key);

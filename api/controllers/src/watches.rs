@@ -1,11 +1,11 @@
-//! The watches of what storage is made of, and of Jobs.
+//! The watches of what storage is made of, of Jobs, and of quotas.
 
 use std::sync::Arc;
 
 use api_client::{Informer, key_of};
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{PersistentVolume, PersistentVolumeClaim},
+    core::v1::{PersistentVolume, PersistentVolumeClaim, Service},
     storage::v1::VolumeAttributesClass,
 };
 use kube::{Api, runtime::watcher::Config};
@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     context::Context,
     protection::{CLAIM, CLASS, VOLUME, classes, is_candidate},
+    resource_quota,
     run::{Queues, watch},
+    world::World,
 };
 
 /// Claims, volumes, and the classes of their attributes.
@@ -28,12 +30,15 @@ pub(crate) fn storage(
     let (client, world) = (context.client.clone(), &context.world);
 
     let mut claims = Informer::new(Arc::clone(&world.claims));
-    let q = Arc::clone(queues);
+    let (q, w) = (Arc::clone(queues), world.clone());
     claims.on_change(move |before: Option<&Arc<PersistentVolumeClaim>>, after| {
         if let Some(claim) = after.filter(|claim| is_candidate(&claim.metadata, CLAIM)) {
             q.claims.add(claim.metadata.namespace.clone().unwrap_or_default());
         }
         classes::released(&q.volume_classes, classes::of_claim, before, after);
+        if resource_quota::differs(resource_quota::of_claim, before, after) {
+            price_changed(&q, &w, "persistentvolumeclaims", before.or(after));
+        }
     });
     watch(loops, claims, Api::all(client.clone()), Config::default(), term);
 
@@ -72,4 +77,40 @@ pub(crate) fn jobs(
         }
     });
     watch(loops, jobs, Api::all(context.client.clone()), Config::default(), term);
+}
+
+/// Quotas, and the services that they count.
+pub(crate) fn quotas(
+    loops: &mut JoinSet<()>,
+    context: &Arc<Context>,
+    queues: &Arc<Queues>,
+    term: &CancellationToken,
+) {
+    let (client, world) = (context.client.clone(), &context.world);
+
+    let mut quotas = Informer::new(Arc::clone(&world.quotas));
+    let q = Arc::clone(queues);
+    quotas.on_change(move |before, after| q.quotas.quota_changed(before, after));
+    watch(loops, quotas, Api::all(client.clone()), Config::default(), term);
+
+    let mut services = Informer::new(Arc::clone(&world.services));
+    let (q, w) = (Arc::clone(queues), world.clone());
+    services.on_change(move |before: Option<&Arc<Service>>, after| {
+        if resource_quota::differs(resource_quota::of_service, before, after) {
+            price_changed(&q, &w, "services", before.or(after));
+        }
+    });
+    watch(loops, services, Api::all(client), Config::default(), term);
+}
+
+/// Tells the quotas of the object's namespace.
+pub(crate) fn price_changed<K: kube::Resource>(
+    queues: &Queues,
+    world: &World,
+    resource: &str,
+    object: Option<&Arc<K>>,
+) {
+    if let Some(namespace) = object.and_then(|object| object.meta().namespace.as_deref()) {
+        queues.quotas.heard(world, "", resource, namespace);
+    }
 }

@@ -8,7 +8,8 @@ use k8s_openapi::api::{
     batch::v1::Job,
     coordination::v1::Lease,
     core::v1::{
-        ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount,
+        ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota,
+        Service, ServiceAccount,
     },
     storage::v1::VolumeAttributesClass,
 };
@@ -46,6 +47,10 @@ pub struct World {
     pub volumes: Arc<Store<PersistentVolume>>,
     /// By name.
     pub volume_classes: Arc<Store<VolumeAttributesClass>>,
+    /// By namespace and name.
+    pub services: Arc<Store<Service>>,
+    /// By namespace and name.
+    pub quotas: Arc<Store<ResourceQuota>>,
 }
 
 /// Where an object is found by its owner: `uid:<controller>`, or `orphans:<namespace>`.
@@ -89,6 +94,8 @@ impl World {
             claims: Store::new(Some(classes::of_claim)),
             volumes: Store::new(Some(classes::of_volume)),
             volume_classes: Store::new(None),
+            services: Store::new(None),
+            quotas: Store::new(None),
         }
     }
 
@@ -108,6 +115,8 @@ impl World {
             self.jobs.synced(),
             self.claims.synced(),
             self.volumes.synced(),
+            self.services.synced(),
+            self.quotas.synced(),
         );
     }
 }

@@ -10,7 +10,8 @@ use k8s_openapi::api::{
     batch::v1::Job,
     coordination::v1::Lease,
     core::v1::{
-        ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount,
+        ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota,
+        Secret, Service, ServiceAccount,
     },
     storage::v1::VolumeAttributesClass,
 };
@@ -444,4 +445,90 @@ async fn the_root_certificate_is_in_every_namespace_and_is_put_back() {
     eventually("what was deleted is made again", is_right).await;
     manager.stop().await;
     std::fs::remove_file(&file).unwrap();
+}
+
+/// What a quota's status says is used, as one line.
+async fn used(quotas: &Api<ResourceQuota>, name: &str) -> String {
+    let status = quotas.get(name).await.unwrap().status.unwrap_or_default();
+    let used = status.used.unwrap_or_default();
+    let each: Vec<String> =
+        used.iter().map(|(name, amount)| format!("{name}={}", amount.0)).collect();
+    each.join(" ")
+}
+
+async fn becomes(quotas: &Api<ResourceQuota>, name: &str, expected: &str) {
+    eventually(expected, || async { used(quotas, name).await == expected }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_say_what_is_there_and_give_back_what_went_or_ended() {
+    let server = ApiServer::start().await;
+    let flags = ["--controllers=resourcequota-controller", "--resource-quota-sync-period", "2s"];
+    let manager = Manager::start(&server, &runtime::Handle::current(), "quota", &flags);
+    let client = api_client::process::connect(server.kubeconfig()).await.unwrap();
+    let name = own_namespace(&client, "quota").await;
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &name);
+    if accounts.get_opt("default").await.unwrap().is_none() {
+        create(&accounts, json!({"metadata": {"name": "default"}})).await;
+    }
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &name);
+    create(&secrets, json!({"metadata": {"name": "before"}})).await;
+
+    let quotas: Api<ResourceQuota> = Api::namespaced(client.clone(), &name);
+    let hard = json!({"pods": "2", "count/pods": "9", "requests.cpu": "2", "secrets": "5",
+        "services.nodeports": "2", "count/deployments.apps": "3"});
+    create(&quotas, json!({"metadata": {"name": "all"}, "spec": {"hard": hard}})).await;
+    let scoped = json!({"hard": {"pods": "3"}, "scopes": ["Terminating"]});
+    create(&quotas, json!({"metadata": {"name": "scoped"}, "spec": scoped})).await;
+    let text = |pods: [&str; 3], ports: &str, secrets: &str| {
+        let [all, alive, cpu] = pods;
+        format!(
+            "count/deployments.apps=0 count/pods={all} pods={alive} requests.cpu={cpu} \
+             secrets={secrets} services.nodeports={ports}"
+        )
+    };
+    becomes(&quotas, "all", &text(["0", "0", "0"], "0", "1")).await;
+    becomes(&quotas, "scoped", "pods=0").await;
+
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &name);
+    let pod = |name: &str, deadline: Value| {
+        let container = json!({"name": "c", "image": "none",
+            "resources": {"requests": {"cpu": "500m"}}});
+        json!({"metadata": {"name": name}, "spec": {"containers": [container],
+            "nodeSelector": {"orlop-live": "nowhere"}, "activeDeadlineSeconds": deadline}})
+    };
+    create(&pods, pod("one", json!(null))).await;
+    create(&pods, pod("two", json!(600))).await;
+    let services: Api<Service> = Api::namespaced(client.clone(), &name);
+    create(
+        &services,
+        json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}),
+    )
+    .await;
+    becomes(&quotas, "all", &text(["2", "2", "1"], "1", "1")).await;
+    becomes(&quotas, "scoped", "pods=1").await;
+
+    let ended = Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
+    pods.patch_status("two", &PatchParams::default(), &ended).await.unwrap();
+    becomes(&quotas, "all", &text(["2", "1", "500m"], "1", "1")).await;
+    becomes(&quotas, "scoped", "pods=0").await;
+    let inner = Patch::Merge(json!({"spec": {"type": "ClusterIP"}}));
+    services.patch("s", &PatchParams::default(), &inner).await.unwrap();
+    pods.delete("one", &DeleteParams::default().grace_period(0)).await.unwrap();
+    secrets.delete("before", &DeleteParams::default()).await.unwrap();
+    becomes(&quotas, "all", &text(["1", "0", "0"], "0", "0")).await;
+
+    let more = Patch::Merge(json!({"spec": {"hard": {"pods": null, "secrets": "7"}}}));
+    quotas.patch("all", &PatchParams::default(), &more).await.unwrap();
+    eventually("the status follows the specification", || async {
+        let status = quotas.get("all").await.unwrap().status.unwrap_or_default();
+        let hard = status.hard.unwrap_or_default();
+        hard.get("secrets").is_some_and(|most| most.0 == "7") && !hard.contains_key("pods")
+    })
+    .await;
+    let wrong = Patch::Merge(json!({"status": {"used": {"pods": "3"}}}));
+    quotas.patch_status("scoped", &PatchParams::default(), &wrong).await.unwrap();
+    becomes(&quotas, "scoped", "pods=0").await;
+    Api::<Namespace>::all(client).delete(&name, &DeleteParams::default()).await.unwrap();
+    manager.stop().await;
 }

@@ -4,7 +4,7 @@ mod graph;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -30,6 +30,9 @@ use crate::{
 };
 use graph::{FOREGROUND, Graph, Node, ORPHAN, OwnerState, Verdict, Work, judge};
 
+/// What hears of objects that went: group and plural of the kind, and the namespace.
+pub type Listener = Box<dyn Fn(&str, &str, &str) + Send + Sync>;
+
 struct Monitor {
     stop: CancellationToken,
     synced: watch::Receiver<bool>,
@@ -43,6 +46,7 @@ pub struct Controller {
     monitors: Mutex<HashMap<String, Monitor>>,
     absent: Mutex<HashSet<String>>,
     queue: Arc<WorkQueue<Work>>,
+    listener: OnceLock<Listener>,
 }
 
 fn kind_key(kind: &Kind) -> String {
@@ -65,7 +69,21 @@ impl Controller {
             monitors: Mutex::default(),
             absent: Mutex::default(),
             queue: WorkQueue::new("garbage_collector"),
+            listener: OnceLock::new(),
         })
+    }
+
+    /// Sets who hears of objects that go. Only the first call counts.
+    pub fn on_deletion(&self, listener: Listener) {
+        if self.listener.set(listener).is_err() {
+            debug!("the garbage collector has a listener already");
+        }
+    }
+
+    fn tell(&self, kind: &Kind, meta: &ObjectMeta) {
+        if let (Some(listener), Some(namespace)) = (self.listener.get(), &meta.namespace) {
+            listener(&kind.resource.group, &kind.resource.plural, namespace);
+        }
     }
 
     /// Writes the metrics of its queue.
@@ -201,6 +219,7 @@ impl Controller {
                     if let Some(uid) = &object.metadata.uid {
                         self.remove(uid);
                     }
+                    self.tell(&kind, &object.metadata);
                 }
                 Some(Err(error)) => debug!(kind = key, %error, "watch failed, will retry"),
                 None => return,
