@@ -13,6 +13,7 @@ mod cluster_ip;
 mod config;
 mod discovery;
 mod encoding;
+mod flow_control;
 mod handlers;
 mod kubelet;
 mod kubernetes_service;

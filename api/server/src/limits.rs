@@ -53,6 +53,16 @@ pub(crate) const QUOTA_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const QUOTA_WAITERS_MAX: usize = 10_000;
 /// Quotas that are remembered as this server charged them, until the cache has them too.
 pub(crate) const CHARGED_QUOTAS_MAX: usize = 1000;
+/// A request waits this long for its turn at most (upstream: a quarter of the request's time).
+pub(crate) const FLOW_QUEUE_WAIT: Duration = Duration::from_secs(15);
+/// Objects of a kind for which a list takes a seat (upstream's `ObjectsPerSeat`).
+pub(crate) const LIST_OBJECTS_PER_SEAT: u64 = 100;
+/// Seats that a list takes at most (upstream's `MaximumListSeatsLimit`).
+pub(crate) const LIST_SEATS_MAX: u64 = 10;
+/// The default flow schemas and levels are looked after this often (upstream's).
+pub(crate) const FLOW_DEFAULTS_INTERVAL: Duration = Duration::from_secs(60);
+/// Changes of flow schemas and levels are looked for this often, for their status.
+pub(crate) const FLOW_STATUS_INTERVAL: Duration = Duration::from_millis(500);
 /// Names tried for one `generateName` (upstream: 8).
 pub(crate) const GENERATE_NAME_TRIES_MAX: usize = 8;
 /// How often the default service account is looked for, which follows its namespace (upstream: 10).

@@ -1,5 +1,7 @@
 //! Every metric of this process: name, labels, help.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -8,6 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use crate::flow_control::FlowMetrics;
 
 /// Labels of a request; every one has few values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,6 +44,7 @@ pub(crate) struct Metrics {
     pub(crate) inflight: Family<InflightLabels, Gauge>,
     pub(crate) watchers: Family<ResourceLabels, Gauge>,
     pub(crate) objects: Family<ResourceLabels, Gauge>,
+    pub(crate) flow: Arc<FlowMetrics>,
     registry: Mutex<Registry>,
 }
 
@@ -53,6 +58,7 @@ impl Metrics {
             inflight: Family::default(),
             watchers: Family::default(),
             objects: Family::default(),
+            flow: Arc::default(),
             registry: Mutex::default(),
         };
         let mut registry = metrics.registry.lock();
@@ -81,6 +87,7 @@ impl Metrics {
             "Objects in the watch cache, by resource",
             metrics.objects.clone(),
         );
+        metrics.flow.register(&mut registry);
         drop(registry);
         metrics
     }

@@ -4,7 +4,7 @@
 //! 2. trace: an Audit-ID, one span;
 //! 3. request info: verb, group, resource, namespace, name from method and path;
 //! 4. authenticate: a user, or 401; impersonate: another user, if that is allowed;
-//! 5. limit: a slot among the requests in flight, or 429;
+//! 5. limit: its turn among the flows of its priority level, or 429;
 //! 6. authorize: allowed, or 403;
 //! 7. deadline: 60 s, unless the answer is a stream;
 //! 8. route: the handler; its errors become `Status` documents; large bodies are compressed.
@@ -18,12 +18,12 @@ use futures::FutureExt;
 use http::header::HeaderValue;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
-use tokio::sync::SemaphorePermit;
 use tracing::Instrument;
 
 use crate::authn::User;
 use crate::body::Body;
 use crate::encoding::{self, Accepted, Offer};
+use crate::flow_control::Class;
 use crate::limits::REQUEST_TIMEOUT;
 use crate::metrics::{InflightLabels, RequestLabels};
 use crate::request::{Query, RequestInfo};
@@ -108,11 +108,14 @@ async fn filtered(
     // Errors are written in what the client accepts; if it accepts nothing, in JSON.
     let offer = if info.verb == "watch" { Offer::Watch } else { Offer::Document };
     let accepted = encoding::negotiate(&headers, &query, offer).unwrap_or(Accepted::JSON);
+    let mut class = Class::default();
     let outcome = async {
         let authenticated = server.authenticator.user(server, &headers, certificate_user).await;
         let user = authenticated.ok_or_else(Status::unauthorized)?;
         let user = authn::impersonated(server, user, &headers)?;
-        let _slot = slot(server, &info, &query)?;
+        class = server.flow_control.classify(&user, &info);
+        let _seat = server.flow_control.seat(&class, &info, &query).await?;
+        let _slot = slot(server, &info, &query);
         authz::check(server, &user, &authz::action(&info))?;
         let deadline = deadline(&info, &query)?;
         let routed = routes::route(server.clone(), Admitted { info, query, headers, body, user });
@@ -126,45 +129,30 @@ async fn filtered(
             }),
         }
     };
-    match outcome.await {
+    let mut response = match outcome.await {
         Ok(response) => response,
         Err(status) => encoding::error(&status, &accepted),
-    }
+    };
+    class.tell(response.headers_mut());
+    response
 }
 
-/// A place among the requests in flight. Streams and health checks take none.
-fn slot<'a>(
-    server: &'a Server,
-    info: &RequestInfo,
-    query: &Query,
-) -> Result<Option<Slot<'a>>, Status> {
+/// Counts the request among those in flight. Streams and health checks are not counted.
+fn slot<'a>(server: &'a Server, info: &RequestInfo, query: &Query) -> Option<Slot<'a>> {
     let is_health =
         ["/healthz", "/livez", "/readyz"].iter().any(|path| info.path.starts_with(path));
     if is_health || info.is_long_running(query) {
-        return Ok(None);
+        return None;
     }
-    let (slots, request_kind) = if info.is_mutating() {
-        (&server.mutating_slots, "mutating")
-    } else {
-        (&server.readonly_slots, "readOnly")
-    };
-    let permit = match slots {
-        None => None,
-        Some(slots) => Some(slots.try_acquire().map_err(|_| {
-            let mut status = Status::too_many_requests("", 1);
-            "Too many requests, please try again later.".clone_into(&mut status.message);
-            status
-        })?),
-    };
+    let request_kind = if info.is_mutating() { "mutating" } else { "readOnly" };
     let labels = InflightLabels { request_kind };
     server.metrics.inflight.get_or_create(&labels).inc();
-    Ok(Some(Slot { server, labels, _permit: permit }))
+    Some(Slot { server, labels })
 }
 
 struct Slot<'a> {
     server: &'a Server,
     labels: InflightLabels,
-    _permit: Option<SemaphorePermit<'a>>,
 }
 
 impl Drop for Slot<'_> {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::policy::Policies;
@@ -11,6 +10,7 @@ use crate::admission::{Ledger, LookedUp};
 use crate::authn::{Authenticator, Tokens};
 use crate::authz::Rbac;
 use crate::config::Config;
+use crate::flow_control::FlowControl;
 use crate::kubelet::Kubelets;
 use crate::metrics::Metrics;
 use crate::storage::Storage;
@@ -33,8 +33,7 @@ pub(crate) struct Server {
     pub(crate) metrics: Metrics,
     pub(crate) limit_ranges: LookedUp,
     pub(crate) quotas: Arc<Ledger>,
-    pub(crate) readonly_slots: Option<Semaphore>,
-    pub(crate) mutating_slots: Option<Semaphore>,
+    pub(crate) flow_control: Arc<FlowControl>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -45,11 +44,13 @@ impl Server {
         address: String,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Arc<Self>> {
-        let slots = |limit: usize| (limit > 0).then(|| Semaphore::new(limit));
+        let seats = config.readonly_inflight_max + config.mutating_inflight_max;
+        let metrics = Metrics::new();
         let (storage, caches) = (Storage::new(&config.store)?, Caches::new());
         Ok(Arc::new(Self {
             address,
             limit_ranges: LookedUp::default(),
+            flow_control: FlowControl::new(seats, caches.clone(), metrics.flow.clone()),
             quotas: Ledger::new(storage.clone(), caches.clone()),
             storage,
             caches,
@@ -63,9 +64,7 @@ impl Server {
             policies: Policies::default(),
             is_bootstrapped: AtomicBool::new(false),
             kubelets: Kubelets::new(&config.kubelet)?,
-            metrics: Metrics::new(),
-            readonly_slots: slots(config.readonly_inflight_max),
-            mutating_slots: slots(config.mutating_inflight_max),
+            metrics,
             shutdown,
             config,
         }))

@@ -1,5 +1,5 @@
 //! What must be there from the start: the system namespaces and priority classes, the default roles
-//! and bindings, then Service `kubernetes`.
+//! and bindings, flow schemas and priority levels, then Service `kubernetes`.
 //!
 //! Every server of a cluster does this; what another one has made already is fine.
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::admission::priority;
 use crate::registry::By;
 use crate::state::Server;
-use crate::{kubernetes_service, registry};
+use crate::{flow_control, kubernetes_service, registry};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -27,7 +27,11 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 pub(crate) async fn run(server: Arc<Server>) {
     if until_done(&server).await {
         server.is_bootstrapped.store(true, Ordering::Relaxed);
-        tokio::join!(kubernetes_service::run(&server), aggregation::run(&server));
+        tokio::join!(
+            kubernetes_service::run(&server),
+            aggregation::run(&server),
+            flow_control::run(&server),
+        );
     }
 }
 
@@ -62,7 +66,8 @@ async fn all(server: &Server) -> Result<(), Status> {
     }
     // What is there already is read from the caches.
     server.caches.wait_until_fresh(&server.storage).await?;
-    policy::reconcile(server).await
+    policy::reconcile(server).await?;
+    flow_control::ensure(server).await
 }
 
 async fn ensure(

@@ -5,10 +5,8 @@
 use api_machinery::ResourceInfo;
 
 /// What the server itself would have to heed when it admits requests.
-const BY_THE_SERVER: [&str; 3] = [
+const BY_THE_SERVER: [&str; 1] = [
     "ServiceCIDR",
-    "FlowSchema",
-    "PriorityLevelConfiguration",
 ];
 
 /// What is called over the network.
