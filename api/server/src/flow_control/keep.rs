@@ -21,7 +21,7 @@ const CONSUMER: &str = "api-priority-and-fairness-config-consumer-v1";
 const DANGLING: &str = "Dangling";
 
 fn by(manager: &'static str) -> By<'static> {
-    By { user: User::the_server(), fields: Fields::Of(manager), dry_run: false }
+    By { fields: Fields::Of(manager), ..By::the_server() }
 }
 
 /// Works until the server stops.
