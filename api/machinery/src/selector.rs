@@ -317,6 +317,22 @@ impl Fields {
         supported: &[&str],
         unknown: impl Fn(&str) -> String,
     ) -> Result<Self, Status> {
+        Self::read(text, |field| {
+            let is_known = matches!(field, "metadata.name" | "metadata.namespace")
+                || supported.contains(&field);
+            if is_known { Ok(()) } else { Err(Status::bad_request(unknown(field))) }
+        })
+    }
+
+    /// Reads the same syntax, whatever the fields are called.
+    ///
+    /// # Errors
+    /// A 400 with upstream's text.
+    pub fn parse_any(text: &str) -> Result<Self, Status> {
+        Self::read(text, |_| Ok(()))
+    }
+
+    fn read(text: &str, check: impl Fn(&str) -> Result<(), Status>) -> Result<Self, Status> {
         let mut requirements = Vec::new();
         for term in split_terms(text) {
             if term.is_empty() {
@@ -328,11 +344,7 @@ impl Fields {
                 ))
             })?;
             let value = unescape(value).map_err(Status::bad_request)?;
-            let is_known = matches!(field, "metadata.name" | "metadata.namespace")
-                || supported.contains(&field);
-            if !is_known {
-                return Err(Status::bad_request(unknown(field)));
-            }
+            check(field)?;
             requirements.push(FieldRequirement { field: field.to_owned(), value, negated });
         }
         Ok(Self(requirements))

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
+use crate::audit::Audited;
 use crate::limits::{REQUEST_BODY_BYTES_MAX, STREAM_CHUNKS_MAX};
 
 /// A long body that is written while it is sent: nobody has to hold all of it, and a client that
@@ -36,6 +37,8 @@ pub(crate) enum Body {
     Stream(mpsc::Receiver<Bytes>),
     /// What another server sends.
     Proxied(Incoming),
+    /// One of these, whose end is written down.
+    Audited(Box<Audited>),
 }
 
 impl Body {
@@ -68,6 +71,7 @@ impl HttpBody for Body {
                 chunks.poll_recv(context).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
             }
             Self::Proxied(incoming) => Pin::new(incoming).poll_frame(context),
+            Self::Audited(audited) => audited.poll_frame(context),
         }
     }
 
@@ -76,6 +80,7 @@ impl HttpBody for Body {
             Self::Full(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
             Self::Pulled(_) | Self::Stream(_) => false,
             Self::Proxied(incoming) => incoming.is_end_stream(),
+            Self::Audited(audited) => audited.is_done(),
         }
     }
 
@@ -84,7 +89,7 @@ impl HttpBody for Body {
             Self::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Pulled(_) | Self::Stream(_) => SizeHint::default(),
+            Self::Pulled(_) | Self::Stream(_) | Self::Audited(_) => SizeHint::default(),
             Self::Proxied(incoming) => incoming.size_hint(),
         }
     }

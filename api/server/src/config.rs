@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::audit::{AuditConfig, AuditFlags};
 use crate::authz::Mode;
 use crate::cluster_ip::ServiceRange;
 use crate::kubernetes_service::EndpointTimes;
@@ -63,7 +64,7 @@ pub struct Flags {
     /// Ports for Services of type NodePort.
     #[arg(long, default_value = "30000-32767")]
     pub service_node_port_range: String,
-    /// AlwaysAllow or RBAC.
+    /// Who decides what is allowed, in this order: Node, RBAC, AlwaysAllow, AlwaysDeny.
     #[arg(long, value_delimiter = ',', default_value = "AlwaysAllow")]
     pub authorization_mode: Vec<String>,
     /// Requests that only read and may run at once; 0 is no limit.
@@ -88,6 +89,13 @@ pub struct Flags {
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
           default_missing_value = "true", require_equals = true)]
     pub anonymous_auth: bool,
+    /// Secrets of type bootstrap.kubernetes.io/token in kube-system are tokens of machines that join.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1,
+          default_missing_value = "true", require_equals = true)]
+    pub enable_bootstrap_token_auth: bool,
+    /// The audit log.
+    #[command(flatten)]
+    pub audit: AuditFlags,
 }
 
 /// Why the command line cannot be used.
@@ -196,14 +204,18 @@ pub struct Config {
     pub service_range: ServiceRange,
     /// First and last node port.
     pub node_ports: (u16, u16),
-    /// Who may do what.
-    pub authorization: Mode,
+    /// Who may do what: the first that allows a request decides.
+    pub authorization: Vec<Mode>,
     /// Reading requests at once; 0 is no limit.
     pub readonly_inflight_max: usize,
     /// Writing requests at once; 0 is no limit.
     pub mutating_inflight_max: usize,
     /// Whether requests without credentials are let in as system:anonymous.
     pub anonymous: bool,
+    /// Whether bootstrap tokens are accepted.
+    pub bootstrap_tokens: bool,
+    /// The audit log, if there is one.
+    pub audit: Option<AuditConfig>,
 }
 
 impl Flags {
@@ -273,6 +285,8 @@ impl Flags {
             readonly_inflight_max: self.max_requests_inflight,
             mutating_inflight_max: self.max_mutating_requests_inflight,
             anonymous: self.anonymous_auth,
+            bootstrap_tokens: self.enable_bootstrap_token_auth,
+            audit: self.audit.into_config()?,
         })
     }
 }
@@ -312,21 +326,29 @@ fn parse_ports(text: &str) -> Result<(u16, u16), ConfigError> {
     ports.ok_or_else(|| invalid("service-node-port-range", format!("{text:?} is not FIRST-LAST")))
 }
 
-fn parse_modes(modes: &[String]) -> Result<Mode, ConfigError> {
-    let mut result = None;
+fn parse_modes(modes: &[String]) -> Result<Vec<Mode>, ConfigError> {
+    let flag = "authorization-mode";
+    let mut read = Vec::new();
     for mode in modes {
-        match mode.as_str() {
-            "AlwaysAllow" => result = Some(Mode::AlwaysAllow),
-            "RBAC" => result = result.or(Some(Mode::Rbac)),
-            // There is no Node authorizer: nodes may do what their groups may.
-            "Node" => {}
-            other => {
-                let why = format!("{other:?} is not supported: use AlwaysAllow or RBAC");
-                return Err(invalid("authorization-mode", why));
+        let one = match mode.as_str() {
+            "AlwaysAllow" => Mode::AlwaysAllow,
+            "AlwaysDeny" => Mode::AlwaysDeny,
+            "Node" => Mode::Node,
+            "RBAC" => Mode::Rbac,
+            "ABAC" | "Webhook" => {
+                return Err(invalid(flag, format!("{mode} is not implemented")));
             }
+            other => return Err(invalid(flag, format!("{other:?} is not a valid mode"))),
+        };
+        if read.contains(&one) {
+            return Err(invalid(flag, format!("{mode:?} is named more than once")));
         }
+        read.push(one);
     }
-    result.ok_or_else(|| invalid("authorization-mode", "names neither AlwaysAllow nor RBAC"))
+    if read.is_empty() {
+        return Err(invalid(flag, "at least one mode must be named"));
+    }
+    Ok(read)
 }
 
 /// Lines of `token,user,uid,"group1,group2"`; the groups may be missing.
@@ -389,8 +411,12 @@ mod tests {
 
     #[test]
     fn modes_other_than_known_are_refused() {
-        assert_eq!(parse_modes(&["Node".into(), "RBAC".into()]).unwrap(), Mode::Rbac);
-        assert!(parse_modes(&["ABAC".into()]).is_err());
-        assert!(parse_modes(&["Node".into()]).is_err());
+        let modes =
+            |text: &str| parse_modes(&text.split(',').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(modes("Node,RBAC").unwrap(), [Mode::Node, Mode::Rbac]);
+        assert_eq!(modes("AlwaysDeny").unwrap(), [Mode::AlwaysDeny]);
+        for refused in ["ABAC", "Webhook", "RBAC,RBAC", "rbac", ""] {
+            assert!(modes(refused).is_err(), "{refused}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! `storage` moves bytes by compare-and-swap, and `watch_cache` answers lists and watches.
 
 mod admission;
+mod audit;
 mod authn;
 mod authz;
 mod body;
@@ -29,6 +30,7 @@ mod storage;
 mod tls;
 mod watch_cache;
 
+pub use audit::{AuditConfig, AuditFlags, AuditMode, AuditPolicy};
 pub use authz::Mode;
 pub use cluster_ip::ServiceRange;
 pub use config::{

@@ -97,6 +97,17 @@ pub(crate) const TOKEN_EXTENDED_S: i64 = 365 * 24 * 3600;
 /// Old revisions are compacted this often (upstream's `--etcd-compaction-interval`).
 pub(crate) const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
 
+/// Users whose way of acting as others is remembered (upstream: 10 000).
+pub(crate) const IMPERSONATION_MODES_MAX: usize = 10_000;
+/// Audit events that may wait in the blocking modes; requests wait beyond that.
+pub(crate) const AUDIT_QUEUE_EVENTS_MAX: usize = 1000;
+/// Bytes of bodies that may wait in mode batch; events beyond that are lost, and counted.
+pub(crate) const AUDIT_QUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Audit events that are written with one call.
+pub(crate) const AUDIT_GROUP_EVENTS_MAX: usize = 256;
+/// A larger answer is not written down (upstream's `MaxBatchSize` of truncation).
+pub(crate) const AUDIT_BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
+
 /// A node agent accepts a connection within this time.
 pub(crate) const KUBELET_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A node agent answers with response headers within this time.

@@ -45,6 +45,7 @@ pub(crate) struct Metrics {
     pub(crate) watchers: Family<ResourceLabels, Gauge>,
     pub(crate) objects: Family<ResourceLabels, Gauge>,
     pub(crate) flow: Arc<FlowMetrics>,
+    pub(crate) audit: crate::audit::Metrics,
     registry: Mutex<Registry>,
 }
 
@@ -59,6 +60,7 @@ impl Metrics {
             watchers: Family::default(),
             objects: Family::default(),
             flow: Arc::default(),
+            audit: crate::audit::Metrics::default(),
             registry: Mutex::default(),
         };
         let mut registry = metrics.registry.lock();
@@ -88,6 +90,7 @@ impl Metrics {
             metrics.objects.clone(),
         );
         metrics.flow.register(&mut registry);
+        metrics.audit.register(&mut registry);
         drop(registry);
         metrics
     }

@@ -3,12 +3,15 @@
 //! 1. panic: a handler that panics is a 500, and the connection lives on;
 //! 2. trace: an Audit-ID, one span;
 //! 3. request info: verb, group, resource, namespace, name from method and path;
-//! 4. authenticate: a user, or 401; impersonate: another user, if that is allowed;
+//! 4. authenticate: a user, or 401; audit: the first stage; impersonate: another user, if that is
+//!    allowed;
 //! 5. limit: its turn among the flows of its priority level, or 429;
 //! 6. authorize: allowed, or 403;
 //! 7. deadline: 60 s, unless the answer is a stream;
-//! 8. route: the handler; its errors become `Status` documents; large bodies are compressed.
+//! 8. route: the handler; its errors become `Status` documents; large bodies are compressed;
+//! 9. audit: the last stage, when the answer is complete.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +23,8 @@ use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use tracing::Instrument;
 
-use crate::authn::User;
+use crate::audit::Trail;
+use crate::authn::{Certificate, User};
 use crate::body::Body;
 use crate::encoding::{self, Accepted, Offer};
 use crate::flow_control::Class;
@@ -30,6 +34,13 @@ use crate::request::{Query, RequestInfo};
 use crate::state::Server;
 use crate::{authn, authz, routes};
 
+/// The other end of a connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    pub(crate) certificate: Option<Certificate>,
+}
+
 /// A request past the filters.
 #[derive(Debug)]
 pub(crate) struct Admitted {
@@ -38,12 +49,13 @@ pub(crate) struct Admitted {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Incoming,
     pub(crate) user: User,
+    pub(crate) trail: Trail,
 }
 
 /// Serves one request.
 pub(crate) async fn serve(
     server: Arc<Server>,
-    certificate_user: Option<Arc<User>>,
+    peer: Arc<Peer>,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let started = Instant::now();
@@ -58,8 +70,14 @@ pub(crate) async fn serve(
     let request_headers = parts.headers.clone();
     let streams = info.is_long_running(&query);
 
-    let inner = filtered(&server, certificate_user.as_deref(), parts.headers, (info, query), body);
+    let from = (&audit_id, peer.address);
+    let trail = Trail::start(server.audit.as_ref(), &parts, &info, from);
+    let body = (body, trail.clone());
+    let inner = filtered(&server, &peer, parts.headers, (info, query), body);
     let outcome = AssertUnwindSafe(inner.instrument(span)).catch_unwind().await;
+    if outcome.is_err() {
+        trail.panicked().await;
+    }
     let mut response = outcome.unwrap_or_else(|_| {
         tracing::error!(audit_id = ?audit_id, "a handler panicked");
         let why = "This request caused apiserver to panic. Look in the logs for details.";
@@ -67,7 +85,9 @@ pub(crate) async fn serve(
         why.clone_into(&mut status.message);
         encoding::error(&status, &Accepted::JSON)
     });
+    trail.hear(&mut response);
     encoding::compress(&request_headers, &mut response);
+    let mut response = trail.ends(response, streams).await;
     response.headers_mut().insert("audit-id", audit_id);
     if !streams {
         server.metrics.duration_seconds.observe(started.elapsed().as_secs_f64());
@@ -100,25 +120,37 @@ fn labels(info: &RequestInfo) -> RequestLabels {
 
 async fn filtered(
     server: &Arc<Server>,
-    certificate_user: Option<&User>,
+    peer: &Peer,
     headers: HeaderMap,
     (info, query): (RequestInfo, Query),
-    body: Incoming,
+    (body, trail): (Incoming, Trail),
 ) -> Response<Body> {
     // Errors are written in what the client accepts; if it accepts nothing, in JSON.
     let offer = if info.verb == "watch" { Offer::Watch } else { Offer::Document };
     let accepted = encoding::negotiate(&headers, &query, offer).unwrap_or(Accepted::JSON);
     let mut class = Class::default();
     let outcome = async {
-        let authenticated = server.authenticator.user(server, &headers, certificate_user).await;
+        let certificate = peer.certificate.as_ref();
+        let authenticated = server.authenticator.user(server, &headers, certificate).await;
+        trail.received(authenticated.as_ref(), &info).await?;
         let user = authenticated.ok_or_else(Status::unauthorized)?;
-        let user = authn::impersonated(server, user, &headers)?;
+        let action = authz::action(&info);
+        let user = match authn::impersonated(server, &user, &headers, &action)? {
+            Some(other) => {
+                trail.impersonated(&other);
+                other.user
+            }
+            None => user,
+        };
         class = server.flow_control.classify(&user, &info);
         let _seat = server.flow_control.seat(&class, &info, &query).await?;
         let _slot = slot(server, &info, &query);
-        authz::check(server, &user, &authz::action(&info))?;
+        let verdict = authz::authorize(server, &user, &action);
+        trail.decided(&verdict);
+        verdict.or_forbidden(&user, &action)?;
         let deadline = deadline(&info, &query)?;
-        let routed = routes::route(server.clone(), Admitted { info, query, headers, body, user });
+        let routed =
+            routes::route(server.clone(), Admitted { info, query, headers, body, user, trail });
         // A handler is large; on the heap it does not swell every future above it.
         let routed = Box::pin(routed);
         match deadline {

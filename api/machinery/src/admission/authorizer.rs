@@ -228,7 +228,7 @@ fn of_resource(id: &str, (of, resource): (&Authorizer, &Resource), text: &str) -
                 subresource: &resource.subresource,
                 namespace: &resource.namespace,
                 name: &resource.name,
-                path: "",
+                ..Action::default()
             };
             return Own::Decision(of.authority.decide(&of.subject, &action));
         }

@@ -5,6 +5,7 @@ mod defaults;
 use serde_json::{Map, Value};
 
 use crate::View;
+use crate::selector::FieldRequirement;
 
 pub use defaults::{LABEL, UPDATE, policy};
 
@@ -24,6 +25,8 @@ pub struct Action<'a> {
     pub subresource: &'a str,
     pub namespace: &'a str,
     pub name: &'a str,
+    /// What a field selector narrows it down to.
+    pub fields: &'a [FieldRequirement],
     pub path: &'a str,
 }
 

@@ -1,21 +1,21 @@
 //! Who a request comes from: client certificate, bearer token, or nobody.
 
+mod bootstrap_token;
+mod certificate;
 mod impersonate;
 mod service_account;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use http::HeaderMap;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::TokenUser;
 use crate::state::Server;
 
-pub(crate) use impersonate::impersonated;
+pub(crate) use certificate::Certificate;
+pub(crate) use impersonate::{Impersonated, LastModes, impersonated};
 pub(crate) use service_account::{Audiences, Bound, Claims, Reference, Tokens};
 
 /// The name of nobody.
@@ -81,37 +81,44 @@ impl User {
 pub(crate) struct Authenticator {
     pub(crate) tokens: HashMap<String, TokenUser>,
     pub(crate) service_accounts: Tokens,
+    pub(crate) bootstrap_tokens: bool,
     pub(crate) anonymous: bool,
+    pub(crate) last_modes: LastModes,
 }
 
 impl Authenticator {
     /// The user of a request, or `None` when its credentials are wrong or missing: 401.
     ///
-    /// `certificate_user` is what [`certificate_user`] made of the connection's client certificate.
+    /// `certificate` is what the connection showed.
     pub(crate) async fn user(
         &self,
         server: &Server,
         headers: &HeaderMap,
-        certificate_user: Option<&User>,
+        certificate: Option<&Certificate>,
     ) -> Option<User> {
-        if let Some(user) = certificate_user {
-            return Some(user.clone());
-        }
-        let Some(authorization) = headers.get(http::header::AUTHORIZATION) else {
-            return self.anonymous.then(User::anonymous);
-        };
-        let (scheme, token) = authorization.to_str().ok()?.trim().split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return None;
-        }
-        // Wrong credentials are refused, never demoted to anonymous.
-        match self.token(server, token.trim(), &self.service_accounts.audiences).await {
-            Ok(found) => found.map(|(user, _)| user),
-            Err(error) => {
-                tracing::debug!(%error, "unable to authenticate the request");
-                None
+        let mut is_refused = false;
+        if let Some(certificate) = certificate {
+            match certificate.user(jiff::Timestamp::now().as_second()) {
+                Ok(Some(user)) => return Some(user.clone()),
+                Ok(None) => {}
+                Err(why) => {
+                    is_refused = true;
+                    tracing::debug!(why, "a client certificate is not accepted");
+                }
             }
         }
+        if let Some(token) = bearer(headers) {
+            match self.token(server, token, &self.service_accounts.audiences).await {
+                Ok(Some((user, _))) => return Some(user),
+                Ok(None) => is_refused = true,
+                Err(error) => {
+                    is_refused = true;
+                    tracing::debug!(%error, "unable to authenticate the request");
+                }
+            }
+        }
+        // Wrong credentials are refused, never demoted to anonymous.
+        (!is_refused && self.anonymous).then(User::anonymous)
     }
 
     /// The user of a bearer token, and which of the wanted audiences it is for; `None` when it is
@@ -125,35 +132,30 @@ impl Authenticator {
         if let Some(user) = self.tokens.get(token) {
             let user =
                 User::authenticated(user.name.clone(), user.uid.clone(), user.groups.clone());
-            // These tokens are for this server, whatever it calls itself.
-            let own = &self.service_accounts.audiences;
-            let audiences: Vec<String> =
-                own.iter().filter(|one| wanted.contains(one)).cloned().collect();
-            let is_for_others = audiences.is_empty() && !wanted.is_empty();
-            return Ok((!is_for_others).then_some((user, audiences)));
+            return Ok(self.for_this_server(user, wanted));
         }
         if !self.service_accounts.is_ours(token) {
-            return Ok(None);
+            let user = self.bootstrap_tokens.then(|| bootstrap_token::user(server, token));
+            return Ok(user.flatten().and_then(|user| self.for_this_server(user, wanted)));
         }
         self.service_accounts.user(server, token, wanted).await.map(Some)
     }
+
+    /// Tokens that say nothing of it are for this server, whatever it calls itself.
+    fn for_this_server(&self, user: User, wanted: &[String]) -> Option<(User, Vec<String>)> {
+        let own = &self.service_accounts.audiences;
+        let audiences: Vec<String> =
+            own.iter().filter(|one| wanted.contains(one)).cloned().collect();
+        let is_for_others = audiences.is_empty() && !wanted.is_empty();
+        (!is_for_others).then_some((user, audiences))
+    }
 }
 
-/// The user of a verified client certificate: CN is the name, every O a group.
-pub(crate) fn certificate_user(der: &[u8]) -> Option<User> {
-    let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    let subject = certificate.subject();
-    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let groups = subject
-        .iter_organization()
-        .filter_map(|organization| organization.as_str().ok())
-        .map(str::to_owned)
-        .collect();
-    let mut user = User::authenticated(name, String::new(), groups);
-    let mut id = "X509SHA256=".to_owned();
-    for byte in Sha256::digest(der) {
-        write!(id, "{byte:02x}").expect("writing to a String cannot fail");
-    }
-    user.extra.insert("authentication.kubernetes.io/credential-id".to_owned(), vec![id]);
-    Some(user)
+/// The bearer token of a request. Other schemes are nothing that anybody here knows.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
+    let mut parts = text.trim().splitn(3, ' ');
+    let scheme = parts.next()?;
+    let token = parts.next().filter(|token| !token.is_empty())?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }

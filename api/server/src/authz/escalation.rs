@@ -4,7 +4,7 @@
 use api_machinery::rbac::{self, Action, GROUP, MASTERS, Rule};
 use api_machinery::{Object, ResourceInfo, Status, View};
 
-use super::{Mode, authorize};
+use super::authorize;
 use crate::authn::User;
 use crate::state::Server;
 
@@ -16,7 +16,7 @@ pub(crate) fn check(
     (new, old): (&Object, Option<&Object>),
 ) -> Result<(), Status> {
     let is_master = user.groups.iter().any(|group| group == MASTERS);
-    if info.group != GROUP || is_master || server.config.authorization == Mode::AlwaysAllow {
+    if info.group != GROUP || is_master {
         return Ok(());
     }
     // What only helps the object to go gives nobody anything.
@@ -85,11 +85,8 @@ fn binding(server: &Server, user: &User, info: &ResourceInfo, new: &Object) -> R
         return Ok(());
     }
     let policy = server.rbac.policy(&server.caches);
-    let rules = policy.role(kind, namespace, name).map_err(|message| {
-        let mut status = Status::not_found(&info.group_resource(), name);
-        status.message = message;
-        status
-    })?;
+    let missing = |_| Status::not_found(&info.group_resource(), name);
+    let rules = policy.role(kind, namespace, name).map_err(missing)?;
     confirm(server, user, info, (new, rules))
 }
 
@@ -99,7 +96,8 @@ fn confirm(
     info: &ResourceInfo,
     (object, wanted): (&Object, &[Rule]),
 ) -> Result<(), Status> {
-    let (held, errors) = super::rules(server, user, object.namespace());
+    // Only roles count here, whatever else lets the user do things.
+    let (held, errors) = server.rbac.policy(&server.caches).rules(user, object.namespace());
     let missing = rbac::missing(&held, wanted);
     if missing.is_empty() {
         return Ok(());
@@ -112,6 +110,8 @@ fn confirm(
         missing.join("\n")
     );
     if !errors.is_empty() {
+        // Upstream looks them up in another way here, which calls them by their plural.
+        let errors = errors.replace(&format!("role.{GROUP} "), &format!("roles.{GROUP} "));
         why.push_str(&format!("; resolution errors: [{errors}]"));
     }
     Err(Status::forbidden(&info.group_resource(), object.name(), &why))

@@ -1,7 +1,9 @@
-//! Who may do what: everybody everything, or what roles and bindings say.
+//! Who may do what: the authorizers in the order of the command line; the first that allows decides.
 
 mod escalation;
+mod node;
 mod rbac;
+mod signer;
 
 use api_machinery::Status;
 use api_machinery::rbac::{Action, MASTERS, Rule};
@@ -12,14 +14,20 @@ use crate::request::RequestInfo;
 use crate::state::Server;
 
 pub(crate) use escalation::check as check_escalation;
+pub(crate) use node::{Nodes, run as follow_nodes};
 pub(crate) use rbac::Rbac;
+pub(crate) use signer::check as check_signer;
 
-/// How requests are authorized.
+/// One way to authorize requests. Members of `system:masters` may do everything before any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Everyone may do everything.
     AlwaysAllow,
-    /// What Roles, ClusterRoles and their bindings say; `system:masters` may do everything.
+    /// Nobody may do anything.
+    AlwaysDeny,
+    /// Node agents may do what they and the pods of their node need.
+    Node,
+    /// What Roles, ClusterRoles and their bindings say.
     Rbac,
 }
 
@@ -32,37 +40,57 @@ pub(crate) struct Verdict {
 
 /// Decides.
 pub(crate) fn authorize(server: &Server, user: &User, action: &Action<'_>) -> Verdict {
-    if server.config.authorization == Mode::AlwaysAllow
-        || user.groups.iter().any(|group| group == MASTERS)
-    {
-        return Verdict { allowed: true, reason: String::new() };
+    let allowed = |reason: String| Verdict { allowed: true, reason };
+    if user.groups.iter().any(|group| group == MASTERS) {
+        return allowed(String::new());
     }
-    match server.rbac.policy(&server.caches).allows(user, action) {
-        Ok(reason) => Verdict { allowed: true, reason },
-        Err(reason) => Verdict { allowed: false, reason },
+    let mut reasons = Vec::new();
+    for mode in &server.config.authorization {
+        let outcome = match mode {
+            Mode::AlwaysAllow => Ok(String::new()),
+            Mode::AlwaysDeny => Err("Everything is forbidden.".to_owned()),
+            Mode::Node => server.nodes.allows(user, action).map(|()| String::new()),
+            Mode::Rbac => server.rbac.policy(&server.caches).allows(user, action),
+        };
+        match outcome {
+            Ok(reason) => return allowed(reason),
+            Err(reason) if reason.is_empty() => {}
+            Err(reason) => reasons.push(reason),
+        }
     }
+    Verdict { allowed: false, reason: reasons.join("\n") }
 }
 
 /// Upstream's 403 unless it is allowed.
 pub(crate) fn check(server: &Server, user: &User, action: &Action<'_>) -> Result<(), Status> {
-    let verdict = authorize(server, user, action);
-    if verdict.allowed {
-        return Ok(());
+    authorize(server, user, action).or_forbidden(user, action)
+}
+
+impl Verdict {
+    /// Upstream's 403 unless it is allowed.
+    pub(crate) fn or_forbidden(&self, user: &User, action: &Action<'_>) -> Result<(), Status> {
+        if self.allowed { Ok(()) } else { Err(forbidden(user, action, &self.reason)) }
     }
+}
+
+fn forbidden(user: &User, action: &Action<'_>, reason: &str) -> Status {
     let resource = if action.is_resource {
         Grouped::new(action.group, action.resource)
     } else {
         Grouped::default()
     };
-    let mut why = refusal(user, action);
-    if !verdict.reason.is_empty() {
-        why = format!("{why}: {}", verdict.reason);
+    // As upstream: nothing that could be taken for HTML.
+    let escaped = refusal(user, action).replace('&', "&amp;").replace('<', "&lt;");
+    let mut why = escaped.replace('>', "&gt;");
+    if !reason.is_empty() {
+        why = format!("{why}: {reason}");
     }
-    Err(Status::forbidden(&resource, action.name, &why))
+    Status::forbidden(&resource, action.name, &why)
 }
 
-/// What a request wants to do.
+/// What a request wants to do. A list that selects one name is about that name.
 pub(crate) fn action(request: &RequestInfo) -> Action<'_> {
+    let is_one = request.name.is_empty() && matches!(request.verb, "list" | "watch");
     Action {
         verb: request.verb,
         is_resource: request.is_resource,
@@ -70,17 +98,44 @@ pub(crate) fn action(request: &RequestInfo) -> Action<'_> {
         resource: &request.resource,
         subresource: &request.subresource,
         namespace: &request.namespace,
-        name: &request.name,
+        name: if is_one { request.selected_name() } else { &request.name },
+        fields: &request.fields,
         path: &request.path,
     }
 }
 
-/// Every rule that a user has in a namespace, and what kept the list from being complete.
-pub(crate) fn rules(server: &Server, user: &User, namespace: &str) -> (Vec<Rule>, String) {
-    match server.config.authorization {
-        Mode::AlwaysAllow => (Rule::everything().to_vec(), String::new()),
-        Mode::Rbac => server.rbac.policy(&server.caches).rules(user, namespace),
+/// The rules that a user has in a namespace, as far as they can be told.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    pub(crate) rules: Vec<Rule>,
+    /// Whether some authorizer cannot tell its rules.
+    pub(crate) incomplete: bool,
+    /// What kept the list from being complete.
+    pub(crate) error: String,
+}
+
+/// Every rule that a user has in a namespace.
+pub(crate) fn rules(server: &Server, user: &User, namespace: &str) -> Rules {
+    let mut all = Rules::default();
+    let mut errors = Vec::new();
+    for mode in &server.config.authorization {
+        match mode {
+            Mode::AlwaysAllow => all.rules.extend(Rule::everything()),
+            Mode::AlwaysDeny => {}
+            Mode::Node if node::identity(user).is_some() => {
+                all.incomplete = true;
+                errors.push("node authorizer does not support user rule resolution".to_owned());
+            }
+            Mode::Node => {}
+            Mode::Rbac => {
+                let (rules, error) = server.rbac.policy(&server.caches).rules(user, namespace);
+                all.rules.extend(rules);
+                errors.extend((!error.is_empty()).then_some(error));
+            }
+        }
     }
+    all.error = rbac::aggregate(&errors);
+    all
 }
 
 /// Upstream's sentence for a refused request, the part after `is forbidden: `.

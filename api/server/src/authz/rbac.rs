@@ -220,7 +220,7 @@ impl Policy {
 }
 
 /// Several errors as Go joins them.
-fn aggregate(errors: &[String]) -> String {
+pub(super) fn aggregate(errors: &[String]) -> String {
     let mut unique: Vec<&str> = Vec::new();
     for error in errors {
         if !unique.contains(&error.as_str()) {

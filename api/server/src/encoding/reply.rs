@@ -117,7 +117,7 @@ pub(crate) fn compress(request: &HeaderMap, response: &mut Response<Body>) {
     let is_large = match response.body() {
         Body::Full(Some(bytes)) => bytes.len() >= GZIP_BYTES_MIN,
         Body::Pulled(_) => true,
-        Body::Full(None) | Body::Stream(_) | Body::Proxied(_) => false,
+        Body::Full(None) | Body::Stream(_) | Body::Proxied(_) | Body::Audited(_) => false,
     };
     if !accepts || !is_large {
         return;
@@ -126,7 +126,7 @@ pub(crate) fn compress(request: &HeaderMap, response: &mut Response<Body>) {
         Body::Full(bytes) => Box::new(Whole(bytes.unwrap_or_default())),
         Body::Pulled(source) => source,
         // Neither is large.
-        other @ (Body::Stream(_) | Body::Proxied(_)) => {
+        other @ (Body::Stream(_) | Body::Proxied(_) | Body::Audited(_)) => {
             *response.body_mut() = other;
             return;
         }

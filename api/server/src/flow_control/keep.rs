@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::defaults::{AUTO_UPDATE, CATCH_ALL, EXEMPT, levels, schemas};
 use super::{LEVELS, SCHEMAS, kind, versions};
-use crate::authn::User;
 use crate::handlers::Subresource;
 use crate::limits::{FLOW_DEFAULTS_INTERVAL, FLOW_STATUS_INTERVAL};
 use crate::registry::{self, By, Fields, Retry};

@@ -10,6 +10,7 @@ mod log;
 mod patch;
 mod pods;
 mod review;
+mod review_selectors;
 mod scale;
 mod token;
 mod unheeded;
@@ -218,13 +219,17 @@ impl Context {
         Ok(())
     }
 
-    /// Refuses roles and bindings that give what the user does not have; `old` is what is replaced.
+    /// Refuses roles and bindings that give what the user does not have, and decisions about
+    /// certificates that are not the user's to make; `old` is what is replaced.
     pub(crate) fn check_escalation(
         &self,
         new: &Object,
         old: Option<&Object>,
     ) -> Result<(), Status> {
-        authz::check_escalation(&self.server, &self.user, self.kind, (new, old))
+        authz::check_escalation(&self.server, &self.user, self.kind, (new, old))?;
+        let Some(old) = old else { return Ok(()) };
+        let at = (self.kind, self.info.subresource.as_str());
+        authz::check_signer(&self.server, &self.user, at, (new, old))
     }
 
     /// Keeps warnings; a repeated attempt replaces those of the one before.

@@ -1,12 +1,14 @@
 //! POST of a review: a question that is answered and not kept. Who am I, may I, may they.
 
+use api_machinery::apply::{self, Target, Writer};
 use api_machinery::field::{Error, Path};
 use api_machinery::rbac::{Action, Rule};
+use api_machinery::status::Grouped;
 use api_machinery::{Object, Status, time};
 use http::Response;
 use serde_json::{Map, Value, json};
 
-use super::Context;
+use super::{Context, review_selectors};
 use crate::authn::User;
 use crate::authz;
 use crate::body::Body;
@@ -23,6 +25,7 @@ pub(crate) async fn review(context: &Context, body: &[u8]) -> Result<Response<Bo
         ]));
     }
     let mut review = context.decode_own(body)?;
+    let manager = context.manager()?;
     let status = match context.kind.kind {
         "SelfSubjectReview" => {
             let now = time::seconds(jiff::Timestamp::now());
@@ -34,6 +37,11 @@ pub(crate) async fn review(context: &Context, body: &[u8]) -> Result<Response<Bo
         "SelfSubjectRulesReview" => rules(context, &mut review)?,
         _ => access(context, &review)?,
     };
+    if context.kind.kind == "TokenReview" || context.kind.kind.ends_with("AccessReview") {
+        let now = time::seconds(jiff::Timestamp::now());
+        let writer = Writer { manager: &manager, now: &now, force: false };
+        review = apply::update(&Target::of(context.kind, ""), None, review, writer);
+    }
     review.set(&["status"], status);
     context.reply(201, &review)
 }
@@ -42,7 +50,9 @@ pub(crate) async fn review(context: &Context, body: &[u8]) -> Result<Response<Bo
 fn access(context: &Context, review: &Object) -> Result<Value, Status> {
     let errors = check(context.kind.kind, review);
     if !errors.is_empty() {
-        return Err(Status::invalid(&context.kind.group_kind(), "", &errors));
+        // Upstream has lost the kind by then.
+        let kind = Grouped::new(context.kind.group, "");
+        return Err(Status::invalid(&kind, "", &errors));
     }
     let user = if context.kind.kind == "SelfSubjectAccessReview" {
         context.user.clone()
@@ -54,6 +64,7 @@ fn access(context: &Context, review: &Object) -> Result<Value, Status> {
         let list = if is_resource { "resourceAttributes" } else { "nonResourceAttributes" };
         review.text(&["spec", list, key])
     };
+    let (fields, trouble) = review_selectors::read(review);
     let action = Action {
         verb: text("verb"),
         is_resource,
@@ -62,12 +73,16 @@ fn access(context: &Context, review: &Object) -> Result<Value, Status> {
         subresource: text("subresource"),
         namespace: text("namespace"),
         name: text("name"),
+        fields: &fields,
         path: text("path"),
     };
     let verdict = authz::authorize(&context.server, &user, &action);
     let mut status = json!({"allowed": verdict.allowed});
     if !verdict.reason.is_empty() {
         status["reason"] = verdict.reason.into();
+    }
+    if !trouble.is_empty() {
+        status["evaluationError"] = trouble.into();
     }
     Ok(status)
 }
@@ -114,6 +129,7 @@ fn check(kind: &str, review: &Object) -> Vec<Error> {
         let why = "at least one of user or group must be specified";
         errors.push(Error::invalid(&spec.child("user"), "", why));
     }
+    review_selectors::check(review, &mut errors);
     let is_local = kind == "LocalSubjectAccessReview";
     let mut metadata = review.at(&["metadata"]).and_then(Value::as_object).cloned();
     let kept = metadata.get_or_insert_with(Map::new);
@@ -146,7 +162,8 @@ fn rules(context: &Context, review: &mut Object) -> Result<Value, Status> {
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
-    let (rules, errors) = authz::rules(&context.server, &context.user, &namespace);
+    let authz::Rules { rules, incomplete, error } =
+        authz::rules(&context.server, &context.user, &namespace);
     // A rule may be about both; each half is told by itself.
     let half = |rule: &Rule, is_url: bool| {
         let none = Vec::new;
@@ -161,9 +178,9 @@ fn rules(context: &Context, review: &mut Object) -> Result<Value, Status> {
     let urls: Vec<Value> =
         rules.iter().filter(|rule| !rule.urls.is_empty()).map(|r| half(r, true)).collect();
     let mut status =
-        json!({"resourceRules": resources, "nonResourceRules": urls, "incomplete": false});
-    if !errors.is_empty() {
-        status["evaluationError"] = errors.into();
+        json!({"resourceRules": resources, "nonResourceRules": urls, "incomplete": incomplete});
+    if !error.is_empty() {
+        status["evaluationError"] = error.into();
     }
     // Upstream answers with a new object: nothing of the question is in it.
     review.0.remove("metadata");

@@ -124,10 +124,12 @@ impl Cluster {
             kubelet: KubeletConfig::default(),
             service_range: ServiceRange::parse("10.96.0.0/24").unwrap(),
             node_ports: (30000, 30099),
-            authorization: Mode::Rbac,
+            authorization: vec![Mode::Rbac],
             readonly_inflight_max: 100,
             mutating_inflight_max: 100,
             anonymous: true,
+            bootstrap_tokens: true,
+            audit: None,
         };
         change(&mut config);
         let shutdown = CancellationToken::new();
@@ -147,6 +149,12 @@ impl Cluster {
 
     /// Replaces the server by a new one on the same store, as a restart does.
     pub(crate) async fn restart(&mut self) {
+        self.restart_unready().await;
+        self.wait_until_ready().await;
+    }
+
+    /// The same with a server that will not say that it is ready.
+    pub(crate) async fn restart_unready(&mut self) {
         self.shutdown.cancel();
         self.shutdown = CancellationToken::new();
         let (running, runtime) = start(self.config.clone(), self.shutdown.clone()).await;
@@ -154,7 +162,6 @@ impl Cluster {
         if let Some(old) = self.runtime.replace(runtime) {
             old.shutdown_background();
         }
-        self.wait_until_ready().await;
     }
 
     /// Ends the server without telling anybody.
