@@ -16,6 +16,8 @@ mod limit_ranger;
 pub(crate) mod lookup;
 mod merge_tolerations;
 mod namespace_lifecycle;
+#[cfg_attr(not(test), expect(dead_code, reason = "the chain of admission calls it"))]
+mod node_restriction;
 mod node_taint;
 mod notes;
 mod pod_resize;

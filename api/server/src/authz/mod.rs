@@ -14,7 +14,7 @@ use crate::request::RequestInfo;
 use crate::state::Server;
 
 pub(crate) use escalation::check as check_escalation;
-pub(crate) use node::{Nodes, run as follow_nodes};
+pub(crate) use node::{Nodes, identity as node_identity, run as follow_nodes};
 pub(crate) use rbac::Rbac;
 pub(crate) use signer::check as check_signer;
 
