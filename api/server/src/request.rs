@@ -10,7 +10,7 @@ use http::Method;
 pub(crate) struct RequestInfo {
     /// Whether the path is below `/api/V/` or `/apis/G/V/`.
     pub is_resource: bool,
-    /// The path, percent-decoded only in the parts below.
+    /// The path, percent-decoded.
     pub path: String,
     /// `get list watch create update patch delete deletecollection`, or the method in lower case.
     pub verb: &'static str,
@@ -38,7 +38,8 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 impl RequestInfo {
     /// Reads a request's method, path and query.
     pub(crate) fn parse(method: &Method, path: &str, query: &Query) -> Self {
-        let mut info = Self { path: path.to_owned(), verb: plain_verb(method), ..Self::default() };
+        let whole = decode_percent(path, false).into_owned();
+        let mut info = Self { path: whole, verb: plain_verb(method), ..Self::default() };
         let parts: Vec<String> = path
             .split('/')
             .filter(|part| !part.is_empty())

@@ -113,7 +113,11 @@ fn check(kind: &str, review: &Object) -> Vec<Error> {
     let spec = Path::new("spec");
     let (resource, other) =
         (is_set(review, "resourceAttributes"), is_set(review, "nonResourceAttributes"));
-    let shown = |key: &str| review.at(&["spec", key]).cloned().unwrap_or(Value::Null);
+    // As upstream's own type has it, whose fields have no other names.
+    let shown = |key: &str| {
+        let text = |part: &str| review.text(&["spec", key, part]);
+        json!({"Path": text("path"), "Verb": text("verb")})
+    };
     if resource && other {
         let path = spec.child("nonResourceAttributes");
         let why = "cannot be specified in combination with resourceAttributes";

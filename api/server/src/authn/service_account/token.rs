@@ -134,7 +134,7 @@ pub(super) fn verify(token: &str, keys: &[VerifyingKey], now_s: i64) -> Result<C
         key.algorithm.name() == header.alg && key.verifies(signed.as_bytes(), &signature)
     });
     if !is_signed {
-        return Err("square/go-jose: error in cryptographic primitive".to_owned());
+        return Err("go-jose/go-jose: error in cryptographic primitive".to_owned());
     }
     let claims: Claims = decoded(claims).ok_or_else(broken)?;
     if claims.exp.is_some_and(|end| now_s - LEEWAY_S > end) {
