@@ -285,6 +285,13 @@ impl Record {
         let mut object = decoded.object;
         if name == kind.kind {
             defaults::apply(kind, &mut object);
+        } else if name == "TokenRequest" {
+            let defaults = [("expirationSeconds", json!(3600)), ("boundObjectRef", Value::Null)];
+            for (field, value) in defaults {
+                if object.at(&["spec", field]).is_none() {
+                    object.set(&["spec", field], value);
+                }
+            }
         }
         Some(object.into_value())
     }
