@@ -37,24 +37,41 @@ pub fn api_versions(address: &str) -> Value {
     })
 }
 
-fn api_group_body(group: &str, version: &str) -> Value {
-    let entry = json!({"groupVersion": group_version(group, version), "version": version});
-    json!({"name": group, "versions": [entry], "preferredVersion": entry})
+/// The groups besides the core one, each with its versions, the preferred one first.
+fn groups_with_versions() -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut out: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (group, version) in groups() {
+        match out.iter_mut().find(|(known, _)| *known == group) {
+            Some((_, versions)) => versions.push(version),
+            None => out.push((group, vec![version])),
+        }
+    }
+    out
+}
+
+fn api_group_body(group: &str, versions: &[&str]) -> Value {
+    let entries: Vec<Value> = versions
+        .iter()
+        .map(|version| json!({"groupVersion": group_version(group, version), "version": version}))
+        .collect();
+    json!({"name": group, "preferredVersion": entries[0], "versions": entries})
 }
 
 /// `GET /apis`.
 #[must_use]
 pub fn api_group_list() -> Value {
-    let bodies: Vec<Value> =
-        groups().into_iter().map(|(group, version)| api_group_body(group, version)).collect();
+    let bodies: Vec<Value> = groups_with_versions()
+        .into_iter()
+        .map(|(group, versions)| api_group_body(group, &versions))
+        .collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": bodies})
 }
 
 /// `GET /apis/GROUP`; `None` when nothing of the group is served.
 #[must_use]
 pub fn api_group(group: &str) -> Option<Value> {
-    let (group, version) = groups().into_iter().find(|(name, _)| *name == group)?;
-    let mut body = api_group_body(group, version);
+    let (group, versions) = groups_with_versions().into_iter().find(|(name, _)| *name == group)?;
+    let mut body = api_group_body(group, &versions);
     body["kind"] = "APIGroup".into();
     body["apiVersion"] = "v1".into();
     Some(body)
@@ -173,10 +190,12 @@ pub fn aggregated_core() -> Value {
 /// `GET /apis` in aggregated form (v2).
 #[must_use]
 pub fn aggregated_groups() -> Value {
-    let items = groups()
+    let items = groups_with_versions()
         .into_iter()
-        .map(|(group, version)| {
-            json!({"metadata": {"name": group}, "versions": [aggregated_version(group, version)]})
+        .map(|(group, versions)| {
+            let versions: Vec<Value> =
+                versions.iter().map(|version| aggregated_version(group, version)).collect();
+            json!({"metadata": {"name": group}, "versions": versions})
         })
         .collect();
     group_discovery(items)

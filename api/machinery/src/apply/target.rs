@@ -7,7 +7,7 @@ use super::set::Set;
 use super::types::NodeType;
 use crate::decode::{self, Expected, FieldValidation};
 use crate::kinds::{self, ResourceInfo};
-use crate::{Object, Status, defaults};
+use crate::{Object, Status, convert, defaults};
 
 /// What a write through a resource or subresource is about.
 #[derive(Clone, Debug)]
@@ -150,10 +150,26 @@ impl Target {
         }
     }
 
+    /// The same target in another version of its kind, when that has other fields.
+    pub(super) fn in_version(&self, version: &str) -> Option<Self> {
+        let info = self.info.filter(|_| version != self.api_version)?;
+        // An event has its versions in two groups.
+        let other = kinds::find_kind(version, &self.kind)?;
+        std::ptr::eq(other.kept(), info.kept()).then(|| Self::of(other, &self.subresource))
+    }
+
+    /// A tree of this target as one in the version of another.
+    pub(super) fn shown_as(other: &Self, tree: &Value) -> Value {
+        match (other.info, tree) {
+            (Some(info), Value::Object(map)) => convert::to(info, Object(map.clone())).into_value(),
+            _ => tree.clone(),
+        }
+    }
+
     /// Whether fields of a version can be understood: those of the object's own, and of others of
     /// its group that are served. The latter are taken to have the same fields.
     pub(super) fn knows_version(&self, version: &str) -> bool {
-        if version == self.api_version {
+        if version == self.api_version || self.in_version(version).is_some() {
             return true;
         }
         let group = |version: &str| kinds::split_api_version(version).0.to_owned();

@@ -1,4 +1,5 @@
-//! Who owns which fields after a write: upstream's updater, over one version.
+//! Who owns which fields after a write: upstream's updater. A manager of another version sees the
+//! change as it is in that version.
 //!
 //! | Rule | What always holds |
 //! |------|-------------------|
@@ -43,10 +44,10 @@ pub(super) fn update(
     managers: Managers,
 ) -> (Managers, Set) {
     let mut managers = reconciled(target, managers);
-    let comparison = filtered(target, compare(live, new, &target.node));
-    let lost = owners(&managers, &comparison, None);
-    take_from(&mut managers, &comparison, &lost, None);
-    let own = target.reset.filter(&comparison.modified.union(&comparison.added));
+    let changes = Changes::of(target, live, new, &managers);
+    let lost = owners(&managers, &changes, None);
+    take_from(&mut managers, &changes, &lost, None);
+    let own = target.reset.filter(&changes.own.modified.union(&changes.own.added));
     (managers, own)
 }
 
@@ -70,11 +71,11 @@ pub(super) fn apply(
     let owned = Owned { set, api_version: target.api_version.clone(), time };
     managers.0.insert(applier.clone(), owned);
     let new = match last {
-        Some(last) if !last.set.is_empty() => prune(target, merged, &managers, &last.set),
+        Some(last) if !last.set.is_empty() => prune(target, merged, &managers, &last),
         _ => merged,
     };
-    let comparison = filtered(target, compare(live, &new, &target.node));
-    let lost = owners(&managers, &comparison, Some(applier));
+    let changes = Changes::of(target, live, &new, &managers);
+    let lost = owners(&managers, &changes, Some(applier));
     if !force && !lost.is_empty() {
         let conflicts = lost.into_iter().flat_map(|(manager, set)| {
             let of = move |path| Conflict { manager: manager.clone(), path };
@@ -82,7 +83,7 @@ pub(super) fn apply(
         });
         return Err(Refusal::Conflicts(conflicts.collect()));
     }
-    take_from(&mut managers, &comparison, &lost, Some(applier));
+    take_from(&mut managers, &changes, &lost, Some(applier));
     let is_same = same(live, &new);
     Ok(((!is_same).then_some(new), managers))
 }
@@ -91,9 +92,37 @@ pub(super) fn apply(
 fn reconciled(target: &Target, mut managers: Managers) -> Managers {
     managers.0.retain(|_, owned| target.knows_version(&owned.api_version));
     for owned in managers.0.values_mut() {
-        owned.set = reconcile(&owned.set, &target.node);
+        let other = target.in_version(&owned.api_version);
+        owned.set = reconcile(&owned.set, &other.as_ref().unwrap_or(target).node);
     }
     managers
+}
+
+/// What a write changes, as it is in each version that a manager names its fields in.
+struct Changes {
+    own: Comparison,
+    others: BTreeMap<String, Comparison>,
+}
+
+impl Changes {
+    fn of(target: &Target, live: &Value, new: &Value, managers: &Managers) -> Self {
+        let own = filtered(target, compare(live, new, &target.node));
+        let mut others = BTreeMap::new();
+        for owned in managers.0.values() {
+            if others.contains_key(&owned.api_version) {
+                continue;
+            }
+            let Some(other) = target.in_version(&owned.api_version) else { continue };
+            let [live, new] = [live, new].map(|tree| Target::shown_as(&other, tree));
+            let comparison = filtered(&other, compare(&live, &new, &other.node));
+            others.insert(owned.api_version.clone(), comparison);
+        }
+        Self { own, others }
+    }
+
+    fn seen_by(&self, owned: &Owned) -> &Comparison {
+        self.others.get(&owned.api_version).unwrap_or(&self.own)
+    }
 }
 
 fn filtered(target: &Target, comparison: Comparison) -> Comparison {
@@ -107,13 +136,16 @@ fn filtered(target: &Target, comparison: Comparison) -> Comparison {
 /// What each manager but the writer owns of what changes.
 fn owners(
     managers: &Managers,
-    comparison: &Comparison,
+    changes: &Changes,
     writer: Option<&Identity>,
 ) -> BTreeMap<Identity, Set> {
-    let changed = comparison.modified.union(&comparison.added);
+    let lost = |owned: &Owned| {
+        let seen = changes.seen_by(owned);
+        owned.set.intersection(&seen.modified.union(&seen.added))
+    };
     let others = managers.0.iter().filter(|(identity, _)| Some(*identity) != writer);
     others
-        .map(|(identity, owned)| (identity.clone(), owned.set.intersection(&changed)))
+        .map(|(identity, owned)| (identity.clone(), lost(owned)))
         .filter(|(_, set)| !set.is_empty())
         .collect()
 }
@@ -121,37 +153,69 @@ fn owners(
 /// A3 and A5: takes what changed, and what is gone, from all but the writer.
 fn take_from(
     managers: &mut Managers,
-    comparison: &Comparison,
+    changes: &Changes,
     lost: &BTreeMap<Identity, Set>,
     writer: Option<&Identity>,
 ) {
     for (identity, owned) in &mut managers.0 {
+        let removed = &changes.seen_by(owned).removed;
         if let Some(lost) = lost.get(identity) {
             owned.set = owned.set.difference(lost);
         }
-        if Some(identity) != writer && !comparison.removed.is_empty() {
-            owned.set = owned.set.difference(&comparison.removed);
+        if Some(identity) != writer && !removed.is_empty() {
+            owned.set = owned.set.difference(removed);
         }
     }
     managers.0.retain(|_, owned| !owned.set.is_empty());
 }
 
 /// A4: takes away what the applier owned before and no longer names, unless somebody else owns it.
-fn prune(target: &Target, merged: Value, managers: &Managers, last: &Set) -> Value {
+fn prune(target: &Target, merged: Value, managers: &Managers, last: &Owned) -> Value {
+    let Some(other) = target.in_version(&last.api_version) else {
+        return prune_in(target, merged, managers, &last.set);
+    };
+    let pruned = prune_in(&other, Target::shown_as(&other, &merged), managers, &last.set);
+    Target::shown_as(target, &pruned)
+}
+
+/// The same in the version that the applier used last.
+fn prune_in(target: &Target, merged: Value, managers: &Managers, last: &Set) -> Value {
     let node = &target.node;
     let without = |set: &Set| remove(&merged, set, node).unwrap_or(Value::Null);
     let merged_set = field_set(&merged, node).with_named_fields(node);
     let last = last.with_named_fields(node);
     // What the applier had goes first, then what anybody owns now comes back, with all that an
     // item of a list needs to be one.
-    let pruned = without(&last);
-    let owned = managers.0.values().fold(Set::default(), |all, owned| all.union(&owned.set));
-    let kept =
-        field_set(&pruned, node).with_named_fields(node).union(&owned.with_named_fields(node));
-    let pruned = without(&merged_set.difference(&kept));
+    let mut pruned = without(&last);
+    let mut owned = Set::default();
+    let mut elsewhere: BTreeMap<&str, (Target, Set)> = BTreeMap::new();
+    for one in managers.0.values() {
+        match target.in_version(&one.api_version) {
+            None => owned = owned.union(&one.set),
+            Some(other) => {
+                let known = elsewhere.entry(&one.api_version);
+                let (_, set) = known.or_insert_with(|| (other, Set::default()));
+                *set = set.union(&one.set);
+            }
+        }
+    }
+    pruned = with_owned((target, &merged), &pruned, &owned);
+    for (other, owned) in elsewhere.values() {
+        let [all, left] = [&merged, &pruned].map(|tree| Target::shown_as(other, tree));
+        pruned = Target::shown_as(target, &with_owned((other, &all), &left, owned));
+    }
     // What went only because something above it did, and was never the applier's, comes back.
     let pruned_set = field_set(&pruned, node).with_named_fields(node);
     without(&merged_set.difference(&pruned_set).intersection(&last))
+}
+
+/// What was pruned, with what somebody owns of the merged tree.
+fn with_owned((target, merged): (&Target, &Value), pruned: &Value, owned: &Set) -> Value {
+    let node = &target.node;
+    let merged_set = field_set(merged, node).with_named_fields(node);
+    let left = field_set(pruned, node).with_named_fields(node);
+    let kept = left.union(&owned.with_named_fields(node));
+    remove(merged, &merged_set.difference(&kept), node).unwrap_or(Value::Null)
 }
 
 /// The 409 of conflicts, in upstream's words.

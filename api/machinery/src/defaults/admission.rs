@@ -1,4 +1,5 @@
 //! Defaults of what decides over requests and pods: `admissionregistration.k8s.io`,
+//! `apiregistration.k8s.io`,
 //! `flowcontrol.apiserver.k8s.io`, `rbac.authorization.k8s.io`, `policy`, `scheduling.k8s.io`.
 
 use serde_json::json;
@@ -29,6 +30,11 @@ pub(super) fn apply(kind: &str, map: &mut Tree) {
         "PriorityLevelConfiguration" => priority_level(map),
         "RoleBinding" | "ClusterRoleBinding" => binding(map),
         "PodDisruptionBudget" => conversion::disruption_budget(map),
+        "APIService" => {
+            if let Some(service) = descend(map, &["spec", "service"]) {
+                set(service, "port", 443);
+            }
+        }
         "PriorityClass" => set(map, "preemptionPolicy", "PreemptLowerPriority"),
         _ => {}
     }

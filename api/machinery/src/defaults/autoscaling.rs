@@ -3,9 +3,13 @@
 use serde_json::{Value, json};
 
 use super::{Tree, child, conversion, ensure, is_empty, set};
+use crate::ResourceInfo;
 
-pub(super) fn apply(kind: &str, map: &mut Tree) {
-    if kind != "HorizontalPodAutoscaler" {
+pub(super) fn apply(info: &ResourceInfo, map: &mut Tree) {
+    if info.version == "v1" {
+        if let Some(spec) = ensure(map, "spec") {
+            set(spec, "minReplicas", 1);
+        }
         return;
     }
     conversion::autoscaler_annotations(map);

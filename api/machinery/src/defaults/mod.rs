@@ -34,7 +34,8 @@ pub fn apply(info: &ResourceInfo, object: &mut Object) {
         "" => core::apply(kind, map),
         "apps" => workloads::apply(kind, map),
         "batch" => batch::apply(kind, map),
-        "autoscaling" => autoscaling::apply(kind, map),
+        "autoscaling" => autoscaling::apply(info, map),
+        "apiregistration.k8s.io" => admission::apply(kind, map),
         "networking.k8s.io" | "discovery.k8s.io" => networking::apply(kind, map),
         "storage.k8s.io" | "resource.k8s.io" => storage::apply(kind, map),
         "admissionregistration.k8s.io"

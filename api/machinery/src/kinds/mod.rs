@@ -58,6 +58,8 @@ pub struct ResourceInfo {
     /// The key below `/registry/`: `pods`, `minions`, `services/specs`. Empty for kinds that are
     /// answered and not kept, reviews for one.
     pub storage_prefix: &'static str,
+    /// Group and version in which objects are kept, when it is not this one.
+    pub kept_as: Option<(&'static str, &'static str)>,
     /// Fields that field selectors know, besides `metadata.name` and `metadata.namespace`.
     pub selectable_fields: &'static [&'static str],
     pub name_rule: NameRule,
@@ -175,6 +177,13 @@ impl ResourceInfo {
         !self.storage_prefix.is_empty()
     }
 
+    /// The version of the kind that is in the store: this one, most often.
+    #[must_use]
+    pub fn kept(&'static self) -> &'static Self {
+        let (group, version) = self.kept_as.unwrap_or((self.group, self.version));
+        find(group, version, self.plural).unwrap_or(self)
+    }
+
     /// For errors that name the resource.
     #[must_use]
     pub fn group_resource(&self) -> Grouped {
@@ -208,10 +217,13 @@ mod tests {
         for info in all() {
             assert!(Schema::get().find(info.type_name).is_some(), "{}", info.kind);
             let has_list = type_of(&info.api_version(), &info.list_kind()).is_some();
-            assert_eq!(has_list, info.is_stored(), "{}", info.kind);
+            assert_eq!(has_list, info.verbs.contains(&"list"), "{}", info.kind);
             assert_eq!(info.singular, info.kind.to_lowercase());
             assert!(!info.plural.is_empty());
-            assert_eq!(info.is_stored(), info.verbs.contains(&"list"), "{}", info.kind);
+            assert_eq!(info.is_stored(), info.verbs.contains(&"watch"), "{}", info.kind);
+            let kept = info.kept();
+            assert!(kept.kept_as.is_none(), "{}", info.kind);
+            assert_eq!((info.kind, info.storage_prefix), (kept.kind, kept.storage_prefix));
             let has_status = info.subresource("status").is_some();
             assert_eq!(info.has_status, has_status, "{}", info.kind);
             for sub in info.subresources {

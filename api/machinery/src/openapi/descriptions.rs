@@ -10,6 +10,7 @@ use k8s_openapi::api::certificates::v1 as certificates;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::events::v1 as events;
 use k8s_openapi::api::flowcontrol::v1 as flowcontrol;
 use k8s_openapi::api::networking::v1 as networking;
 use k8s_openapi::api::node::v1 as node;
@@ -18,6 +19,7 @@ use k8s_openapi::api::rbac::v1 as rbac;
 use k8s_openapi::api::resource::v1 as resource;
 use k8s_openapi::api::scheduling::v1 as scheduling;
 use k8s_openapi::api::storage::v1 as storage;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1 as apiregistration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use k8s_openapi::schemars::SchemaGenerator;
 use serde_json::{Map, Value};
@@ -38,7 +40,8 @@ impl Descriptions {
     pub(super) fn new() -> Self {
         let mut generator = SchemaGenerator::default();
         described!(generator:
-            core::ConfigMap, core::Endpoints, core::Event, core::LimitRange, core::Namespace,
+            apiregistration::APIService, events::Event, autoscaling::HorizontalPodAutoscaler,
+            core::ComponentStatus, core::ConfigMap, core::Endpoints, core::Event, core::LimitRange, core::Namespace,
             core::Node, core::PersistentVolume, core::PersistentVolumeClaim, core::Pod,
             core::PodTemplate, core::ReplicationController, core::ResourceQuota, core::Secret,
             core::ServiceAccount, core::Service, core::Binding,

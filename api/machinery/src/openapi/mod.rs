@@ -94,8 +94,13 @@ fn add_paths(info: &ResourceInfo, paths: &mut Map<String, Value>) {
         ]);
         out
     };
-    if !info.is_stored() {
+    if !info.is_stored() && info.verbs.contains(&"create") {
         paths.insert(collection, json!({"post": validated("post")}));
+        return;
+    }
+    if !info.is_stored() {
+        paths.insert(collection.clone(), json!({"get": operation("list")}));
+        paths.insert(format!("{collection}/{{name}}"), json!({"get": operation("get")}));
         return;
     }
     paths.insert(collection.clone(), json!({"get": operation("list"), "post": validated("post")}));

@@ -61,6 +61,7 @@ fn new_status(info: &ResourceInfo, object: &Object, now: &str) -> Value {
     match info.kind {
         "Pod" => json!({"phase": "Pending", "qosClass": qos_class(object)}),
         "Namespace" => json!({"phase": "Active"}),
+        "APIService" => requests::status_of_api_service(object, now),
         "PersistentVolume" => json!({"phase": "Pending", "lastPhaseTransitionTime": now}),
         "PersistentVolumeClaim" => json!({"phase": "Pending"}),
         _ => Schema::get().empty(info.type_id(), "status"),
@@ -136,7 +137,11 @@ pub fn prepare_for_status_update(info: &ResourceInfo, new: &mut Object, old: &Ob
             requests::date_conditions(new, old, now);
         }
         "FlowSchema" | "PriorityLevelConfiguration" => keep(new, old, &["metadata"]),
-        "ServiceCIDR" | "VolumeAttachment" | "ResourceClaim" | "ValidatingAdmissionPolicy" => {
+        "APIService"
+        | "ServiceCIDR"
+        | "VolumeAttachment"
+        | "ResourceClaim"
+        | "ValidatingAdmissionPolicy" => {
             for field in ["labels", "annotations", "ownerReferences", "finalizers"] {
                 keep(new, old, &["metadata", field]);
             }

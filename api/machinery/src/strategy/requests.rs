@@ -1,4 +1,4 @@
-//! Certificate signing requests: who asks, and who decides.
+//! Certificate signing requests: who asks, and who decides; and who serves an API.
 
 use std::collections::BTreeMap;
 
@@ -48,6 +48,20 @@ pub fn prepare_for_approval(new: &mut Object, old: &Object, now: &str) {
             new.remove(CONDITIONS);
         }
     }
+}
+
+/// A service of this server's own is available from the start; others have to show it first.
+pub(super) fn status_of_api_service(service: &Object, now: &str) -> Value {
+    if service.at(&["spec", "service"]).is_some_and(|service| !service.is_null()) {
+        return json!({});
+    }
+    json!({"conditions": [{
+        "type": "Available",
+        "status": "True",
+        "lastTransitionTime": now,
+        "reason": "Local",
+        "message": "Local APIServices are always available",
+    }]})
 }
 
 fn conditions(request: &Object) -> &[Value] {

@@ -3,6 +3,7 @@
 //! Rows are written from the bytes of the object, because a table looks at a small part of it.
 
 mod admissionregistration;
+mod apiregistration;
 mod apps;
 mod autoscaling;
 mod batch;
@@ -66,7 +67,8 @@ static DEFAULT: Printer = Printer {
 
 fn printer(info: &ResourceInfo) -> &'static Printer {
     let found = match info.group {
-        "" => core::printer(info.kind),
+        "" | "events.k8s.io" => core::printer(info.kind),
+        "apiregistration.k8s.io" => Some(&apiregistration::API_SERVICE),
         "admissionregistration.k8s.io" => admissionregistration::printer(info.kind),
         "apps" => apps::printer(info.kind),
         "autoscaling" => autoscaling::printer(info.kind),
@@ -99,7 +101,8 @@ pub fn cells(info: &ResourceInfo, object: View<'_>, now: Timestamp) -> Vec<Value
     (printer(info).cells)(&Row::of(object, now))
 }
 
-/// Writes one row. The object is taken as it would be served (with `resourceVersion`).
+/// Writes one row. The object is taken as it would be served (with `resourceVersion`), in the
+/// version that is kept, of which a kind with another version is a part of the row.
 pub fn write_row(
     info: &ResourceInfo,
     object: View<'_>,
@@ -122,6 +125,10 @@ pub fn write_row(
     match include {
         IncludeObject::None => out.extend_from_slice(b"null"),
         IncludeObject::Metadata => partial(row.metadata, out),
+        IncludeObject::Object if info.kept_as.is_some() => {
+            let tree = serde_json::from_slice(object.bytes()).unwrap_or_default();
+            append(&crate::convert::to(info, tree).into_value(), out);
+        }
         IncludeObject::Object => out.extend_from_slice(object.bytes()),
     }
     out.push(b'}');

@@ -1,11 +1,13 @@
-//! Events of `events.k8s.io/v1`. Upstream tells their fields by the names of the core group.
+//! Events, in the version that is kept: those of the core group have fewer rules than those of
+//! `events.k8s.io`, whose fields upstream tells by the names of the core group too.
 
 use serde_json::Value;
 
 use super::go_shape::{self, NUMBER, Shape, TEXT};
-use super::{invalid_each, names};
-use crate::Object;
+use super::{invalid_each, meta, names};
 use crate::field::{Error, Path};
+use crate::kinds::NameRule;
+use crate::{Object, ResourceInfo};
 
 const TEXT_BYTES_MAX: usize = 128;
 const NOTE_BYTES_MAX: usize = 1024;
@@ -23,25 +25,37 @@ const REFERENCE: Shape = Shape::Inline(&[
 ]);
 const SOURCE: Shape = Shape::Inline(&[("component", "Component", TEXT), ("host", "Host", TEXT)]);
 
-/// What never changes: the name here, the name that is told, and how the value is shown.
-const FIXED: [(&str, &str, Shape); 13] = [
-    ("regarding", "involvedObject", REFERENCE),
+/// What never changes: the name here, the name that is told, and how the value is shown. Upstream
+/// looks at the reason twice.
+const FIXED: [(&str, &str, Shape); 14] = [
+    ("involvedObject", "involvedObject", REFERENCE),
     ("reason", "reason", TEXT),
-    ("note", "message", TEXT),
-    ("deprecatedSource", "source", SOURCE),
-    ("deprecatedFirstTimestamp", "firstTimestamp", PLAIN),
-    ("deprecatedLastTimestamp", "lastTimestamp", PLAIN),
-    ("deprecatedCount", "count", NUMBER),
+    ("message", "message", TEXT),
+    ("source", "source", SOURCE),
+    ("firstTimestamp", "firstTimestamp", PLAIN),
+    ("lastTimestamp", "lastTimestamp", PLAIN),
+    ("count", "count", NUMBER),
+    ("reason", "reason", TEXT),
     ("type", "type", TEXT),
     ("eventTime", "eventTime", PLAIN),
     ("action", "action", TEXT),
     ("related", "related", REFERENCE),
-    ("reportingController", "reportingController", TEXT),
+    ("reportingComponent", "reportingController", TEXT),
     ("reportingInstance", "reportingInstance", TEXT),
 ];
 
-pub(super) fn create(object: &Object, errors: &mut Vec<Error>) {
-    common(object, errors);
+pub(super) fn create(info: &ResourceInfo, object: &Object, errors: &mut Vec<Error>) {
+    // An event's own rules come first.
+    errors.clear();
+    common(info, object, errors);
+    if info.group.is_empty() {
+        // Any path segment may be its name.
+        if errors.is_empty() {
+            errors.extend(meta::create_as(NameRule::PathSegment, info, object));
+        }
+        return;
+    }
+    errors.extend(meta::create(info, object));
     series(object, errors);
     if !is_set(object, "eventTime") {
         errors.push(Error::required(&Path::new("eventTime"), ""));
@@ -51,11 +65,11 @@ pub(super) fn create(object: &Object, errors: &mut Vec<Error>) {
         let why = format!("has invalid value: {kind}");
         errors.push(Error::invalid(&Path::new("type"), "", why));
     }
-    let source = |key| !object.text(&["deprecatedSource", key]).is_empty();
+    let source = |key| !object.text(&["source", key]).is_empty();
     for (is_set, told) in [
-        (is_set(object, "deprecatedFirstTimestamp"), "firstTimestamp"),
-        (is_set(object, "deprecatedLastTimestamp"), "lastTimestamp"),
-        (number(object, &["deprecatedCount"]) != 0, "count"),
+        (is_set(object, "firstTimestamp"), "firstTimestamp"),
+        (is_set(object, "lastTimestamp"), "lastTimestamp"),
+        (number(object, &["count"]) != 0, "count"),
         (source("component") || source("host"), "source"),
     ] {
         if is_set {
@@ -64,8 +78,13 @@ pub(super) fn create(object: &Object, errors: &mut Vec<Error>) {
     }
 }
 
-pub(super) fn update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
-    common(new, errors);
+pub(super) fn update(info: &ResourceInfo, new: &Object, old: &Object, errors: &mut Vec<Error>) {
+    common(info, new, errors);
+    if info.group.is_empty() {
+        return;
+    }
+    // Upstream looks at the metadata a second time.
+    errors.extend(meta::update(info, new, old));
     if new.at(&["series"]) != old.at(&["series"]) {
         series(new, errors);
     }
@@ -106,8 +125,8 @@ fn series(object: &Object, errors: &mut Vec<Error>) {
 }
 
 /// Events without a time are those of the older API, with fewer rules.
-fn common(object: &Object, errors: &mut Vec<Error>) {
-    let (involved, namespace) = (object.text(&["regarding", "namespace"]), object.namespace());
+fn common(info: &ResourceInfo, object: &Object, errors: &mut Vec<Error>) {
+    let (involved, namespace) = (object.text(&["involvedObject", "namespace"]), object.namespace());
     let is_new = is_set(object, "eventTime");
     let is_wrong = match (involved, is_new) {
         ("", true) => !matches!(namespace, "default" | "kube-system"),
@@ -120,8 +139,9 @@ fn common(object: &Object, errors: &mut Vec<Error>) {
         errors.push(Error::invalid(&path, involved, "does not match event.namespace"));
     }
     if is_new {
-        let controller = object.text(&["reportingController"]);
-        let path = Path::new("reportingController");
+        let controller = object.text(&["reportingComponent"]);
+        let is_core = info.group.is_empty();
+        let path = Path::new(if is_core { "reportingComponent" } else { "reportingController" });
         if controller.is_empty() {
             errors.push(Error::required(&path, ""));
         }
@@ -133,7 +153,7 @@ fn common(object: &Object, errors: &mut Vec<Error>) {
             }
             at_most(&path, length, TEXT_BYTES_MAX, errors);
         }
-        let note = object.text(&["note"]).len();
+        let note = object.text(&["message"]).len();
         at_most(&Path::new("message"), note, NOTE_BYTES_MAX, errors);
     }
     invalid_each(&Path::new("namespace"), namespace, names::subdomain_1123(namespace), errors);
@@ -151,15 +171,20 @@ mod tests {
 
     use super::*;
 
+    fn info() -> &'static ResourceInfo {
+        crate::kinds::find("events.k8s.io", "v1", "events").unwrap()
+    }
+
+    /// Made in the names of `events.k8s.io`.
     fn event(changes: &Value) -> Object {
-        let mut event = json!({"metadata": {"name": "e", "namespace": "default"},
+        let mut event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e", "namespace": "default"},
             "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "a.b/c",
             "reportingInstance": "i", "action": "a", "reason": "r", "type": "Normal",
             "regarding": {"kind": "Pod", "namespace": "default", "name": "p"}, "note": "n"});
         for (key, value) in changes.as_object().unwrap() {
             event[key] = value.clone();
         }
-        Object::from_value(event).unwrap()
+        crate::convert::to(info().kept(), Object::from_value(event).unwrap())
     }
 
     #[test]
@@ -195,7 +220,7 @@ mod tests {
             ),
         ] {
             let mut errors = Vec::new();
-            create(&event(&changes), &mut errors);
+            create(info(), &event(&changes), &mut errors);
             assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), want);
         }
     }
@@ -205,10 +230,10 @@ mod tests {
         let mut errors = Vec::new();
         let finer = json!({"eventTime": "2026-01-01T00:00:00.000000001Z",
             "series": {"count": 2, "lastObservedTime": "2026-01-01T00:00:00.000000Z"}});
-        update(&event(&finer), &event(&json!({})), &mut errors);
+        update(info(), &event(&finer), &event(&json!({})), &mut errors);
         assert_eq!(errors, []);
         let other = json!({"note": "m", "regarding": {"name": "q"}});
-        update(&event(&other), &event(&json!({})), &mut errors);
+        update(info(), &event(&other), &event(&json!({})), &mut errors);
         let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(
             told,

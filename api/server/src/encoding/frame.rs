@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::negotiate::{Accepted, Media, Transform};
 use crate::watch_cache::{Change, Event, Version};
 
+/// Forms from here on are those of a version that is not the kept one.
+const OTHER_VERSION: u8 = 4;
+
 /// Writes the frames of one watch.
 #[derive(Debug)]
 pub(crate) struct Framer {
@@ -36,18 +39,29 @@ impl Framer {
             .version(change)
             .ok_or_else(|| Status::internal("an event without its object"))?
             .clone();
-        let form = match (self.accepted.transform, self.accepted.media) {
-            (Transform::Table(_), _) => return self.version(change, &version),
-            (Transform::None, Media::Json | Media::Yaml) => 0,
-            (Transform::None, Media::Protobuf) => 1,
-            (Transform::Partial, Media::Json | Media::Yaml) => 2,
-            (Transform::Partial, Media::Protobuf) => 3,
-        };
+        // The kept version and one other: no kind has more.
+        let other = if self.info.kept_as.is_some() { OTHER_VERSION } else { 0 };
+        let form = other
+            + match (self.accepted.transform, self.accepted.media) {
+                (Transform::Table(_), _) => return self.version(change, &version),
+                (Transform::None, Media::Json | Media::Yaml) => 0,
+                (Transform::None, Media::Protobuf) => 1,
+                (Transform::Partial, Media::Json | Media::Yaml) => 2,
+                (Transform::Partial, Media::Protobuf) => 3,
+            };
         event.encoded(form, change, || self.version(change, &version))
     }
 
     /// A frame of an object.
     pub(crate) fn version(&mut self, change: Change, version: &Version) -> Result<Bytes, Status> {
+        let converted;
+        let version = match (self.info.kept_as, self.accepted.transform) {
+            (Some(_), Transform::None) => {
+                converted = version.in_version(self.info);
+                &converted
+            }
+            _ => version,
+        };
         match (self.accepted.transform, self.accepted.media) {
             (Transform::None, Media::Json | Media::Yaml) => {
                 Ok(json_line(change.word(), &version.json))

@@ -145,6 +145,12 @@ impl JsonList {
         }
         match self.transform {
             // Items of a typed list have no `apiVersion` and `kind`, as upstream's have none.
+            Transform::None if self.info.kept_as.is_some() => {
+                let item = item.in_version(self.info);
+                let rest = item.json.strip_prefix(self.type_meta.as_bytes());
+                out.push(b'{');
+                out.extend_from_slice(rest.unwrap_or(item.json.get(1..).unwrap_or_default()));
+            }
             Transform::None => match item.json.strip_prefix(self.type_meta.as_bytes()) {
                 Some(rest) => {
                     out.push(b'{');
@@ -209,8 +215,11 @@ impl ProtobufList {
         meta: &Value,
         items: &[Arc<Version>],
     ) -> Result<Self, Status> {
-        let messages: Result<Vec<Bytes>, Status> =
-            items.iter().map(|item| item.message(info)).collect();
+        let message = |item: &Arc<Version>| match info.kept_as {
+            Some(_) => item.in_version(info).message(info),
+            None => item.message(info),
+        };
+        let messages: Result<Vec<Bytes>, Status> = items.iter().map(message).collect();
         let messages = messages?;
         let lengths = messages.iter().map(Bytes::len);
         let written = protobuf::list_start(&info.api_version(), &info.list_kind(), meta, lengths)

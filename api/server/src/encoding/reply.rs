@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use api_machinery::{Object, ResourceInfo, Status, View, protobuf, table};
+use api_machinery::{Object, ResourceInfo, Status, View, convert, protobuf, table};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -73,7 +73,7 @@ pub(crate) fn object(
     accepted: &Accepted,
 ) -> Result<Response<Body>, Status> {
     match accepted.transform {
-        Transform::None => value(code, &Value::Object(found.0.clone()), accepted),
+        Transform::None => value(code, &convert::to(info, found.clone()).into_value(), accepted),
         Transform::Partial => value(code, &table::partial_metadata(found).into_value(), accepted),
         Transform::Table(include) => {
             let meta = json!({"resourceVersion": found.resource_version()});

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use api_machinery::Status;
 use api_machinery::field::{Error, Path};
 use api_machinery::selector::{Fields, Labels};
 use api_machinery::status::Grouped;
+use api_machinery::{Status, convert};
 use http::Response;
 use store_client::Error as StoreError;
 
@@ -37,6 +37,7 @@ pub(super) fn filter(context: &Context) -> Result<Filter, Status> {
         context.kind.selectable_fields,
         |field| context.kind.unknown_field(field),
     )?;
+    let fields = convert::selector(context.kind, fields);
     Ok(Filter { namespace: context.namespace().to_owned(), labels, fields })
 }
 
@@ -200,7 +201,7 @@ async fn from_store(
         revision = page.revision;
         let mut beyond = page.count.saturating_sub(page.values.len() as u64);
         for (index, raw) in page.values.iter().enumerate() {
-            let version = Version::of(context.kind, raw)?;
+            let version = Version::of(context.kind.kept(), raw)?;
             start = format!("{}\u{0}", version.key);
             if filter.matches(&version.header) {
                 items.push(Arc::new(version));

@@ -3,7 +3,7 @@
 use api_machinery::apply::{self, Target, Writer};
 use api_machinery::limits::GENERATED_NAME_BASE_MAX;
 use api_machinery::strategy::{Creation, prepare_for_create};
-use api_machinery::{Object, ResourceInfo, Status, defaults, time, validate};
+use api_machinery::{Object, ResourceInfo, Status, convert, defaults, time, validate};
 use rand::Rng;
 
 use super::{By, Fields};
@@ -24,13 +24,14 @@ pub(crate) struct Create<'a> {
     pub(crate) by: By<'a>,
 }
 
-/// Creates an object. Upstream makes a name when all else is decided but the checks.
+/// Creates an object; gives it in the version that is kept. Upstream makes a name when all else is
+/// decided but the checks.
 pub(crate) async fn create(
     server: &Server,
     request: &Create<'_>,
     mut object: Object,
 ) -> Result<Object, Status> {
-    let info = request.kind;
+    let info = request.kind.kept();
     let now = time::seconds(jiff::Timestamp::now());
     let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
     let asked = admission::Attributes {
@@ -57,13 +58,13 @@ pub(crate) async fn create(
         }
         let name = next.name().to_owned();
         let asked = admission::Attributes { name: &name, ..asked };
-        match create_named(&asked, next, &now).await {
+        match create_named(&asked, request.kind, next, &now).await {
             Err(status) if generates && status.reason == "AlreadyExists" => last = Some(status),
             outcome => return outcome,
         }
     }
     let name = last.and_then(|status| status.details).map(|details| details.name);
-    Err(Status::generate_name_conflict(&info.group_resource(), &name.unwrap_or_default()))
+    Err(Status::generate_name_conflict(&request.kind.group_resource(), &name.unwrap_or_default()))
 }
 
 /// A name that begins with `base` and that most probably nothing has yet.
@@ -89,39 +90,41 @@ async fn begin(
         ));
     }
     defaults::apply(request.kind, object);
+    *object = convert::to(asked.kind, std::mem::take(object));
     if let Fields::Of(manager) = request.by.fields {
         let writer = Writer { manager, now, force: false };
         let target = Target::of(request.kind, "");
-        *object = apply::update(&target, None, std::mem::take(object), writer);
+        *object = super::owned(&target, None, std::mem::take(object), writer);
     }
+    defaults::apply(asked.kind, object);
     admission::mutate(asked, object).await
 }
 
 async fn create_named(
     asked: &admission::Attributes<'_>,
+    asked_kind: &'static ResourceInfo,
     mut object: Object,
     now: &str,
 ) -> Result<Object, Status> {
     let (server, info) = (asked.server, asked.kind);
     let uid = uuid::Uuid::new_v4().to_string();
     prepare_for_create(info, &mut object, Creation { uid: &uid, now });
-    let mut errors = validate::create(info, &object);
+    let mut errors = validate::create(asked_kind, &object);
     errors.extend(apply::validate(&object));
     if !errors.is_empty() {
         return Err(Status::invalid(&info.group_kind(), object.name(), &errors));
     }
     admission::validate(asked, Some(&object)).await?;
-    let exists = || Status::already_exists(&info.group_resource(), object.name());
+    let resource = asked_kind.group_resource();
+    let exists = |name: &str| Status::already_exists(&resource, name);
     if asked.dry_run {
         let found = server.storage.get(info, object.namespace(), object.name()).await?;
-        return if found.is_some() { Err(exists()) } else { Ok(object) };
+        return if found.is_some() { Err(exists(object.name())) } else { Ok(object) };
     }
     if info.kind != "Service" {
         return match server.storage.put(info, &mut object, 0).await? {
             Outcome::Done(_) => Ok(object),
-            Outcome::Conflict(_) => {
-                Err(Status::already_exists(&info.group_resource(), object.name()))
-            }
+            Outcome::Conflict(_) => Err(exists(object.name())),
         };
     }
     create_service(server, info, object).await

@@ -59,7 +59,7 @@ pub(crate) async fn delete(
         let asked = Attributes {
             server,
             user: by.user,
-            kind: info,
+            kind: info.kept(),
             operation: Operation::Delete,
             subresource: "",
             namespace,

@@ -12,6 +12,8 @@ mod create;
 mod delete;
 mod update;
 
+use api_machinery::apply::{self, Target, Writer};
+use api_machinery::{Object, convert};
 use parking_lot::Mutex;
 
 use crate::admission::Notes;
@@ -55,4 +57,23 @@ pub(crate) enum Fields<'a> {
 impl Fields<'static> {
     /// What the server writes by itself.
     pub(crate) const OWN: Self = Self::Of("kube-apiserver");
+}
+
+/// R5 for an object in the version that is kept, in the words of the version that was asked for.
+fn owned(target: &Target, live: Option<&Object>, next: Object, writer: Writer<'_>) -> Object {
+    let Some(info) = target.info.filter(|info| info.kept_as.is_some()) else {
+        return apply::update(target, live, next, writer);
+    };
+    let live = live.map(|live| convert::to(info, live.clone()));
+    let shown = convert::to(info, next.clone());
+    let mut shown = apply::update(target, live.as_ref(), shown, writer);
+    let mut next = next;
+    let path = ["metadata", "managedFields"];
+    match shown.remove(&path) {
+        Some(entries) => next.set(&path, entries),
+        None => {
+            next.remove(&path);
+        }
+    }
+    next
 }

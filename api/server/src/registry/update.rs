@@ -1,7 +1,7 @@
 //! Updating an object: the optimistic loop around a pure change.
 
 use api_machinery::apply::{self, Target, Writer};
-use api_machinery::{Object, ResourceInfo, Status, defaults, strategy, time, validate};
+use api_machinery::{Object, ResourceInfo, Status, convert, defaults, strategy, time, validate};
 use serde_json::Value;
 
 use super::{By, Fields};
@@ -38,7 +38,8 @@ impl Update<'_> {
     }
 }
 
-/// Changes an object; `None` when it does not exist. `change` may run more than once.
+/// Changes an object; `None` when it does not exist. `change` may run more than once: it is given the
+/// object in the version of the request, and gives it so; what comes back is in the kept version.
 pub(crate) async fn update(
     server: &Server,
     request: &Update<'_>,
@@ -65,7 +66,10 @@ async fn attempts(
     let mut found = server.storage.get(request.kind, request.namespace, request.name).await?;
     for _ in 0..UPDATE_TRIES_MAX {
         let Some(Stored { object: current, revision }) = found else { return Ok(None) };
-        let mut next = change(&current)?;
+        let mut next = match request.kind.kept_as {
+            None => change(&current)?,
+            Some(_) => change(&convert::to(request.kind, current.clone()))?,
+        };
         if is_checked {
             next = checked(server, request, next, &current).await?;
         }
@@ -152,7 +156,7 @@ async fn checked(
     let asked = Attributes {
         server,
         user: request.by.user,
-        kind: request.kind,
+        kind: request.kind.kept(),
         operation: Operation::Update,
         subresource: request.subresource.name(),
         namespace: request.namespace,
@@ -187,18 +191,22 @@ fn begin(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<()
         return Err(request.conflict());
     }
     defaults::apply(info, next);
+    *next = convert::to(info.kept(), std::mem::take(next));
     let now = time::seconds(jiff::Timestamp::now());
     if let Fields::Of(manager) = request.by.fields {
         let writer = Writer { manager, now: &now, force: false };
         let target = Target::of(info, request.subresource.name());
-        *next = apply::update(&target, Some(current), std::mem::take(next), writer);
+        *next = super::owned(&target, Some(current), std::mem::take(next), writer);
+    }
+    if info.kept_as.is_some() {
+        defaults::apply(info.kept(), next);
     }
     Ok(())
 }
 
 /// What comes after: the kind's strategy and rules.
 fn end(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<(), Status> {
-    let info = request.kind;
+    let (asked, info) = (request.kind, request.kind.kept());
     let now = time::seconds(jiff::Timestamp::now());
     if info.kind == "Service" && request.subresource == Subresource::None {
         keep_allocated(next, current);
@@ -206,11 +214,11 @@ fn end(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<(), 
     let mut errors = match request.subresource {
         Subresource::None | Subresource::Scale => {
             strategy::prepare_for_update(info, next, current);
-            validate::update(info, next, current)
+            validate::update(asked, next, current)
         }
         Subresource::Status => {
             strategy::prepare_for_status_update(info, next, current, &now);
-            validate::status_update(info, next, current)
+            validate::status_update(asked, next, current)
         }
         Subresource::Finalize => {
             strategy::prepare_for_finalize(next, current);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use api_machinery::header::{Header, with_resource_version};
-use api_machinery::{Object, ResourceInfo, Status, View, protobuf};
+use api_machinery::{Object, ResourceInfo, Status, View, convert, protobuf};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::de::IgnoredAny;
@@ -59,6 +59,16 @@ impl Version {
         let message = protobuf::encode_message(info.type_id(), &tree)
             .map_err(|error| Status::internal(&error.to_string()))?;
         Ok(self.message.get_or_init(|| Bytes::from(message)).clone())
+    }
+
+    /// The same object in another version of its kind; as it is when it cannot be read.
+    pub(crate) fn in_version(&self, info: &'static ResourceInfo) -> Self {
+        let json = match self.object() {
+            Ok(object) => Bytes::from(convert::to(info, object).to_json()),
+            Err(_) => self.json.clone(),
+        };
+        let header = self.header.clone();
+        Self { key: self.key.clone(), header, json, message: OnceLock::new() }
     }
 
     /// The same object with another resourceVersion, as a deletion shows it.

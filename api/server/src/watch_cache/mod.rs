@@ -44,7 +44,7 @@ pub(crate) struct Caches {
 impl Caches {
     /// Empty caches of every kind that is kept in the store.
     pub(crate) fn new() -> Arc<Self> {
-        let kept = kinds::all().iter().filter(|info| info.is_stored());
+        let kept = kinds::all().iter().filter(|info| info.is_stored() && info.kept_as.is_none());
         let all = kept.map(|info| Arc::new(Cache::new(info))).collect();
         Arc::new(Self {
             all,
@@ -54,11 +54,12 @@ impl Caches {
         })
     }
 
-    /// The cache of a resource.
+    /// The cache of a resource: one for all its versions.
     pub(crate) fn of(&self, info: &'static ResourceInfo) -> &Arc<Cache> {
+        let kept = info.kept();
         self.all
             .iter()
-            .find(|cache| std::ptr::eq(cache.info(), info))
+            .find(|cache| std::ptr::eq(cache.info(), kept))
             .expect("there is a cache for every kind that is stored")
     }
 

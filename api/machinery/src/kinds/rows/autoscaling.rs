@@ -3,16 +3,14 @@
 use super::{NAMESPACED, status};
 use crate::kinds::{ResourceInfo, Subresource};
 
-const AUTOSCALING: ResourceInfo =
-    ResourceInfo { group: "autoscaling", version: "v2", ..NAMESPACED };
-
-pub(super) const KINDS: [ResourceInfo; 1] = [ResourceInfo {
+const V2: ResourceInfo = ResourceInfo {
+    group: "autoscaling",
+    version: "v2",
     kind: "HorizontalPodAutoscaler",
     plural: "horizontalpodautoscalers",
     singular: "horizontalpodautoscaler",
     short_names: &["hpa"],
     categories: &["all"],
-    namespaced: true,
     subresources: &[Subresource {
         version: "v2",
         ..status("autoscaling", "HorizontalPodAutoscaler")
@@ -20,5 +18,16 @@ pub(super) const KINDS: [ResourceInfo; 1] = [ResourceInfo {
     storage_prefix: "horizontalpodautoscalers",
     has_status: true,
     type_name: "api.autoscaling.v2.HorizontalPodAutoscaler",
-    ..AUTOSCALING
-}];
+    ..NAMESPACED
+};
+
+pub(super) const KINDS: [ResourceInfo; 2] = [
+    V2,
+    ResourceInfo {
+        version: "v1",
+        subresources: &[status("autoscaling", "HorizontalPodAutoscaler")],
+        kept_as: Some(("autoscaling", "v2")),
+        type_name: "api.autoscaling.v1.HorizontalPodAutoscaler",
+        ..V2
+    },
+];

@@ -5,7 +5,17 @@ use crate::kinds::{NameRule, Propagation, ResourceInfo, Subresource};
 
 const CORE: ResourceInfo = NAMESPACED;
 
-pub(super) const KINDS: [ResourceInfo; 15] = [
+pub(super) const KINDS: [ResourceInfo; 16] = [
+    ResourceInfo {
+        kind: "ComponentStatus",
+        plural: "componentstatuses",
+        singular: "componentstatus",
+        short_names: &["cs"],
+        namespaced: false,
+        verbs: &["get", "list"],
+        type_name: "api.core.v1.ComponentStatus",
+        ..CORE
+    },
     ResourceInfo {
         kind: "ConfigMap",
         plural: "configmaps",

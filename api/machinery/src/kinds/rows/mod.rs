@@ -1,6 +1,7 @@
 //! One row for each kind, a file for each group.
 
 mod admissionregistration;
+mod apiregistration;
 mod apps;
 mod autoscaling;
 mod batch;
@@ -8,6 +9,7 @@ mod certificates;
 mod coordination;
 mod core;
 mod discovery;
+mod events;
 mod flowcontrol;
 mod networking;
 mod node;
@@ -51,6 +53,7 @@ const NAMESPACED: ResourceInfo = ResourceInfo {
     verbs: ALL_VERBS,
     subresources: &[],
     storage_prefix: "",
+    kept_as: None,
     selectable_fields: &[],
     name_rule: NameRule::Subdomain,
     has_status: false,
@@ -71,9 +74,11 @@ pub static SCALE_KIND: ResourceInfo = ResourceInfo {
 
 /// In discovery's order: the core group, then the groups as upstream ranks them.
 pub(super) static KINDS: LazyLock<Vec<ResourceInfo>> = LazyLock::new(|| {
-    let groups: [&[ResourceInfo]; 17] = [
+    let groups: [&[ResourceInfo]; 19] = [
         &core::KINDS,
+        &apiregistration::KINDS,
         &apps::KINDS,
+        &events::KINDS,
         &reviews::KINDS,
         &autoscaling::KINDS,
         &batch::KINDS,

@@ -18,6 +18,7 @@ pub(super) use pod::cells_and_conditions as cells_and_conditions_of_pod;
 
 pub(super) fn printer(kind: &str) -> Option<&'static Printer> {
     Some(match kind {
+        "ComponentStatus" => &COMPONENT_STATUS,
         "ConfigMap" => &CONFIG_MAP,
         "Endpoints" => &service::ENDPOINTS,
         "Event" => &event::EVENT,
@@ -35,6 +36,21 @@ pub(super) fn printer(kind: &str) -> Option<&'static Printer> {
         _ => return None,
     })
 }
+
+static COMPONENT_STATUS: Printer = Printer {
+    columns: &[NAME, text("Status"), text("Message"), text("Error")],
+    cells: |row| {
+        let mut conditions = row.object.get("conditions").items();
+        let healthy = conditions.find(|condition| condition.get("type").is("Healthy"));
+        let status = match healthy.map(|condition| condition.get("status").is("True")) {
+            Some(true) => "Healthy",
+            Some(false) => "Unhealthy",
+            None => "Unknown",
+        };
+        let part = |key| healthy.map_or_else(|| "".into(), |condition| row::text(condition, key));
+        vec![row.name(), status.into(), part("message"), part("error")]
+    },
+};
 
 static CONFIG_MAP: Printer = Printer {
     columns: &[NAME, text("Data"), AGE],

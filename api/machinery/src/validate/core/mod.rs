@@ -3,7 +3,6 @@
 pub(super) mod address;
 pub(super) mod claim;
 mod data;
-mod event;
 mod node;
 mod quota;
 pub(super) mod service;
@@ -14,7 +13,7 @@ pub(super) mod volume_sources;
 
 use serde_json::Value;
 
-use super::{apps, endpoints, meta, pod};
+use super::{apps, endpoints, events, pod};
 use crate::field::{Error, Path};
 use crate::{Object, ResourceInfo};
 
@@ -28,14 +27,7 @@ pub(super) fn create(info: &ResourceInfo, object: &Object, errors: &mut Vec<Erro
         "Service" => service::create(object, errors),
         "Node" => node::node(object, errors),
         "Namespace" => node::namespace(object, errors),
-        "Event" => {
-            // An event's own rules come first, and any path segment may be its name.
-            errors.clear();
-            event::event(object, errors);
-            if errors.is_empty() {
-                errors.extend(meta::create_as(crate::kinds::NameRule::PathSegment, info, object));
-            }
-        }
+        "Event" => events::create(info, object, errors),
         "Endpoints" => endpoints::endpoints(object, errors),
         "LimitRange" => quota::limit_range(object, errors),
         "ResourceQuota" => quota::quota(object, errors),
@@ -55,7 +47,7 @@ pub(super) fn update(info: &ResourceInfo, new: &Object, old: &Object, errors: &m
         "Service" => service::service_update(new, old, errors),
         "Node" => node::node_update(new, old, errors),
         "Namespace" => node::namespace(new, errors),
-        "Event" => event::event(new, errors),
+        "Event" => events::update(info, new, old, errors),
         "Endpoints" => endpoints::endpoints_update(new, old, errors),
         "LimitRange" => quota::limit_range(new, errors),
         "ResourceQuota" => quota::quota_update(new, old, errors),
