@@ -125,3 +125,5 @@ pub(crate) const POLICY_MESSAGE_BYTES_MAX: usize = 5 * 1024;
 pub(crate) const AUDIT_ANNOTATION_BYTES_MAX: usize = 10 * 1024;
 /// New policies are looked for this often to check their types.
 pub(crate) const POLICY_STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// A component of the control plane says within this time how it is.
+pub(crate) const COMPONENT_CHECK_TIMEOUT: Duration = Duration::from_secs(5);

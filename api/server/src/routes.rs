@@ -58,6 +58,8 @@ async fn resource(context: &Context, body: &[u8]) -> Result<Response<Body>, Stat
         return Err(not_allowed());
     }
     match info.verb {
+        "get" if !kind.is_stored() => handlers::get_component(context).await,
+        "list" if !kind.is_stored() => handlers::list_components(context).await,
         "get" => handlers::get(context).await,
         "list" => handlers::list(context).await,
         "watch" => handlers::watch(context).await,

@@ -155,7 +155,7 @@ pub(super) fn to_v2(object: &mut Object) {
     let percent = object.remove(&["spec", "targetCPUUtilizationPercentage"]);
     let mut metrics = Vec::new();
     if let Some(carried) = carried(object, METRICS, "MetricSpec") {
-        metrics.extend(carried.iter().map(|metric| newer_wanted(metric)));
+        metrics.extend(carried.iter().map(newer_wanted));
     }
     let percent = percent.filter(|percent| !percent.is_null());
     // An older controller looked at the processor when there was nothing else to look at.
@@ -366,7 +366,7 @@ fn policy(carried: &Value) -> Value {
 
 /// A member whose name Go finds, whatever the case of its letters.
 fn member<'a>(value: &'a Value, name: &str) -> &'a Value {
-    let members = value.as_object().into_iter().flatten();
-    let found = members.filter(|(key, _)| key.eq_ignore_ascii_case(name)).last();
+    let mut members = value.as_object().into_iter().flatten();
+    let found = members.rfind(|(key, _)| key.eq_ignore_ascii_case(name));
     found.map_or(&Value::Null, |(_, value)| value)
 }

@@ -106,7 +106,13 @@ impl Walk {
                 self.strict("unknown", &key);
             }
         }
+        // An empty list asks that all managers be forgotten: it is more than no list.
+        let is_reset = self.path == ["metadata"]
+            && out.get("managedFields").and_then(Value::as_array).is_some_and(Vec::is_empty);
         finish(self.schema, id, &mut out);
+        if is_reset {
+            out.insert("managedFields".to_owned(), json!([]));
+        }
         Ok(out)
     }
 

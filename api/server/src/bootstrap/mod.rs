@@ -4,6 +4,7 @@
 //! Every server of a cluster does this; what another one has made already is fine.
 
 mod aggregation;
+mod api_services;
 mod policy;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub(crate) async fn run(server: Arc<Server>) {
             kubernetes_service::run(&server),
             aggregation::run(&server),
             flow_control::run(&server),
+            api_services::run(&server),
         );
     }
 }

@@ -146,10 +146,7 @@ impl JsonList {
         match self.transform {
             // Items of a typed list have no `apiVersion` and `kind`, as upstream's have none.
             Transform::None if self.info.kept_as.is_some() => {
-                let item = item.in_version(self.info);
-                let rest = item.json.strip_prefix(self.type_meta.as_bytes());
-                out.push(b'{');
-                out.extend_from_slice(rest.unwrap_or(item.json.get(1..).unwrap_or_default()));
+                write_without_type(item.in_version(self.info).view(), out);
             }
             Transform::None => match item.json.strip_prefix(self.type_meta.as_bytes()) {
                 Some(rest) => {

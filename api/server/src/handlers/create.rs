@@ -15,6 +15,13 @@ pub(crate) async fn create(context: &Context, body: &[u8]) -> Result<Response<Bo
         let User { name, uid, groups, extra } = &context.user;
         strategy::set_requester(&mut object, name, uid, groups, extra);
     }
+    if context.kind.kind == "APIService" && object.at(&["spec", "service"]).is_some() {
+        context.warnings.lock().push(
+            "this server keeps APIServices of other API servers, and does not send requests on to \
+             them yet"
+                .to_owned(),
+        );
+    }
     context.check_escalation(&object, None)?;
     let manager = context.manager()?;
     let by = context.by(Fields::Of(&manager), dry_run);

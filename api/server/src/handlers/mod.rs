@@ -1,5 +1,6 @@
 //! One file per thing that a client can ask for.
 
+mod component_status;
 mod create;
 mod delete;
 mod eviction;
@@ -37,6 +38,7 @@ use crate::registry::{By, Fields};
 use crate::request::{Query, RequestInfo};
 use crate::state::Server;
 
+pub(crate) use component_status::{get_component, list_components};
 pub(crate) use create::create;
 pub(crate) use delete::{delete, delete_many};
 pub(crate) use eviction::eviction;
@@ -56,6 +58,8 @@ pub(crate) use watch::watch;
 /// What upstream tells everybody who still uses them.
 const ENDPOINTS_ARE_OLD: &str =
     "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+
+const COMPONENTS_ARE_OLD: &str = "v1 ComponentStatus is deprecated in v1.19+";
 
 /// Through which door an object is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,8 +257,10 @@ impl Context {
         let mut response =
             outcome.unwrap_or_else(|status| encoding::error(&status, &self.accepted));
         add_warnings(&mut response, &self.warnings.lock());
-        if self.kind.kind == "Endpoints" {
-            add_warnings(&mut response, &[ENDPOINTS_ARE_OLD.to_owned()]);
+        match self.kind.kind {
+            "Endpoints" => add_warnings(&mut response, &[ENDPOINTS_ARE_OLD.to_owned()]),
+            "ComponentStatus" => add_warnings(&mut response, &[COMPONENTS_ARE_OLD.to_owned()]),
+            _ => {}
         }
         let is_new = self.info.verb == "create" && response.status() == http::StatusCode::CREATED;
         if let Some(warning) = is_new.then(|| unheeded::warning(self.kind)).flatten() {

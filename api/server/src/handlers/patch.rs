@@ -32,18 +32,11 @@ pub(super) struct Patch<'a> {
 impl<'a> Patch<'a> {
     /// Reads the type from the Content-Type; 415 for others.
     pub(super) fn of(context: &Context, body: &'a [u8]) -> Result<Self, Status> {
-        let refused = || {
-            let mut status = Status::unsupported_media_type(&MEDIA_TYPES);
-            if context.content_type().starts_with("application/apply-patch") {
-                status.message.push_str("; server-side apply of a Scale is not implemented yet");
-            }
-            status
-        };
         match PatchType::of_content_type(context.content_type()) {
             Some(kind @ (PatchType::Json | PatchType::Merge | PatchType::StrategicMerge)) => {
                 Ok(Self { kind, body })
             }
-            Some(PatchType::Apply) | None => Err(refused()),
+            Some(PatchType::Apply) | None => Err(Status::unsupported_media_type(&MEDIA_TYPES)),
         }
     }
 
@@ -86,6 +79,15 @@ fn invalid_options(error: Error) -> Status {
     Status::invalid(&Grouped::new("meta.k8s.io", "PatchOptions"), "", &[error])
 }
 
+/// Who applies: a request has to say so.
+pub(super) fn applier(context: &Context) -> Result<String, Status> {
+    if context.query.non_empty("fieldManager").is_none() {
+        let path = Path::new("fieldManager");
+        return Err(invalid_options(Error::required(&path, "is required for apply patch")));
+    }
+    context.manager()
+}
+
 /// Server-side apply: what the client names is its own from now on, and what it does not name any
 /// more and nobody else owns goes. An object that is not there is made.
 async fn apply(
@@ -94,11 +96,7 @@ async fn apply(
     subresource: Subresource,
 ) -> Result<Response<Body>, Status> {
     let dry_run = context.dry_run()?;
-    if context.query.non_empty("fieldManager").is_none() {
-        let path = Path::new("fieldManager");
-        return Err(invalid_options(Error::required(&path, "is required for apply patch")));
-    }
-    let manager = context.manager()?;
+    let manager = applier(context)?;
     let config = decode::apply_patch(body)?;
     let now = time::seconds(jiff::Timestamp::now());
     let writer = Writer { manager: &manager, now: &now, force: context.query.flag("force") };

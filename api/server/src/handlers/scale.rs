@@ -1,18 +1,22 @@
 //! The subresource `scale`: replicas of a workload as an autoscaling/v1 Scale.
 
-use api_machinery::decode::Expected;
+use api_machinery::apply::{self, Target, Writer, scale};
+use api_machinery::decode::{self, Expected};
+use api_machinery::patch::PatchType;
 use api_machinery::selector::{Labels, Operator};
 use api_machinery::status::Grouped;
-use api_machinery::{Object, Status, kinds, validate};
+use api_machinery::{Object, Status, kinds, time, validate};
 use http::Response;
 use serde_json::{Value, json};
 
-use super::patch::Patch;
+use super::patch::{Patch, applier};
 use super::{Context, Subresource};
 use crate::body::Body;
 use crate::encoding;
 use crate::registry::{self, Fields, Retry};
 
+const REPLICAS: [&str; 2] = ["spec", "replicas"];
+const MANAGED_FIELDS: [&str; 2] = ["metadata", "managedFields"];
 const SCALE: Expected<'static> = Expected { api_version: "autoscaling/v1", kind: "Scale" };
 
 /// The Scale of a workload.
@@ -89,33 +93,58 @@ pub(crate) async fn update_scale(context: &Context, body: &[u8]) -> Result<Respo
     let mut scale = context.decode(body, SCALE)?;
     context.fit_to_url(&mut scale)?;
     let retry = if scale.resource_version().is_empty() { Retry::Always } else { Retry::Never };
-    write(context, retry, |_| Ok(scale.clone())).await
+    let manager = context.manager()?;
+    write(context, (retry, Fields::Of(&manager)), |_| Ok(scale.clone())).await
 }
 
 pub(crate) async fn patch_scale(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
+    if PatchType::of_content_type(context.content_type()) == Some(PatchType::Apply) {
+        return apply_scale(context, body).await;
+    }
     let patch = Patch::of(context, body)?;
+    let manager = context.manager()?;
     let validation = context.field_validation()?;
     let type_id = kinds::type_of(SCALE.api_version, SCALE.kind)
         .ok_or_else(|| Status::internal("no schema for Scale"))?;
-    write(context, Retry::Always, |workload: &Object| {
+    write(context, (Retry::Always, Fields::Of(&manager)), |workload: &Object| {
         let patched = patch.apply(type_id, &scale_of(workload))?;
         Ok(patch.fit(patched, SCALE, validation)?.object)
     })
     .await
 }
 
+/// Server-side apply of a Scale: who owns its replicas owns those of the workload.
+async fn apply_scale(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
+    let manager = applier(context)?;
+    let config = decode::apply_patch(body)?;
+    let now = time::seconds(jiff::Timestamp::now());
+    let writer = Writer { manager: &manager, now: &now, force: context.query.flag("force") };
+    let target = Target::scale();
+    write(context, (Retry::Always, Fields::Applied), |workload: &Object| {
+        let held = workload.at(&MANAGED_FIELDS);
+        let entries = scale::to_scale(held, &REPLICAS).map_err(|why| Status::unexplained(&why))?;
+        let mut live = Object::from_value(scale_of(workload)).unwrap_or_default();
+        if !entries.is_empty() {
+            live.set(&MANAGED_FIELDS, entries.into());
+        }
+        let mut wanted = apply::apply(&target, Some(&live), &config, writer)?;
+        context.fit_to_url(&mut wanted)?;
+        Ok(wanted)
+    })
+    .await
+}
+
 async fn write(
     context: &Context,
-    retry: Retry,
+    (retry, fields): (Retry, Fields<'_>),
     scale: impl Fn(&Object) -> Result<Object, Status>,
 ) -> Result<Response<Body>, Status> {
-    let manager = context.manager()?;
     let request = registry::Update {
         kind: context.kind,
         namespace: context.namespace(),
         name: &context.info.name,
         subresource: Subresource::Scale,
-        by: context.by(Fields::Of(&manager), context.dry_run()?),
+        by: context.by(fields, context.dry_run()?),
         retry,
     };
     let change = |workload: &Object| {
@@ -127,7 +156,14 @@ async fn write(
             return Err(Status::invalid(&kind, &context.info.name, &errors));
         }
         let mut next = workload.clone();
-        next.set(&["spec", "replicas"], replicas.into());
+        next.set(&REPLICAS, replicas.into());
+        if fields == Fields::Applied {
+            let [held, applied] = [workload, &wanted].map(|object| object.at(&MANAGED_FIELDS));
+            let api_version = context.kind.api_version();
+            let entries = scale::to_parent(held, applied, &api_version, &REPLICAS)
+                .map_err(|why| Status::unexplained(&why))?;
+            next.set(&MANAGED_FIELDS, entries.into());
+        }
         match wanted.resource_version() {
             "" => {}
             version => next.set(&["metadata", "resourceVersion"], version.into()),
