@@ -2,7 +2,7 @@
 //!
 //! | Rule | What always holds |
 //! |------|-------------------|
-//! | V1 | A kind is kept in one version ([`ResourceInfo::kept`]); all others are made of that one. |
+//! | V1 | A kind is kept in one version ([`ResourceInfo::kept`]); others are made of that one. |
 //! | V2 | What a version has no field for is carried in annotations: nothing is lost on the way. |
 //! | V3 | Of the metadata only those annotations change; managed fields name their own version. |
 

@@ -36,8 +36,8 @@ use serde_json::Value;
 use crate::field::{Error, Path};
 use crate::{Object, ResourceInfo, kinds};
 
-/// Checks a new object, defaults applied. An empty list means that it is fine. `info` is the version
-/// that was asked for, whose rules may be stricter; the object is in the one that is kept.
+/// Checks a new object, defaults applied. An empty list means that it is fine. `info` is the
+/// version that was asked for, whose rules may be stricter; the object is in the one that is kept.
 #[must_use]
 pub fn create(info: &ResourceInfo, object: &Object) -> Vec<Error> {
     let mut errors = meta::create(info, object);

@@ -38,8 +38,8 @@ impl Update<'_> {
     }
 }
 
-/// Changes an object; `None` when it does not exist. `change` may run more than once: it is given the
-/// object in the version of the request, and gives it so; what comes back is in the kept version.
+/// Changes an object; `None` when it does not exist. `change` may run more than once: it is given
+/// the object in the version of the request, and gives it so; what comes back is in the kept one.
 pub(crate) async fn update(
     server: &Server,
     request: &Update<'_>,
