@@ -1,4 +1,4 @@
-//! DefaultIngressClass and DefaultStorageClass: who names no class gets the one marked as the default.
+//! DefaultIngressClass, DefaultStorageClass: who names no class gets the one marked as the default.
 
 use api_machinery::{Object, Status};
 use serde_json::Value;

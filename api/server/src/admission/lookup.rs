@@ -1,4 +1,4 @@
-//! What plugins ask about other objects: the caches first, and the store for what is newer than they.
+//! What plugins ask about other objects: the caches first, then the store for what is newer.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Priority: a pod gets the number of its class, or of the one that is the default for all; there is
-//! at most one of those.
+//! Priority: a pod gets the number of its class, or of the default for all, of which there is at
+//! most one.
 
 use api_machinery::{Object, Status};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! DefaultTolerationSeconds: pods stay for five minutes on a node that is not ready or not reachable.
+//! DefaultTolerationSeconds: pods stay for five minutes on a node that is away or not ready.
 
 use api_machinery::Object;
 use serde_json::{Value, json};

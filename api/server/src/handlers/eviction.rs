@@ -2,7 +2,7 @@
 //!
 //! | Rule | What always holds |
 //! |------|-------------------|
-//! | E1 | A pod that serves goes only when its budget allows one more to go, and that is counted first. |
+//! | E1 | A pod that serves goes only when its budget allows one more, which is counted first. |
 //! | E2 | A pod that never ran, has ended or is going needs no budget. |
 //! | E3 | A pod that is let go because it is unhealthy goes only as it was when that was decided. |
 

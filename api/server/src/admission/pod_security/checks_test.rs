@@ -6,7 +6,7 @@ use super::checks::{Pod, check, details};
 use super::policy::Policy;
 use api_machinery::Object;
 
-/// `[{pod, told: [[level, version, text]]}]`: for both levels what the newest version says, and what
+/// `[{pod, told: [[level, version, text]]}]`: what the newest version says for both levels, and what
 /// the older ones say where that changes. An annotation for AppArmor is a field, too, by then.
 const CASES: &str = include_str!("cases.json");
 

@@ -1,5 +1,5 @@
-//! ServiceAccount: a pod runs as an account that exists, has its pull secrets, and reads the account's
-//! token at the place where clients look for it.
+//! ServiceAccount: a pod runs as an account that exists, has its pull secrets, and reads its token
+//! at the place where clients look for it.
 //!
 //! The pod of a node's own file (a mirror pod) has no account and may not refer to secrets.
 

@@ -1,4 +1,4 @@
-//! The volume with an account's token, the authority to trust and the namespace's name, and its mounts.
+//! The volume with an account's token, the authority to trust and the namespace's name.
 
 use std::collections::HashSet;
 
