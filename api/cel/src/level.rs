@@ -31,7 +31,7 @@ pub enum Order<'r> {
     /// Every item is there once, in any order.
     Set,
     /// Items are told apart by these fields, in any order.
-    Map(&'r [Arc<str>]),
+    Map(&'r [String]),
 }
 
 /// One level of a schema.
@@ -122,7 +122,7 @@ impl Level {
     fn index(&self, item: &Value<'_>) -> Index {
         match (self.reader.order(self.number), item) {
             (Order::Map(keys), Value::Map(map)) => {
-                let key = |name: &Arc<str>| {
+                let key = |name: &String| {
                     let name = escape(name).unwrap_or_else(|| name.to_string());
                     map.get(&Value::string(name)).as_ref().and_then(key_of)
                 };

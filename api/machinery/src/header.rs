@@ -21,6 +21,9 @@ impl Header {
     #[must_use]
     pub fn of(info: &'static ResourceInfo, object: View<'_>) -> Self {
         let mut header = Self::default();
+        if info.is_custom() {
+            return Self::of_custom(info, object);
+        }
         let paths: Vec<_> = info.selectable_fields.iter().map(|field| path(info, field)).collect();
         let mut values = vec![View::default(); paths.len()];
         // One pass over the object, and one over each part that something is looked for in.
@@ -51,6 +54,18 @@ impl Header {
             .zip(values)
             .map(|(field, value)| (*field, field_value(info, object, field, value)))
             .collect();
+        header
+    }
+
+    /// Fields of custom objects may be anywhere.
+    fn of_custom(info: &'static ResourceInfo, object: View<'_>) -> Self {
+        let mut header = Self::default();
+        header.read_metadata(object.get("metadata"));
+        let field = |name: &&'static str| {
+            let value = name.split('.').fold(object, View::get);
+            (*name, scalar_text(value).unwrap_or_default())
+        };
+        header.fields = info.selectable_fields.iter().map(field).collect();
         header
     }
 
@@ -99,6 +114,16 @@ fn path(info: &ResourceInfo, field: &'static str) -> (&'static str, &'static str
     }
 }
 
+fn scalar_text(value: View<'_>) -> Option<String> {
+    match value.bytes().first()? {
+        b'"' => Some(value.text().into_owned()),
+        b't' | b'f' | b'0'..=b'9' | b'-' => {
+            Some(String::from_utf8_lossy(value.bytes()).into_owned())
+        }
+        _ => None,
+    }
+}
+
 fn field_value(info: &ResourceInfo, object: View<'_>, field: &str, value: View<'_>) -> String {
     if (info.kind, field) == ("Event", "source") {
         let component = value.get("component").text();
@@ -106,10 +131,7 @@ fn field_value(info: &ResourceInfo, object: View<'_>, field: &str, value: View<'
         return if component.is_empty() { reporter() } else { component.into_owned() };
     }
     match value.bytes().first() {
-        Some(b'"') => value.text().into_owned(),
-        Some(b't' | b'f' | b'0'..=b'9' | b'-') => {
-            String::from_utf8_lossy(value.bytes()).into_owned()
-        }
+        Some(b'"' | b't' | b'f' | b'0'..=b'9' | b'-') => scalar_text(value).unwrap_or_default(),
         None if matches!(field, "spec.unschedulable" | "spec.hostNetwork") => "false".to_owned(),
         None if field == "status.replicas" => "0".to_owned(),
         _ => String::new(),

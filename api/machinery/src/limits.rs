@@ -46,3 +46,9 @@ pub const FIELD_ERRORS_MAX: usize = 2000;
 pub const CUSTOM_RULES_COST_MAX: u64 = 10_000_000;
 /// Bytes of a message that a rule in CEL makes.
 pub const RULE_MESSAGE_BYTES_MAX: usize = 5 * 1024;
+/// Rows of custom kinds that one process ever makes; they are never given back.
+pub const CUSTOM_ROWS_MAX: usize = 50_000;
+/// Steps of one JSONPath of a column.
+pub const JSON_PATH_STEPS_MAX: usize = 64;
+/// Values that one step of a JSONPath may lead to.
+pub const JSON_PATH_VALUES_MAX: usize = 10_000;

@@ -11,6 +11,7 @@
 mod check;
 mod compare;
 mod configure;
+mod custom;
 mod fields;
 mod last_applied;
 mod managed;

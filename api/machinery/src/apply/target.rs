@@ -92,8 +92,7 @@ fn reset_of(info: &ResourceInfo, subresource: &str) -> Reset {
         }
         ("Deployment", "status") => &[&["spec"], &["metadata", "labels"]],
         (
-            "CustomResourceDefinition"
-            | "FlowSchema"
+            "FlowSchema"
             | "PriorityLevelConfiguration"
             | "ResourceClaim"
             | "ServiceCIDR"
@@ -173,8 +172,8 @@ impl Target {
             return true;
         }
         let group = |version: &str| kinds::split_api_version(version).0.to_owned();
-        let is_served =
-            matches!(self.node, NodeType::Deduced) || kinds::type_of(version, &self.kind).is_some();
+        let is_served = matches!(self.node, NodeType::Deduced | NodeType::Custom(_))
+            || kinds::type_of(version, &self.kind).is_some();
         group(version) == group(&self.api_version) && is_served
     }
 
@@ -199,6 +198,10 @@ impl Target {
 
     /// A merged tree as an object with its defaults.
     pub(super) fn finish(&self, value: Value) -> Result<Object, Status> {
+        let mut value = value;
+        if let NodeType::Custom(node) = &self.node {
+            crate::custom::defaults::apply(&mut value, &node.schema);
+        }
         let mut object = self.fit(value)?;
         if let Some(info) = self.info {
             defaults::apply(info, &mut object);

@@ -1,9 +1,13 @@
 //! What server-side apply must know of a type: what is merged, what is replaced as a whole, and
 //! which fields tell the items of a list apart.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
+use super::custom::CustomNode;
 use super::path::PathElement;
+use crate::custom::Schema as CustomSchema;
 use crate::schema::{Field, Kind, ListType, Presence, Schema, Shape, Special, TypeId};
 
 /// The type of a node.
@@ -21,6 +25,8 @@ pub enum NodeType {
         is_atomic: bool,
     },
     Scalar(Scalar),
+    /// A level of the schema of a custom kind.
+    Custom(CustomNode),
     /// No schema: maps are merged, lists are replaced, as the values say.
     Deduced,
     /// No schema, and replaced as a whole.
@@ -115,10 +121,17 @@ const ATOMIC_MAPS: [(&str, &str); 4] = [
 ];
 
 impl NodeType {
+    /// Whole objects of a custom kind.
+    #[must_use]
+    pub fn custom_object(schema: &Arc<CustomSchema>) -> Self {
+        Self::Custom(CustomNode::root(schema))
+    }
+
     /// How a value of this type is walked; without a schema the value decides.
     pub(super) fn form(&self, value: Option<&Value>) -> Form<'_> {
         match self {
             Self::Message(id) => message_form(*id),
+            Self::Custom(node) => node.form(),
             Self::Granular(_) => Form::Map(MapForm { is_atomic: false }),
             Self::List(field) => {
                 let items = match field.list_type {
@@ -148,6 +161,7 @@ impl NodeType {
     pub(super) fn child(&self, name: &str) -> Option<Child> {
         match self {
             Self::Message(id) | Self::Granular(id) => message_child(*id, name),
+            Self::Custom(node) => node.child(name),
             Self::Map { field, .. } => Some(Child { node: of_kind(field.kind), is_named: false }),
             Self::Deduced | Self::Opaque => Some(Child { node: self.clone(), is_named: false }),
             Self::List(_) | Self::Scalar(_) => None,
@@ -262,6 +276,9 @@ impl ListForm<'_> {
 /// What a key field is when an item leaves it out: upstream's schema names the zero of every
 /// scalar that Go always writes, and TCP.
 fn key_default(element: &NodeType, name: &str) -> Option<Value> {
+    if let NodeType::Custom(node) = element {
+        return node.key_default(name);
+    }
     let NodeType::Message(id) = element else { return None };
     let schema = Schema::get();
     let field = schema.field(*id, name)?;

@@ -66,8 +66,8 @@ fn map(items: &[Value], list: &List, path: &Path, errors: &mut Vec<Error>) {
 pub(super) fn key_of(item: &Value, list: &List) -> Value {
     let mut key = Map::new();
     for name in &list.keys {
-        if let Some(value) = item.get(name.as_ref()) {
-            key.insert(name.as_ref().to_owned(), value.clone());
+        if let Some(value) = item.get(name) {
+            key.insert(name.clone(), value.clone());
         }
     }
     Value::Object(key)

@@ -89,7 +89,7 @@ pub struct Rule {
 #[derive(Clone, Debug, Default)]
 pub struct List {
     pub kind: ListType,
-    pub keys: Box<[Arc<str>]>,
+    pub keys: Box<[String]>,
 }
 
 /// Bounds of values: what few schemas have.
@@ -172,6 +172,13 @@ impl Schema {
     pub fn property(&self, name: &str) -> Option<&Self> {
         let found = self.properties.binary_search_by(|(key, _)| key.as_ref().cmp(name));
         found.ok().map(|index| self.properties[index].1.as_ref())
+    }
+
+    /// The same, to be kept.
+    #[must_use]
+    pub(crate) fn property_shared(&self, name: &str) -> Option<&Arc<Self>> {
+        let found = self.properties.binary_search_by(|(key, _)| key.as_ref().cmp(name));
+        found.ok().map(|index| &self.properties[index].1)
     }
 
     /// The named properties in the order of their names.
@@ -280,7 +287,9 @@ impl Reader {
                     "map" => ListType::Map,
                     _ => ListType::Atomic,
                 };
-                Box::new(List { kind, keys: self.texts(&json["x-kubernetes-list-map-keys"]) })
+                let names = json["x-kubernetes-list-map-keys"].as_array().into_iter().flatten();
+                let keys = names.filter_map(Value::as_str).map(str::to_owned).collect();
+                Box::new(List { kind, keys })
             }),
             rules: rules(&json["x-kubernetes-validations"]),
             ..Schema::default()

@@ -175,7 +175,7 @@ pub fn apply_patch(bytes: &[u8]) -> Result<Object, Status> {
     })
 }
 
-fn parse_json(bytes: &[u8]) -> Result<Raw, Status> {
+pub(crate) fn parse_json(bytes: &[u8]) -> Result<Raw, Status> {
     serde_json::from_slice(bytes).map_err(|error| {
         Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
     })

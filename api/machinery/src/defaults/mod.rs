@@ -29,6 +29,13 @@ type Tree = Map<String, Value>;
 
 /// Fills in what the object leaves out.
 pub fn apply(info: &ResourceInfo, object: &mut Object) {
+    if info.is_custom() {
+        return;
+    }
+    if info.group == "apiextensions.k8s.io" {
+        crate::custom::definition::defaults::apply(object);
+        return;
+    }
     let (kind, map) = (info.kind, &mut object.0);
     match info.group {
         "" => core::apply(kind, map),

@@ -1,5 +1,6 @@
 //! The kinds that are served: one row each, in `rows/`. Adding a kind is adding a row.
 
+pub mod interned;
 mod rows;
 
 use std::collections::HashMap;
@@ -11,7 +12,7 @@ use crate::status::Grouped;
 pub use rows::SCALE_KIND;
 
 /// A subresource and the kind of its body.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subresource {
     pub name: &'static str,
     /// Group and version of the body; empty group for the core group.
@@ -22,14 +23,14 @@ pub struct Subresource {
 }
 
 /// What a delete does with dependents when it does not say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Propagation {
     Background,
     Orphan,
 }
 
 /// Which names an object may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NameRule {
     /// RFC 1123 subdomain.
     Subdomain,
@@ -42,7 +43,7 @@ pub enum NameRule {
 }
 
 /// Everything about a kind that is not in its schema.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ResourceInfo {
     /// Empty for the core group.
     pub group: &'static str,
@@ -60,6 +61,8 @@ pub struct ResourceInfo {
     pub storage_prefix: &'static str,
     /// Group and version in which objects are kept, when it is not this one.
     pub kept_as: Option<(&'static str, &'static str)>,
+    /// The `apiVersion` that objects of a custom kind are stored with; empty for built-in kinds.
+    pub stored_as: &'static str,
     /// Fields that field selectors know, besides `metadata.name` and `metadata.namespace`.
     pub selectable_fields: &'static [&'static str],
     pub name_rule: NameRule,
@@ -71,7 +74,7 @@ pub struct ResourceInfo {
     /// PUT without a resourceVersion is allowed.
     pub unconditional_update: bool,
     pub default_propagation: Propagation,
-    /// Full name of the type in the [`Schema`].
+    /// Full name of the type in the [`Schema`]; empty for custom kinds, which have no type there.
     pub type_name: &'static str,
 }
 
@@ -184,6 +187,12 @@ impl ResourceInfo {
         find(group, version, self.plural).unwrap_or(self)
     }
 
+    /// Whether a CustomResourceDefinition made the kind.
+    #[must_use]
+    pub fn is_custom(&self) -> bool {
+        self.type_name.is_empty()
+    }
+
     /// For errors that name the resource.
     #[must_use]
     pub fn group_resource(&self) -> Grouped {
@@ -204,7 +213,9 @@ impl ResourceInfo {
     /// The kind's type in the schema.
     #[must_use]
     pub fn type_id(&self) -> TypeId {
-        Schema::get().find(self.type_name).expect("a test holds that every kind has its type")
+        Schema::get()
+            .find(self.type_name)
+            .expect("only built-in kinds are asked, and a test holds that they have their types")
     }
 }
 

@@ -7,6 +7,7 @@ mod services;
 
 use serde_json::{Value, json};
 
+use crate::custom::definition::defaults as definition;
 use crate::{Object, ResourceInfo, Schema};
 
 pub use pods::{
@@ -42,6 +43,9 @@ pub fn prepare_for_create(info: &ResourceInfo, object: &mut Object, creation: Cr
     if info.has_status && info.kind != "Node" {
         object.set(&["status"], new_status(info, object, creation.now));
     }
+    if info.is_custom() {
+        return;
+    }
     match info.kind {
         "Namespace" => add_kubernetes_finalizer(object),
         "Secret" => fold_string_data(object),
@@ -52,6 +56,7 @@ pub fn prepare_for_create(info: &ResourceInfo, object: &mut Object, creation: Cr
             object.set(&["metadata", "annotations", TEMPLATE_GENERATION], generation.into());
         }
         "PersistentVolumeClaim" => mirror_data_sources(object),
+        "CustomResourceDefinition" => definition::prepare_for_create(object),
         _ => {}
     }
 }
@@ -75,6 +80,9 @@ pub fn prepare_for_update(info: &ResourceInfo, new: &mut Object, old: &Object) {
     if info.has_status {
         keep(new, old, &["status"]);
     }
+    if info.is_custom() {
+        return;
+    }
     match info.kind {
         "Secret" => fold_string_data(new),
         "Service" => services::drop_unused(new, old),
@@ -88,6 +96,7 @@ pub fn prepare_for_update(info: &ResourceInfo, new: &mut Object, old: &Object) {
             new.set(&["metadata", "annotations", TEMPLATE_GENERATION], generation.into());
         }
         "PersistentVolumeClaim" => mirror_data_sources(new),
+        "CustomResourceDefinition" => definition::prepare_for_update(new, old),
         _ => {}
     }
     if info.has_generation {
@@ -120,6 +129,9 @@ pub fn prepare_for_status_update(info: &ResourceInfo, new: &mut Object, old: &Ob
     keep_metadata(new, old);
     keep(new, old, &["spec"]);
     keep(new, old, &["metadata", "generation"]);
+    if info.is_custom() {
+        return;
+    }
     match info.kind {
         "Deployment" | "ReplicaSet" => keep(new, old, &["metadata", "labels"]),
         "Pod" => {

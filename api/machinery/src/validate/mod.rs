@@ -33,6 +33,7 @@ use std::hash::Hash;
 
 use serde_json::Value;
 
+use crate::custom::definition;
 use crate::field::{Error, Path};
 use crate::{Object, ResourceInfo, kinds};
 
@@ -43,6 +44,7 @@ pub fn create(info: &ResourceInfo, object: &Object) -> Vec<Error> {
     let mut errors = meta::create(info, object);
     let of_group = match info.group {
         "" => core::create,
+        _ if info.is_custom() => return errors,
         "apps" => apps::create,
         "autoscaling" => autoscaling::create,
         "batch" => batch::create,
@@ -60,6 +62,7 @@ pub fn create(info: &ResourceInfo, object: &Object) -> Vec<Error> {
         "flowcontrol.apiserver.k8s.io" => flowcontrol::create,
         "events.k8s.io" => events::create,
         "apiregistration.k8s.io" => apiregistration::create,
+        "apiextensions.k8s.io" => definition_create,
         _ => return errors,
     };
     of_group(info, object, &mut errors);
@@ -72,6 +75,7 @@ pub fn update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Error> {
     let mut errors = meta::update(info, new, old);
     let of_group = match info.group {
         "" => core::update,
+        _ if info.is_custom() => return errors,
         "apps" => apps::update,
         "autoscaling" => autoscaling::update,
         "batch" => batch::update,
@@ -89,6 +93,7 @@ pub fn update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Error> {
         "flowcontrol.apiserver.k8s.io" => flowcontrol::update,
         "events.k8s.io" => events::update,
         "apiregistration.k8s.io" => apiregistration::update,
+        "apiextensions.k8s.io" => definition_update,
         _ => return errors,
     };
     of_group(info, new, old, &mut errors);
@@ -101,6 +106,7 @@ pub fn status_update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Err
     let mut errors = meta::update(info, new, old);
     let of_group = match info.group {
         "" => core::status_update,
+        _ if info.is_custom() => return errors,
         "apps" => apps::status_update,
         "autoscaling" => autoscaling::status_update,
         "batch" => batch::status_update,
@@ -112,10 +118,24 @@ pub fn status_update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Err
         "resource.k8s.io" => resource::status_update,
         "flowcontrol.apiserver.k8s.io" => flowcontrol::status_update,
         "apiregistration.k8s.io" => apiregistration::status_update,
+        "apiextensions.k8s.io" => definition_status_update,
         _ => return errors,
     };
     of_group(info, new, old, &mut errors);
     errors
+}
+
+/// A definition is checked as a whole, its name and the rest of its metadata included.
+fn definition_create(_: &ResourceInfo, object: &Object, errors: &mut Vec<Error>) {
+    *errors = definition::create(object);
+}
+
+fn definition_update(_: &ResourceInfo, new: &Object, old: &Object, errors: &mut Vec<Error>) {
+    errors.extend(definition::update(new, old));
+}
+
+fn definition_status_update(_: &ResourceInfo, new: &Object, _: &Object, errors: &mut Vec<Error>) {
+    errors.extend(definition::status_update(new));
 }
 
 /// Checks a decision about a certificate signing request (`approval`).

@@ -5,6 +5,7 @@
 //! | CD1 | What an old definition already had wrong does not keep an update from being stored. |
 //! | CD2 | A definition without problems here can be parsed into a [`crate::custom::Schema`]. |
 
+pub mod conditions;
 mod conversion;
 pub mod defaults;
 pub(super) mod field_path;
@@ -269,14 +270,17 @@ fn approval_of(definition: &Object) -> Approval {
     }
 }
 
+fn is_protected(group: &str) -> bool {
+    ["k8s.io", "kubernetes.io"].iter().any(|owner| {
+        group.strip_suffix(owner).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    })
+}
+
 /// Groups of the Kubernetes community want to be approved.
 fn approval(new: &Object, old: Option<&Object>, errors: &mut Vec<Error>) {
     let group = new.text(&["spec", "group"]);
-    let is_protected = ["k8s.io", "kubernetes.io"].iter().any(|owner| {
-        group.strip_suffix(owner).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    });
     let now = approval_of(new);
-    if !is_protected || old.is_some_and(|old| approval_of(old) == now) {
+    if !is_protected(group) || old.is_some_and(|old| approval_of(old) == now) {
         return;
     }
     let path = Path::new("metadata").child("annotations").key(APPROVAL);

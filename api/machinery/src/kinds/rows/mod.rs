@@ -1,6 +1,7 @@
 //! One row for each kind, a file for each group.
 
 mod admissionregistration;
+mod apiextensions;
 mod apiregistration;
 mod apps;
 mod autoscaling;
@@ -54,6 +55,7 @@ const NAMESPACED: ResourceInfo = ResourceInfo {
     subresources: &[],
     storage_prefix: "",
     kept_as: None,
+    stored_as: "",
     selectable_fields: &[],
     name_rule: NameRule::Subdomain,
     has_status: false,
@@ -74,7 +76,7 @@ pub static SCALE_KIND: ResourceInfo = ResourceInfo {
 
 /// In discovery's order: the core group, then the groups as upstream ranks them.
 pub(super) static KINDS: LazyLock<Vec<ResourceInfo>> = LazyLock::new(|| {
-    let groups: [&[ResourceInfo]; 19] = [
+    let groups: [&[ResourceInfo]; 20] = [
         &core::KINDS,
         &apiregistration::KINDS,
         &apps::KINDS,
@@ -88,6 +90,7 @@ pub(super) static KINDS: LazyLock<Vec<ResourceInfo>> = LazyLock::new(|| {
         &rbac::KINDS,
         &storage::KINDS,
         &admissionregistration::KINDS,
+        &apiextensions::KINDS,
         &scheduling::KINDS,
         &coordination::KINDS,
         &node::KINDS,
