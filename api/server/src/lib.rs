@@ -12,6 +12,7 @@ mod body;
 mod bootstrap;
 mod cluster_ip;
 mod config;
+mod custom;
 mod discovery;
 mod encoding;
 mod flow_control;

@@ -107,6 +107,16 @@ pub(crate) const AUDIT_QUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub(crate) const AUDIT_GROUP_EVENTS_MAX: usize = 256;
 /// A larger answer is not written down (upstream's `MaxBatchSize` of truncation).
 pub(crate) const AUDIT_BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// Definitions of custom kinds are looked at this often although nothing changes.
+pub(crate) const CUSTOM_PASS_INTERVAL: Duration = Duration::from_secs(10);
+/// What failed with a custom kind is tried again after this long.
+pub(crate) const CUSTOM_RETRY: Duration = Duration::from_millis(500);
+/// Objects of a definition that is deleted are looked for this often.
+pub(crate) const CUSTOM_DELETION_PAUSE: Duration = Duration::from_millis(100);
+/// Caches of custom kinds that are filled at once.
+pub(crate) const CUSTOM_FILLS_MAX: usize = 8;
+/// Tries to fill the cache of a custom kind that changes meanwhile.
+pub(crate) const CUSTOM_FILL_TRIES_MAX: usize = 5;
 
 /// A node agent accepts a connection within this time.
 pub(crate) const KUBELET_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use api_machinery::{Status, kinds};
+use api_machinery::Status;
 use http::Response;
 use parking_lot::Mutex;
 
 use crate::admission::Notes;
 use crate::body::{self, Body};
+use crate::custom::Shape;
 use crate::discovery;
 use crate::encoding::{self, Accepted, Offer};
 use crate::handlers::{self, Context, Subresource};
@@ -45,7 +46,10 @@ async fn resource(context: &Context, body: &[u8]) -> Result<Response<Body>, Stat
     }
     let not_allowed = || Status::method_not_allowed(&kind.group_resource(), info.verb);
     if !info.subresource.is_empty() {
-        let known = kind.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
+        let known = kind.subresource(&info.subresource).ok_or_else(|| match kind.is_custom() {
+            true => Status::not_found(&kind.group_resource(), &info.name),
+            false => Status::no_such_path(),
+        })?;
         if !known.verbs.contains(&info.verb) {
             return Err(not_allowed());
         }
@@ -111,17 +115,21 @@ async fn context(
     plural: &str,
 ) -> Result<(Context, bytes::Bytes), Status> {
     let Admitted { info, query, headers, body, user, trail } = request;
-    let kind = kinds::find(&info.group, &info.version, plural).ok_or_else(Status::no_such_path)?;
+    let shape = Shape::find(&server, &info.group, &info.version, plural);
+    let shape = shape.ok_or_else(Status::no_such_path)?;
+    let kind = shape.info;
     let offer = if info.verb == "watch" { Offer::Watch } else { Offer::Document };
     // Logs are plain text, whatever the client accepts.
-    let accepted = match encoding::negotiate(&headers, &query, offer) {
+    let accepted = match encoding::negotiate_kind(&headers, &query, offer, kind.is_custom()) {
         Err(_) if info.subresource == "log" => Accepted::JSON,
         negotiated => negotiated?,
     };
     let body = if info.is_mutating() { body::collect(body).await? } else { bytes::Bytes::new() };
     trail.asked(&body, &headers);
     let (warnings, notes) = (Mutex::default(), Notes::of(&query));
-    Ok((Context { server, user, info, query, headers, kind, accepted, warnings, notes }, body))
+    let context =
+        Context { server, user, info, query, headers, kind, shape, accepted, warnings, notes };
+    Ok((context, body))
 }
 
 async fn outside(server: &Arc<Server>, request: &Admitted) -> Result<Response<Body>, Status> {

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::limits::{DRAIN_TIMEOUT, HEADER_READ_TIMEOUT, HTTP2_STREAMS_MAX, TLS_HANDSHAKE_TIMEOUT};
 use crate::state::Server;
-use crate::{admission, authn, authz, bootstrap, pipeline, storage, tls, watch_cache};
+use crate::{admission, authn, authz, bootstrap, custom, pipeline, storage, tls, watch_cache};
 
 /// A server that listens.
 #[derive(Debug)]
@@ -64,6 +64,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     if server.config.authorization.contains(&authz::Mode::Node) {
         tasks.spawn(authz::follow_nodes(server.clone()));
     }
+    tasks.spawn(custom::run(server.clone()));
     tasks.spawn(accept(server, listener, door, shutdown));
     tasks.close();
     tracing::info!(%address, "ready to serve API requests");

@@ -11,6 +11,7 @@ use crate::audit::Audit;
 use crate::authn::{Authenticator, LastModes, Tokens};
 use crate::authz::{Nodes, Rbac};
 use crate::config::Config;
+use crate::custom::Kinds;
 use crate::flow_control::FlowControl;
 use crate::kubelet::Kubelets;
 use crate::metrics::Metrics;
@@ -25,6 +26,7 @@ pub(crate) struct Server {
     pub(crate) address: String,
     pub(crate) storage: Arc<Storage>,
     pub(crate) caches: Arc<Caches>,
+    pub(crate) custom: Kinds,
     pub(crate) authenticator: Authenticator,
     pub(crate) rbac: Rbac,
     pub(crate) policies: Policies,
@@ -58,6 +60,7 @@ impl Server {
             quotas: Ledger::new(storage.clone(), caches.clone()),
             storage,
             caches,
+            custom: Kinds::default(),
             authenticator: Authenticator {
                 tokens: config.tokens.clone(),
                 service_accounts: Tokens::new(&config.service_accounts)

@@ -37,8 +37,8 @@ use parking_lot::Mutex;
 use crate::authn::User;
 use crate::state::Server;
 
-pub(crate) use notes::Notes;
 pub(crate) use limit_ranger::LookedUp;
+pub(crate) use notes::Notes;
 pub(crate) use resource_quota::Ledger;
 
 /// What is to be done to an object.

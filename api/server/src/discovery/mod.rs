@@ -1,5 +1,7 @@
 //! What is served, told to clients: `/api`, `/apis`, `/openapi/v3` and the list of paths at `/`.
 
+mod custom;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -30,17 +32,17 @@ pub(crate) fn serve(
     let aggregated = encoding::accepts_aggregated(headers);
     match parts {
         ["api"] if aggregated => Ok(tagged(headers, AGGREGATED, &discovery::aggregated_core())),
-        ["apis"] if aggregated => Ok(tagged(headers, AGGREGATED, &discovery::aggregated_groups())),
+        ["apis"] if aggregated => Ok(tagged(headers, AGGREGATED, &custom::aggregated(server))),
         ["api"] => legacy(headers, query, &discovery::api_versions(&server.address)),
-        ["apis"] => legacy(headers, query, &discovery::api_group_list()),
+        ["apis"] => legacy(headers, query, &custom::groups(server)),
         ["api", version] => known(headers, query, discovery::api_resource_list("", version)),
-        ["apis", group] => known(headers, query, discovery::api_group(group)),
+        ["apis", group] => known(headers, query, custom::group(server, group)),
         ["apis", group, version] => {
-            known(headers, query, discovery::api_resource_list(group, version))
+            known(headers, query, custom::resources(server, group, version))
         }
         ["openapi", "v3"] => Ok(tagged(headers, JSON, &openapi::index(hash_of_path))),
         ["openapi", "v3", rest @ ..] => openapi_document(path, rest, query, headers),
-        [] | [""] => legacy(headers, query, &paths()),
+        [] | [""] => legacy(headers, query, &paths(server)),
         _ => Err(Status::no_such_path()),
     }
 }
@@ -141,12 +143,13 @@ fn openapi_document(
     Ok(moved)
 }
 
-fn paths() -> Value {
+fn paths(server: &Server) -> Value {
     let mut paths: Vec<String> = ["/api", "/api/v1", "/apis", "/apis/"].map(str::to_owned).to_vec();
     for (group, version) in discovery::groups() {
         paths.push(format!("/apis/{group}"));
         paths.push(format!("/apis/{group}/{version}"));
     }
+    paths.extend(custom::paths(server));
     let others =
         ["/healthz", "/livez", "/metrics", "/openapi/v3", "/openapi/v3/", "/readyz", "/version"];
     paths.extend(others.map(str::to_owned));

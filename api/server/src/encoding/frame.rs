@@ -1,11 +1,12 @@
 //! Frames of a watch: a line of JSON, or a length and a protobuf message.
 
 use api_machinery::table::{self, IncludeObject};
-use api_machinery::{Object, ResourceInfo, Status, View, protobuf};
+use api_machinery::{Object, Status, View, protobuf};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::negotiate::{Accepted, Media, Transform};
+use crate::custom::Shape;
 use crate::watch_cache::{Change, Event, Version};
 
 /// Forms from here on are those of a version that is not the kept one.
@@ -14,15 +15,15 @@ const OTHER_VERSION: u8 = 4;
 /// Writes the frames of one watch.
 #[derive(Debug)]
 pub(crate) struct Framer {
-    info: &'static ResourceInfo,
+    shape: Shape,
     accepted: Accepted,
     /// Column definitions come with the first event of a Table watch only.
     with_columns: bool,
 }
 
 impl Framer {
-    pub(crate) fn new(info: &'static ResourceInfo, accepted: Accepted) -> Self {
-        Self { info, accepted, with_columns: true }
+    pub(crate) fn new(shape: Shape, accepted: Accepted) -> Self {
+        Self { shape, accepted, with_columns: true }
     }
 
     /// The Content-Type of the stream.
@@ -39,8 +40,8 @@ impl Framer {
             .version(change)
             .ok_or_else(|| Status::internal("an event without its object"))?
             .clone();
-        // The kept version and one other: no kind has more.
-        let other = if self.info.kept_as.is_some() { OTHER_VERSION } else { 0 };
+        // The kept version and one other: no built-in kind has more.
+        let other = if self.shape.info.kept_as.is_some() { OTHER_VERSION } else { 0 };
         let form = other
             + match (self.accepted.transform, self.accepted.media) {
                 (Transform::Table(_), _) => return self.version(change, &version),
@@ -49,26 +50,30 @@ impl Framer {
                 (Transform::Partial, Media::Json | Media::Yaml) => 2,
                 (Transform::Partial, Media::Protobuf) => 3,
             };
+        if !self.shape.is_shown_as_stored() {
+            return self.version(change, &version);
+        }
         event.encoded(form, change, || self.version(change, &version))
     }
 
     /// A frame of an object.
     pub(crate) fn version(&mut self, change: Change, version: &Version) -> Result<Bytes, Status> {
         let converted;
-        let version = match (self.info.kept_as, self.accepted.transform) {
+        let version = match (self.shape.info.kept_as, self.accepted.transform) {
             (Some(_), Transform::None) => {
-                converted = version.in_version(self.info);
+                converted = version.in_version(self.shape.info);
                 &converted
             }
             _ => version,
         };
         match (self.accepted.transform, self.accepted.media) {
             (Transform::None, Media::Json | Media::Yaml) => {
-                Ok(json_line(change.word(), &version.json))
+                Ok(json_line(change.word(), &self.shape.json_of(version)))
             }
             (Transform::None, Media::Protobuf) => {
-                let message = version.message(self.info)?;
-                let object = protobuf::envelope(&self.info.api_version(), self.info.kind, &message);
+                let info = self.shape.info;
+                let message = version.message(info)?;
+                let object = protobuf::envelope(&info.api_version(), info.kind, &message);
                 Ok(protobuf::watch_frame(change.word(), &object).into())
             }
             (Transform::Partial, Media::Json | Media::Yaml) => {
@@ -82,7 +87,8 @@ impl Framer {
             }
             (Transform::Table(include), _) => {
                 let revision = version.view().at(&["metadata", "resourceVersion"]).text();
-                Ok(self.table(change.word(), version.view(), &revision, include))
+                let json = self.shape.json_of(version);
+                Ok(self.table(change.word(), View::new(&json), &revision, include))
             }
         }
     }
@@ -95,12 +101,15 @@ impl Framer {
                 object.set_api_version_and_kind("meta.k8s.io/v1", "PartialObjectMetadata");
             }
             Transform::None | Transform::Table(_) => {
-                object.set_api_version_and_kind(&self.info.api_version(), self.info.kind);
+                let info = self.shape.info;
+                object.set_api_version_and_kind(&info.api_version(), info.kind);
             }
         }
         object.set_resource_version(revision);
         // Upstream's typed metadata always writes it.
-        object.set(&["metadata", "creationTimestamp"], Value::Null);
+        if !self.shape.info.is_custom() {
+            object.set(&["metadata", "creationTimestamp"], Value::Null);
+        }
         if ends_initial {
             object.set(&["metadata", "annotations"], json!({"k8s.io/initial-events-end": "true"}));
         }
@@ -130,8 +139,8 @@ impl Framer {
         let mut table = Vec::new();
         let meta = json!({"resourceVersion": revision});
         let with_columns = std::mem::take(&mut self.with_columns);
-        table::write_start(self.info, &meta, with_columns, &mut table);
-        table::write_row(self.info, object, include, jiff::Timestamp::now(), &mut table);
+        self.shape.write_table_start(&meta, with_columns, &mut table);
+        self.shape.write_table_row(object, include, jiff::Timestamp::now(), &mut table);
         table.extend_from_slice(table::TABLE_END);
         json_line(word, &table)
     }

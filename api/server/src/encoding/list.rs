@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::negotiate::{Accepted, Media, Transform};
 use super::reply;
 use crate::body::{Body, Pull};
+use crate::custom::Shape;
 use crate::limits::LIST_CHUNK_BYTES;
 use crate::watch_cache::Version;
 
@@ -38,30 +39,35 @@ impl ListMeta {
 
 /// Writes a list of objects, transformed as asked. A long one is written while it is sent.
 pub(crate) fn list(
-    info: &'static ResourceInfo,
+    shape: &Shape,
     meta: &ListMeta,
     items: Vec<Arc<Version>>,
     accepted: &Accepted,
 ) -> Result<Response<Body>, Status> {
-    let meta = meta.to_json();
+    let mut meta = meta.to_json();
+    if shape.info.is_custom() && accepted.transform == Transform::None && meta["continue"].is_null()
+    {
+        // Lists of custom kinds have it always.
+        meta["continue"] = "".into();
+    }
     let size = items.iter().map(|item| item.json.len()).sum::<usize>();
     let is_bare = accepted.media == Media::Json && !accepted.pretty;
     let content_type = accepted.media.content_type();
     match (accepted.transform, accepted.media) {
         (Transform::None, Media::Protobuf) => {
-            let writer = ProtobufList::new(info, &meta, &items)?;
+            let writer = ProtobufList::new(shape.info, &meta, &items)?;
             Ok(respond(Box::new(writer), size, content_type))
         }
         (Transform::Partial, Media::Protobuf) => {
-            let tree: Value = whole(JsonList::new(info, &meta, items, accepted.transform))?;
+            let tree: Value = whole(JsonList::new(shape, &meta, items, accepted.transform))?;
             reply::value(200, &tree, accepted)
         }
         (transform, Media::Json) if is_bare => {
-            let writer = JsonList::new(info, &meta, items, transform);
+            let writer = JsonList::new(shape, &meta, items, transform);
             Ok(respond(Box::new(writer), size, content_type))
         }
         (transform, Media::Json | Media::Yaml | Media::Protobuf) => {
-            let tree: Value = whole(JsonList::new(info, &meta, items, transform))?;
+            let tree: Value = whole(JsonList::new(shape, &meta, items, transform))?;
             reply::value(200, &tree, accepted)
         }
     }
@@ -89,10 +95,11 @@ fn whole(mut writer: JsonList) -> Result<Value, Status> {
 
 /// A list as JSON: objects, rows of a table, or metadata only.
 struct JsonList {
-    info: &'static ResourceInfo,
+    shape: Shape,
     transform: Transform,
-    /// What all items of this kind start with and items of a list do not have.
-    type_meta: String,
+    /// What all items of this kind start with and items of a list do not have; custom objects keep
+    /// theirs.
+    type_meta: Option<String>,
     now: Timestamp,
     items: std::vec::IntoIter<Arc<Version>>,
     /// What was written and not yet pulled: at first, what stands before the items.
@@ -102,19 +109,15 @@ struct JsonList {
 }
 
 impl JsonList {
-    fn new(
-        info: &'static ResourceInfo,
-        meta: &Value,
-        items: Vec<Arc<Version>>,
-        transform: Transform,
-    ) -> Self {
+    fn new(shape: &Shape, meta: &Value, items: Vec<Arc<Version>>, transform: Transform) -> Self {
+        let info = shape.info;
         let api_version = info.api_version();
         let mut written = Vec::new();
         match transform {
             Transform::None => written.extend_from_slice(
                 format!(
                     r#"{{"kind":"{}","apiVersion":"{api_version}","metadata":{meta},"items":["#,
-                    info.list_kind()
+                    shape.list_kind()
                 )
                 .as_bytes(),
             ),
@@ -124,12 +127,13 @@ impl JsonList {
                 )
                 .as_bytes(),
             ),
-            Transform::Table(_) => table::write_start(info, meta, true, &mut written),
+            Transform::Table(_) => shape.write_table_start(meta, true, &mut written),
         }
         Self {
-            info,
+            shape: shape.clone(),
             transform,
-            type_meta: format!(r#"{{"apiVersion":"{api_version}","kind":"{}","#, info.kind),
+            type_meta: (!info.is_custom())
+                .then(|| format!(r#"{{"apiVersion":"{api_version}","kind":"{}","#, info.kind)),
             now: Timestamp::now(),
             items: items.into_iter(),
             written,
@@ -145,19 +149,23 @@ impl JsonList {
         }
         match self.transform {
             // Items of a typed list have no `apiVersion` and `kind`, as upstream's have none.
-            Transform::None if self.info.kept_as.is_some() => {
-                write_without_type(item.in_version(self.info).view(), out);
+            Transform::None if self.shape.info.kept_as.is_some() => {
+                write_without_type(item.in_version(self.shape.info).view(), out);
             }
-            Transform::None => match item.json.strip_prefix(self.type_meta.as_bytes()) {
-                Some(rest) => {
-                    out.push(b'{');
-                    out.extend_from_slice(rest);
-                }
-                None => write_without_type(item.view(), out),
+            Transform::None => match &self.type_meta {
+                Some(meta) => match item.json.strip_prefix(meta.as_bytes()) {
+                    Some(rest) => {
+                        out.push(b'{');
+                        out.extend_from_slice(rest);
+                    }
+                    None => write_without_type(item.view(), out),
+                },
+                None => out.extend_from_slice(&self.shape.json_of(item)),
             },
             Transform::Partial => table::write_partial(item.view(), out),
             Transform::Table(include) => {
-                table::write_row(self.info, item.view(), include, self.now, out);
+                let json = self.shape.json_of(item);
+                self.shape.write_table_row(View::new(&json), include, self.now, out);
             }
         }
     }

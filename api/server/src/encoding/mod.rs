@@ -7,5 +7,7 @@ mod reply;
 
 pub(crate) use frame::Framer;
 pub(crate) use list::{ListMeta, list};
-pub(crate) use negotiate::{Accepted, Offer, Transform, accepts_aggregated, negotiate};
+pub(crate) use negotiate::{
+    Accepted, Offer, Transform, accepts_aggregated, negotiate, negotiate_kind,
+};
 pub(crate) use reply::{compress, error, object, plain, value};

@@ -125,6 +125,16 @@ pub(crate) fn negotiate(
     query: &Query,
     offer: Offer,
 ) -> Result<Accepted, Status> {
+    negotiate_kind(headers, query, offer, false)
+}
+
+/// The same for a kind, which may be a custom one.
+pub(crate) fn negotiate_kind(
+    headers: &HeaderMap,
+    query: &Query,
+    offer: Offer,
+    is_custom: bool,
+) -> Result<Accepted, Status> {
     let include = query.get("includeObject").unwrap_or_default();
     let include = IncludeObject::parse(include).ok_or_else(|| {
         Status::bad_request(format!("unrecognized includeObject value: {include:?}"))
@@ -140,6 +150,10 @@ pub(crate) fn negotiate(
             continue;
         }
         if let Some(transform) = clause.transform(media, include) {
+            // Objects of custom kinds have no messages; their metadata has.
+            if is_custom && media == Media::Protobuf && transform == Transform::None {
+                continue;
+            }
             return Ok(Accepted { media, transform, pretty });
         }
     }

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use api_machinery::{Object, ResourceInfo, Status, View, convert, protobuf, table};
+use api_machinery::{Object, Status, View, convert, protobuf, table};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::negotiate::{Accepted, Media, Transform};
 use crate::body::{Body, Pull};
+use crate::custom::Shape;
 use crate::limits::{GZIP_BYTES_MIN, LIST_CHUNK_BYTES};
 
 /// A response with bytes of a media type.
@@ -68,20 +69,22 @@ pub(crate) fn value(
 /// One object, transformed as asked.
 pub(crate) fn object(
     code: u16,
-    info: &ResourceInfo,
+    shape: &Shape,
     found: &Object,
     accepted: &Accepted,
 ) -> Result<Response<Body>, Status> {
     match accepted.transform {
-        Transform::None => value(code, &convert::to(info, found.clone()).into_value(), accepted),
+        Transform::None => {
+            value(code, &convert::to(shape.info, found.clone()).into_value(), accepted)
+        }
         Transform::Partial => value(code, &table::partial_metadata(found).into_value(), accepted),
         Transform::Table(include) => {
             let meta = json!({"resourceVersion": found.resource_version()});
             let mut table = Vec::new();
-            table::write_start(info, &meta, true, &mut table);
+            shape.write_table_start(&meta, true, &mut table);
             let json = found.to_json();
             let now = jiff::Timestamp::now();
-            table::write_row(info, View::new(&json), include, now, &mut table);
+            shape.write_table_row(View::new(&json), include, now, &mut table);
             table.extend_from_slice(table::TABLE_END);
             if accepted.media == Media::Json && !accepted.pretty {
                 table.push(b'\n');

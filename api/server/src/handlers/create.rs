@@ -11,6 +11,7 @@ use crate::registry::{self, Fields};
 pub(crate) async fn create(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
     let dry_run = context.dry_run()?;
     let mut object = context.decode_own(body)?;
+    context.warn_of(&object, None);
     if context.kind.kind == "CertificateSigningRequest" {
         let User { name, uid, groups, extra } = &context.user;
         strategy::set_requester(&mut object, name, uid, groups, extra);

@@ -113,5 +113,5 @@ pub(crate) async fn delete_many(context: &Context, body: &[u8]) -> Result<Respon
             Err(status) => return Err(status),
         }
     }
-    encoding::list(context.kind, &meta, deleted, &context.accepted)
+    encoding::list(&context.shape, &meta, deleted, &context.accepted)
 }

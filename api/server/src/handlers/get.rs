@@ -13,15 +13,16 @@ pub(crate) async fn get(context: &Context) -> Result<Response<Body>, Status> {
     let revision = parse_revision(context.query.get("resourceVersion").unwrap_or_default())?;
     let object = match revision {
         None => {
-            let found = server.storage.get(context.kind, namespace, name).await?;
+            let found = context.shape.get(&server.storage, namespace, name).await?;
             found.ok_or_else(|| context.not_found())?.object
         }
         // Any version will do that is not older than asked.
         Some(revision) => {
             server.caches.wait_for(revision.max(1)).await?;
             let key = server.storage.key(context.kind, namespace, name);
-            let found = server.caches.of(context.kind).get(&key);
-            found.ok_or_else(|| context.not_found())?.object()?
+            let found = context.cache().get(&key);
+            context.check_cache()?;
+            context.shape.object_of(&*found.ok_or_else(|| context.not_found())?)?
         }
     };
     context.reply(200, &object)

@@ -36,7 +36,9 @@ pub(crate) async fn health(
     let only = if only.is_empty() { None } else { Some(only.join("/")) };
     let mut names = vec!["ping", "log", "etcd"];
     if endpoint == "readyz" {
-        names.extend(["etcd-readiness", "informer-sync", BOOTSTRAP, "shutdown"]);
+        let more =
+            ["etcd-readiness", "informer-sync", "crd-informer-synced", BOOTSTRAP, "shutdown"];
+        names.extend(more);
     }
     if let Some(only) = only {
         names.retain(|name| *name == only);
@@ -79,6 +81,7 @@ async fn passes(server: &Server, name: &str) -> bool {
         }
         BOOTSTRAP => server.is_bootstrapped.load(Ordering::Relaxed),
         "informer-sync" => server.caches.is_synced(),
+        "crd-informer-synced" => server.custom.is_ready(),
         "shutdown" => !server.shutdown.is_cancelled(),
         _ => true,
     }

@@ -64,12 +64,12 @@ pub(super) fn invalid_options(error: &Error) -> Status {
 pub(crate) async fn list(context: &Context) -> Result<Response<Body>, Status> {
     let filter = filter(context)?;
     let (items, meta) = read(context, &filter).await?;
-    let (kind, accepted) = (context.kind, context.accepted);
+    let (shape, accepted) = (context.shape.clone(), context.accepted);
     if accepted.is_written_as_sent() {
-        return encoding::list(kind, &meta, items, &accepted);
+        return encoding::list(&shape, &meta, items, &accepted);
     }
     // Making trees or messages of many items takes a while: not on a thread that serves others.
-    tokio::task::spawn_blocking(move || encoding::list(kind, &meta, items, &accepted))
+    tokio::task::spawn_blocking(move || encoding::list(&shape, &meta, items, &accepted))
         .await
         .map_err(|error| Status::internal(&error.to_string()))?
 }
@@ -138,16 +138,16 @@ pub(super) async fn read(
         Source::Rest { start } => from_store(context, filter, &prefix, (start, 0), limit).await,
         Source::Fresh => {
             server.caches.wait_until_fresh(&server.storage).await?;
-            Ok(from_cache(context, filter, &prefix, limit))
+            from_cache(context, filter, &prefix, limit)
         }
         // Upstream ignores the limit when any version will do.
         Source::Cache { not_older_than: None } => {
             server.caches.wait_for(1).await?;
-            Ok(from_cache(context, filter, &prefix, 0))
+            from_cache(context, filter, &prefix, 0)
         }
         Source::Cache { not_older_than: Some(revision) } => {
             server.caches.wait_for(revision).await?;
-            Ok(from_cache(context, filter, &prefix, limit))
+            from_cache(context, filter, &prefix, limit)
         }
     }
 }
@@ -157,10 +157,10 @@ fn from_cache(
     filter: &Filter,
     prefix: &str,
     limit: u64,
-) -> (Vec<Arc<Version>>, ListMeta) {
-    let caches = &context.server.caches;
-    let seen = caches.revision();
-    let (mut items, revision) = caches.of(context.kind).list(prefix, filter, seen);
+) -> Result<(Vec<Arc<Version>>, ListMeta), Status> {
+    let seen = context.server.caches.revision();
+    let (mut items, revision) = context.cache().list(prefix, filter, seen);
+    context.check_cache()?;
     let mut meta = ListMeta { revision, ..ListMeta::default() };
     let page = usize::try_from(limit).unwrap_or(usize::MAX);
     if limit > 0 && items.len() > page {
@@ -171,7 +171,7 @@ fn from_cache(
         }
         meta.remaining = filter.is_everything().then_some(remaining as u64);
     }
-    (items, meta)
+    Ok((items, meta))
 }
 
 async fn from_store(
@@ -201,7 +201,7 @@ async fn from_store(
         revision = page.revision;
         let mut beyond = page.count.saturating_sub(page.values.len() as u64);
         for (index, raw) in page.values.iter().enumerate() {
-            let version = Version::of(context.kind.kept(), raw)?;
+            let version = context.shape.version_of(raw)?;
             start = format!("{}\u{0}", version.key);
             if filter.matches(&version.header) {
                 items.push(Arc::new(version));

@@ -33,10 +33,12 @@ use crate::admission::Notes;
 use crate::authn::User;
 use crate::authz;
 use crate::body::Body;
+use crate::custom::Shape;
 use crate::encoding::{self, Accepted};
 use crate::registry::{By, Fields};
 use crate::request::{Query, RequestInfo};
 use crate::state::Server;
+use crate::watch_cache::Cache;
 
 pub(crate) use component_status::{get_component, list_components};
 pub(crate) use create::create;
@@ -102,6 +104,8 @@ pub(crate) struct Context {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) kind: &'static ResourceInfo,
+    /// The same, with what its definition says of a custom kind.
+    pub(crate) shape: Shape,
     pub(crate) accepted: Accepted,
     /// What the client should know, whether its request succeeds or not.
     pub(crate) warnings: Mutex<Vec<String>>,
@@ -112,6 +116,19 @@ impl Context {
     /// Namespace of the objects; empty for kinds without one.
     pub(crate) fn namespace(&self) -> &str {
         if self.kind.namespaced { &self.info.namespace } else { "" }
+    }
+
+    /// The cache of the kind.
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        self.shape.cache(&self.server)
+    }
+
+    /// What was read from a cache that has been closed meanwhile is not to be trusted.
+    pub(crate) fn check_cache(&self) -> Result<(), Status> {
+        if self.cache().is_closed() {
+            return Err(Status::too_many_requests("storage is (re)initializing", 1));
+        }
+        Ok(())
     }
 
     pub(crate) fn not_found(&self) -> Status {
@@ -189,9 +206,9 @@ impl Context {
 
     /// Decodes a body of the resource's own kind, and fits its namespace and name to the URL.
     pub(crate) fn decode_own(&self, body: &[u8]) -> Result<Object, Status> {
-        let api_version = self.kind.api_version();
-        let expected = Expected { api_version: &api_version, kind: self.kind.kind };
-        let mut object = self.decode(body, expected)?;
+        let decoded = self.shape.decode(body, self.body_encoding()?, self.field_validation()?)?;
+        self.warn(decoded.warnings);
+        let mut object = decoded.object;
         self.fit_to_url(&mut object)?;
         Ok(object)
     }
@@ -247,15 +264,22 @@ impl Context {
         By { user: &self.user, fields, warnings, dry_run, notes }
     }
 
+    /// Keeps more warnings, what the kind says about the change of an object.
+    pub(crate) fn warn_of(&self, new: &Object, old: Option<&Object>) {
+        self.warnings.lock().extend(self.shape.warnings(new, old));
+    }
+
     /// Answers with an object.
     pub(crate) fn reply(&self, code: u16, object: &Object) -> Result<Response<Body>, Status> {
-        encoding::object(code, self.kind, object, &self.accepted)
+        encoding::object(code, &self.shape, object, &self.accepted)
     }
 
     /// The response of a handler that ended, with the warnings of the request.
     pub(crate) fn finish(&self, outcome: Result<Response<Body>, Status>) -> Response<Body> {
         let mut response =
             outcome.unwrap_or_else(|status| encoding::error(&status, &self.accepted));
+        let of_version = self.shape.warning().map(str::to_owned);
+        add_warnings(&mut response, of_version.as_slice());
         add_warnings(&mut response, &self.warnings.lock());
         match self.kind.kind {
             "Endpoints" => add_warnings(&mut response, &[ENDPOINTS_ARE_OLD.to_owned()]),

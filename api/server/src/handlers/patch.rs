@@ -1,6 +1,6 @@
 //! PATCH: JSON, merge and strategic merge, and server-side apply.
 
-use api_machinery::apply::{self, Target, Writer};
+use api_machinery::apply::{self, Writer};
 use api_machinery::decode::{Decoded, Expected, FieldValidation};
 use api_machinery::field::{Error, Path};
 use api_machinery::patch::{self, PatchType};
@@ -22,6 +22,8 @@ const MEDIA_TYPES: [&str; 4] = [
     "application/apply-patch+yaml",
 ];
 
+const CUSTOM_MEDIA_TYPES: [&str; 3] = [MEDIA_TYPES[0], MEDIA_TYPES[1], MEDIA_TYPES[3]];
+
 /// A patch of a known type.
 #[derive(Debug)]
 pub(super) struct Patch<'a> {
@@ -32,7 +34,13 @@ pub(super) struct Patch<'a> {
 impl<'a> Patch<'a> {
     /// Reads the type from the Content-Type; 415 for others.
     pub(super) fn of(context: &Context, body: &'a [u8]) -> Result<Self, Status> {
+        let custom = context.shape.custom.is_some();
         match PatchType::of_content_type(context.content_type()) {
+            // There is no strategy to merge what has no type.
+            Some(PatchType::StrategicMerge) if custom => {
+                Err(Status::unsupported_media_type(&CUSTOM_MEDIA_TYPES))
+            }
+            None if custom => Err(Status::unsupported_media_type(&CUSTOM_MEDIA_TYPES)),
             Some(kind @ (PatchType::Json | PatchType::Merge | PatchType::StrategicMerge)) => {
                 Ok(Self { kind, body })
             }
@@ -53,25 +61,51 @@ impl<'a> Patch<'a> {
         }
         let text = if is_strategic { String::new() } else { patched.to_string() };
         decode::value(patched, expected, validation).map_err(|status| {
-            let marker = format!("cannot be handled as a {}: ", expected.kind);
-            let why = status.message.split_once(&marker).map_or(&*status.message, |(_, why)| why);
             if is_strategic {
-                return patch::misfit(self.body, why);
+                return patch::misfit(self.body, misfit_text(expected.kind, &status));
             }
-            let error = Error::invalid(&Path::new("patch"), text, why);
-            Status::invalid(&Grouped::default(), "", &[error])
+            misfit(text, expected.kind, &status)
         })
     }
 
+    /// Fits a patched tree to the kind of the request.
+    fn fit_own(
+        &self,
+        context: &Context,
+        patched: Value,
+        validation: FieldValidation,
+    ) -> Result<Decoded, Status> {
+        let kind = context.kind.kind;
+        if context.shape.custom.is_none() {
+            let api_version = context.kind.api_version();
+            return self.fit(patched, Expected { api_version: &api_version, kind }, validation);
+        }
+        let text = patched.to_string();
+        context.shape.fit(patched, validation).map_err(|status| misfit(text, kind, &status))
+    }
+
     /// The patched tree.
-    pub(super) fn apply(&self, type_id: TypeId, target: &Value) -> Result<Value, Status> {
+    pub(super) fn apply(&self, type_id: Option<TypeId>, target: &Value) -> Result<Value, Status> {
         match self.kind {
             PatchType::Json => patch::json_patch(target, self.body),
             PatchType::Merge => patch::merge_patch(target, self.body),
-            PatchType::StrategicMerge => patch::strategic_merge(target, self.body, type_id),
+            PatchType::StrategicMerge => match type_id {
+                Some(type_id) => patch::strategic_merge(target, self.body, type_id),
+                None => Err(Status::unsupported_media_type(&CUSTOM_MEDIA_TYPES)),
+            },
             PatchType::Apply => Err(Status::unsupported_media_type(&MEDIA_TYPES)),
         }
     }
+}
+
+fn misfit_text<'a>(kind: &str, status: &'a Status) -> &'a str {
+    let marker = format!("cannot be handled as a {kind}: ");
+    status.message.split_once(&marker).map_or(&*status.message, |(_, why)| why)
+}
+
+fn misfit(patched: String, kind: &str, status: &Status) -> Status {
+    let error = Error::invalid(&Path::new("patch"), patched, misfit_text(kind, status));
+    Status::invalid(&Grouped::default(), "", &[error])
 }
 
 /// 422 about the options of a patch.
@@ -100,7 +134,7 @@ async fn apply(
     let config = decode::apply_patch(body)?;
     let now = time::seconds(jiff::Timestamp::now());
     let writer = Writer { manager: &manager, now: &now, force: context.query.flag("force") };
-    let target = Target::of(context.kind, subresource.name());
+    let target = context.shape.target(subresource.name());
     let applied = |live: Option<&Object>| {
         let mut object = apply::apply(&target, live, &config, writer)?;
         context.fit_to_url(&mut object)?;
@@ -159,8 +193,7 @@ pub(crate) async fn patch(
     let manager = context.manager()?;
     let validation = context.field_validation()?;
     let patch = Patch::of(context, body)?;
-    let api_version = context.kind.api_version();
-    let expected = Expected { api_version: &api_version, kind: context.kind.kind };
+    let type_id = context.shape.custom.is_none().then(|| context.kind.type_id());
     let request = registry::Update {
         kind: context.kind,
         namespace: context.namespace(),
@@ -171,10 +204,11 @@ pub(crate) async fn patch(
     };
     let change = |current: &Object| {
         let target = Value::Object(current.0.clone());
-        let patched = patch.apply(context.kind.type_id(), &target)?;
-        let decoded = patch.fit(patched, expected, validation)?;
+        let patched = patch.apply(type_id, &target)?;
+        let decoded = patch.fit_own(context, patched, validation)?;
         context.warn(decoded.warnings);
         let mut object = decoded.object;
+        context.warn_of(&object, Some(current));
         context.fit_to_url(&mut object)?;
         context.check_escalation(&object, Some(current))?;
         Ok(object)

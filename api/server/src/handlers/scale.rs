@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::patch::{Patch, applier};
 use super::{Context, Subresource};
 use crate::body::Body;
+use crate::custom::Shape;
 use crate::encoding;
 use crate::registry::{self, Fields, Retry};
 
@@ -77,16 +78,31 @@ fn selector_text(labels: &Labels) -> String {
     terms.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
 }
 
+/// The Scale of a workload of any kind.
+fn scale_in(context: &Context, workload: &Object) -> Result<Value, Status> {
+    match &context.shape.custom {
+        Some(served) => served.version.scale_of(workload).map_err(|why| Status::unexplained(&why)),
+        None => Ok(scale_of(workload)),
+    }
+}
+
+/// Where the workload has its replicas.
+fn replicas_path(context: &Context) -> Vec<&str> {
+    let custom = context.shape.custom.as_ref();
+    let path = custom.and_then(|served| Some(served.version.scale.as_ref()?.replicas()));
+    path.unwrap_or_else(|| REPLICAS.to_vec())
+}
+
 fn reply(context: &Context, scale: Value) -> Result<Response<Body>, Status> {
     let scale = Object::from_value(scale).unwrap_or_default();
-    encoding::object(200, &kinds::SCALE_KIND, &scale, &context.accepted)
+    encoding::object(200, &Shape::built_in(&kinds::SCALE_KIND), &scale, &context.accepted)
 }
 
 pub(crate) async fn get_scale(context: &Context) -> Result<Response<Body>, Status> {
-    let found =
-        context.server.storage.get(context.kind, context.namespace(), &context.info.name).await?;
+    let (storage, name) = (&context.server.storage, &context.info.name);
+    let found = context.shape.get(storage, context.namespace(), name).await?;
     let found = found.ok_or_else(|| context.not_found())?;
-    reply(context, scale_of(&found.object))
+    reply(context, scale_in(context, &found.object)?)
 }
 
 pub(crate) async fn update_scale(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
@@ -107,7 +123,7 @@ pub(crate) async fn patch_scale(context: &Context, body: &[u8]) -> Result<Respon
     let type_id = kinds::type_of(SCALE.api_version, SCALE.kind)
         .ok_or_else(|| Status::internal("no schema for Scale"))?;
     write(context, (Retry::Always, Fields::Of(&manager)), |workload: &Object| {
-        let patched = patch.apply(type_id, &scale_of(workload))?;
+        let patched = patch.apply(Some(type_id), &scale_in(context, workload)?)?;
         Ok(patch.fit(patched, SCALE, validation)?.object)
     })
     .await
@@ -120,10 +136,11 @@ async fn apply_scale(context: &Context, body: &[u8]) -> Result<Response<Body>, S
     let now = time::seconds(jiff::Timestamp::now());
     let writer = Writer { manager: &manager, now: &now, force: context.query.flag("force") };
     let target = Target::scale();
+    let replicas = replicas_path(context);
     write(context, (Retry::Always, Fields::Applied), |workload: &Object| {
         let held = workload.at(&MANAGED_FIELDS);
-        let entries = scale::to_scale(held, &REPLICAS).map_err(|why| Status::unexplained(&why))?;
-        let mut live = Object::from_value(scale_of(workload)).unwrap_or_default();
+        let entries = scale::to_scale(held, &replicas).map_err(|why| Status::unexplained(&why))?;
+        let mut live = Object::from_value(scale_in(context, workload)?).unwrap_or_default();
         if !entries.is_empty() {
             live.set(&MANAGED_FIELDS, entries.into());
         }
@@ -150,17 +167,23 @@ async fn write(
     let change = |workload: &Object| {
         let wanted = scale(workload)?;
         let replicas = wanted.at(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
-        let errors = validate::scale(context.kind, &wanted);
+        // What a custom kind wants of its replicas is checked with the object.
+        let custom = context.shape.custom.as_ref();
+        let errors = match custom {
+            Some(_) => Vec::new(),
+            None => validate::scale(context.kind, &wanted),
+        };
         if !errors.is_empty() {
             let kind = Grouped::new("autoscaling", "Scale");
             return Err(Status::invalid(&kind, &context.info.name, &errors));
         }
         let mut next = workload.clone();
-        next.set(&REPLICAS, replicas.into());
+        let path = replicas_path(context);
+        next.set(&path, replicas.into());
         if fields == Fields::Applied {
             let [held, applied] = [workload, &wanted].map(|object| object.at(&MANAGED_FIELDS));
             let api_version = context.kind.api_version();
-            let entries = scale::to_parent(held, applied, &api_version, &REPLICAS)
+            let entries = scale::to_parent(held, applied, &api_version, &path)
                 .map_err(|why| Status::unexplained(&why))?;
             next.set(&MANAGED_FIELDS, entries.into());
         }
@@ -172,7 +195,7 @@ async fn write(
     };
     let updated = registry::update(&context.server, &request, change).await?;
     let updated = updated.ok_or_else(|| context.not_found())?;
-    reply(context, scale_of(&updated))
+    reply(context, scale_in(context, &updated)?)
 }
 
 #[cfg(test)]

@@ -5,9 +5,7 @@
 use api_machinery::ResourceInfo;
 
 /// What the server itself would have to heed when it admits requests.
-const BY_THE_SERVER: [&str; 1] = [
-    "ServiceCIDR",
-];
+const BY_THE_SERVER: [&str; 1] = ["ServiceCIDR"];
 
 /// What is called over the network.
 const WEBHOOKS: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];

@@ -48,7 +48,7 @@ pub(crate) async fn watch(context: &Context) -> Result<Response<Body>, Status> {
         None => server.caches.wait_until_fresh(&server.storage).await?,
     }
     let prefix = server.storage.prefix(context.kind, context.namespace());
-    let framer = Framer::new(context.kind, context.accepted);
+    let framer = Framer::new(context.shape.clone(), context.accepted);
     let (sender, body) = Body::stream();
     let mut response = Response::new(body);
     let headers = response.headers_mut();
@@ -56,7 +56,8 @@ pub(crate) async fn watch(context: &Context) -> Result<Response<Body>, Status> {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
 
     let seen = server.caches.revision();
-    let subscribed = server.caches.of(context.kind).subscribe(&prefix, filter, start, seen);
+    let subscribed = context.cache().subscribe(&prefix, filter, start, seen);
+    context.check_cache()?;
     let stream = Stream { server: server.clone(), framer, wishes, sender };
     let labels = ResourceLabels { resource: context.kind.plural };
     tokio::spawn(async move {

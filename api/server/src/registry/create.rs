@@ -1,14 +1,15 @@
 //! Creating an object.
 
-use api_machinery::apply::{self, Target, Writer};
+use api_machinery::apply::{self, Writer};
 use api_machinery::limits::GENERATED_NAME_BASE_MAX;
-use api_machinery::strategy::{Creation, prepare_for_create};
-use api_machinery::{Object, ResourceInfo, Status, convert, defaults, time, validate};
+use api_machinery::strategy::Creation;
+use api_machinery::{Object, ResourceInfo, Status, convert, defaults, time};
 use rand::Rng;
 
 use super::{By, Fields};
 use crate::admission::{self, Operation};
 use crate::cluster_ip;
+use crate::custom::{self, Shape};
 use crate::limits::GENERATE_NAME_TRIES_MAX;
 use crate::state::Server;
 use crate::storage::Outcome;
@@ -32,6 +33,7 @@ pub(crate) async fn create(
     mut object: Object,
 ) -> Result<Object, Status> {
     let info = request.kind.kept();
+    let shape = Shape::of(server, request.kind)?;
     let now = time::seconds(jiff::Timestamp::now());
     let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
     let asked = admission::Attributes {
@@ -47,7 +49,7 @@ pub(crate) async fn create(
         dry_run: request.by.dry_run,
         notes: request.by.notes,
     };
-    begin(&asked, request, &mut object, &now).await?;
+    begin(&asked, (request, &shape), &mut object, &now).await?;
     let generates = object.name().is_empty() && !object.generate_name().is_empty();
     let tries = if generates { GENERATE_NAME_TRIES_MAX } else { 1 };
     let mut last = None;
@@ -58,7 +60,7 @@ pub(crate) async fn create(
         }
         let name = next.name().to_owned();
         let asked = admission::Attributes { name: &name, ..asked };
-        match create_named(&asked, request.kind, next, &now).await {
+        match create_named(&asked, &shape, next, &now).await {
             Err(status) if generates && status.reason == "AlreadyExists" => last = Some(status),
             outcome => return outcome,
         }
@@ -80,7 +82,7 @@ pub(crate) fn generated_name(base: &str) -> String {
 /// What comes before the name is known: defaults, ownership, admission's changes.
 async fn begin(
     asked: &admission::Attributes<'_>,
-    request: &Create<'_>,
+    (request, shape): (&Create<'_>, &Shape),
     object: &mut Object,
     now: &str,
 ) -> Result<(), Status> {
@@ -90,39 +92,40 @@ async fn begin(
         ));
     }
     defaults::apply(request.kind, object);
+    custom::check_definition(request.kind, object)?;
     *object = convert::to(asked.kind, std::mem::take(object));
     if let Fields::Of(manager) = request.by.fields {
         let writer = Writer { manager, now, force: false };
-        let target = Target::of(request.kind, "");
-        *object = super::owned(&target, None, std::mem::take(object), writer);
+        *object = super::owned(&shape.target(""), None, std::mem::take(object), writer);
     }
     defaults::apply(asked.kind, object);
+    shape.check_new(asked.name)?;
     admission::mutate(asked, object).await
 }
 
 async fn create_named(
     asked: &admission::Attributes<'_>,
-    asked_kind: &'static ResourceInfo,
+    shape: &Shape,
     mut object: Object,
     now: &str,
 ) -> Result<Object, Status> {
     let (server, info) = (asked.server, asked.kind);
     let uid = uuid::Uuid::new_v4().to_string();
-    prepare_for_create(info, &mut object, Creation { uid: &uid, now });
-    let mut errors = validate::create(asked_kind, &object);
+    shape.prepare_for_create(&mut object, Creation { uid: &uid, now });
+    let mut errors = shape.check_create(&object);
     errors.extend(apply::validate(&object));
     if !errors.is_empty() {
-        return Err(Status::invalid(&info.group_kind(), object.name(), &errors));
+        return Err(Status::invalid(&shape.told_kind(&object), object.name(), &errors));
     }
     admission::validate(asked, Some(&object)).await?;
-    let resource = asked_kind.group_resource();
+    let resource = shape.info.group_resource();
     let exists = |name: &str| Status::already_exists(&resource, name);
     if asked.dry_run {
         let found = server.storage.get(info, object.namespace(), object.name()).await?;
         return if found.is_some() { Err(exists(object.name())) } else { Ok(object) };
     }
     if info.kind != "Service" {
-        return match server.storage.put(info, &mut object, 0).await? {
+        return match shape.put(&server.storage, &mut object, 0).await? {
             Outcome::Done(_) => Ok(object),
             Outcome::Conflict(_) => Err(exists(object.name())),
         };

@@ -1,5 +1,6 @@
 //! Deleting an object: at once, after a grace period, or when its finalizers are done.
 
+use api_machinery::custom::definition::conditions;
 use api_machinery::kinds::Propagation;
 use api_machinery::strategy::{Deletion, graceful_deletion};
 use api_machinery::{Object, ResourceInfo, Status, time};
@@ -8,6 +9,7 @@ use serde_json::Value;
 use super::By;
 use crate::admission::{self, Attributes, Operation};
 use crate::cluster_ip;
+use crate::custom::Shape;
 use crate::limits::UPDATE_TRIES_MAX;
 use crate::state::Server;
 use crate::storage::{Outcome, Stored, Write};
@@ -50,9 +52,10 @@ pub(crate) async fn delete(
     options: &DeleteOptions,
     by: By<'_>,
 ) -> Result<Deleted, Status> {
-    let mut found = server.storage.get(info, namespace, name).await?;
+    let shape = Shape::of(server, info)?;
+    let mut found = shape.get(&server.storage, namespace, name).await?;
     for _ in 0..UPDATE_TRIES_MAX {
-        let Some(Stored { object: current, revision }) = found else {
+        let Some(Stored { object: current, revision, .. }) = found else {
             return Err(Status::not_found(&info.group_resource(), name));
         };
         check_preconditions(info, &current, options)?;
@@ -84,7 +87,7 @@ pub(crate) async fn delete(
                     return Ok(Deleted::Gone(current));
                 }
                 Outcome::Conflict(newer) => {
-                    found = newer.as_ref().map(crate::storage::stored).transpose()?;
+                    found = newer.as_ref().map(|raw| shape.stored(raw)).transpose()?;
                     continue;
                 }
             }
@@ -92,10 +95,10 @@ pub(crate) async fn delete(
         if options.dry_run || next == current {
             return Ok(Deleted::Marked(next));
         }
-        match server.storage.put(info, &mut next, revision).await? {
+        match shape.put(&server.storage, &mut next, revision).await? {
             Outcome::Done(_) => return Ok(Deleted::Marked(next)),
             Outcome::Conflict(newer) => {
-                found = newer.as_ref().map(crate::storage::stored).transpose()?;
+                found = newer.as_ref().map(|raw| shape.stored(raw)).transpose()?;
             }
         }
     }
@@ -142,6 +145,10 @@ fn marked(info: &ResourceInfo, current: &Object, options: &DeleteOptions) -> Opt
             next.set(&["metadata", "deletionTimestamp"], time::seconds(now).into());
             next.set(&["status", "phase"], "Terminating".into());
         }
+        return Some(next);
+    }
+    if info.kind == "CustomResourceDefinition" && current.deletion_timestamp().is_none() {
+        conditions::mark_deleted(&mut next, &time::seconds(now));
         return Some(next);
     }
     match graceful_deletion(info, current, options.grace_seconds) {

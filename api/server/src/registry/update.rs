@@ -1,12 +1,13 @@
 //! Updating an object: the optimistic loop around a pure change.
 
-use api_machinery::apply::{self, Target, Writer};
+use api_machinery::apply::{self, Writer};
 use api_machinery::{Object, ResourceInfo, Status, convert, defaults, strategy, time, validate};
 use serde_json::Value;
 
 use super::{By, Fields};
 use crate::admission::{self, Attributes, Operation};
 use crate::cluster_ip;
+use crate::custom::{self, Shape};
 use crate::handlers::Subresource;
 use crate::limits::UPDATE_TRIES_MAX;
 use crate::state::Server;
@@ -63,18 +64,19 @@ async fn attempts(
     change: impl Fn(&Object) -> Result<Object, Status>,
     is_checked: bool,
 ) -> Result<Option<Object>, Status> {
-    let mut found = server.storage.get(request.kind, request.namespace, request.name).await?;
+    let shape = Shape::of(server, request.kind)?;
+    let mut found = shape.get(&server.storage, request.namespace, request.name).await?;
     for _ in 0..UPDATE_TRIES_MAX {
-        let Some(Stored { object: current, revision }) = found else { return Ok(None) };
+        let Some(Stored { object: current, revision, is_stale }) = found else { return Ok(None) };
         let mut next = match request.kind.kept_as {
             None => change(&current)?,
             Some(_) => change(&convert::to(request.kind, current.clone()))?,
         };
         if is_checked {
-            next = checked(server, request, next, &current).await?;
+            next = checked(server, (request, &shape), next, &current).await?;
         }
         next.set_resource_version(revision);
-        if request.by.dry_run || next == current {
+        if request.by.dry_run || (next == current && !is_stale) {
             return Ok(Some(next));
         }
         if goes_with_this_update(request.kind, &next) {
@@ -88,13 +90,13 @@ async fn attempts(
                     next.set_resource_version(revision);
                     return Ok(Some(next));
                 }
-                Outcome::Conflict(newer) => found = again(request, newer.as_ref())?,
+                Outcome::Conflict(newer) => found = again((request, &shape), newer.as_ref())?,
             }
             continue;
         }
-        match put(server, request, (&mut next, &current), revision).await? {
+        match put(server, (request, &shape), (&mut next, &current), revision).await? {
             Outcome::Done(_) => return Ok(Some(next)),
-            Outcome::Conflict(newer) => found = again(request, newer.as_ref())?,
+            Outcome::Conflict(newer) => found = again((request, &shape), newer.as_ref())?,
         }
     }
     Err(request.conflict())
@@ -103,13 +105,13 @@ async fn attempts(
 /// Writes the next version; a Service takes what it needs first, and gives back what it has no more.
 async fn put(
     server: &Server,
-    request: &Update<'_>,
+    (request, shape): (&Update<'_>, &Shape),
     (next, current): (&mut Object, &Object),
     revision: u64,
 ) -> Result<Outcome, Status> {
     let storage = &server.storage;
     if request.kind.kind != "Service" || request.subresource != Subresource::None {
-        return storage.put(request.kind, next, revision).await;
+        return shape.put(storage, next, revision).await;
     }
     let (range, ports) = (server.config.service_range, server.config.node_ports);
     let change = (&mut *next, current);
@@ -124,11 +126,11 @@ async fn put(
 }
 
 fn again(
-    request: &Update<'_>,
+    (request, shape): (&Update<'_>, &Shape),
     newer: Option<&crate::storage::RawValue>,
 ) -> Result<Option<Stored>, Status> {
     match request.retry {
-        Retry::Always => newer.map(crate::storage::stored).transpose(),
+        Retry::Always => newer.map(|raw| shape.stored(raw)).transpose(),
         Retry::Never => Err(request.conflict()),
     }
 }
@@ -149,7 +151,7 @@ fn goes_with_this_update(info: &ResourceInfo, next: &Object) -> bool {
 /// R1, R2, R3 and R5 for one candidate.
 async fn checked(
     server: &Server,
-    request: &Update<'_>,
+    (request, shape): (&Update<'_>, &Shape),
     mut next: Object,
     current: &Object,
 ) -> Result<Object, Status> {
@@ -166,16 +168,20 @@ async fn checked(
         dry_run: request.by.dry_run,
         notes: request.by.notes,
     };
-    begin(request, &mut next, current)?;
+    begin((request, shape), &mut next, current)?;
     admission::mutate(&asked, &mut next).await?;
-    end(request, &mut next, current)?;
+    end((request, shape), &mut next, current)?;
     admission::validate(&asked, Some(&next)).await?;
     apply::keep_times(&mut next, current);
     Ok(next)
 }
 
 /// What comes before admission: preconditions, defaults, ownership.
-fn begin(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<(), Status> {
+fn begin(
+    (request, shape): (&Update<'_>, &Shape),
+    next: &mut Object,
+    current: &Object,
+) -> Result<(), Status> {
     let info = request.kind;
     let version = next.resource_version();
     if version.is_empty() || version == "0" {
@@ -185,17 +191,18 @@ fn begin(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<()
                 0,
                 "must be specified for an update",
             );
-            return Err(Status::invalid(&info.group_kind(), request.name, &[error]));
+            return Err(Status::invalid(&info.group_resource(), request.name, &[error]));
         }
     } else if version != current.resource_version() {
         return Err(request.conflict());
     }
     defaults::apply(info, next);
+    custom::check_definition(info, next)?;
     *next = convert::to(info.kept(), std::mem::take(next));
     let now = time::seconds(jiff::Timestamp::now());
     if let Fields::Of(manager) = request.by.fields {
         let writer = Writer { manager, now: &now, force: false };
-        let target = Target::of(info, request.subresource.name());
+        let target = shape.target(request.subresource.name());
         *next = super::owned(&target, Some(current), std::mem::take(next), writer);
     }
     if info.kept_as.is_some() {
@@ -205,20 +212,24 @@ fn begin(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<()
 }
 
 /// What comes after: the kind's strategy and rules.
-fn end(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<(), Status> {
-    let (asked, info) = (request.kind, request.kind.kept());
+fn end(
+    (request, shape): (&Update<'_>, &Shape),
+    next: &mut Object,
+    current: &Object,
+) -> Result<(), Status> {
+    let info = request.kind.kept();
     let now = time::seconds(jiff::Timestamp::now());
     if info.kind == "Service" && request.subresource == Subresource::None {
         keep_allocated(next, current);
     }
     let mut errors = match request.subresource {
         Subresource::None | Subresource::Scale => {
-            strategy::prepare_for_update(info, next, current);
-            validate::update(asked, next, current)
+            shape.prepare_for_update(next, current);
+            shape.check_update(next, current)
         }
         Subresource::Status => {
-            strategy::prepare_for_status_update(info, next, current, &now);
-            validate::status_update(asked, next, current)
+            shape.prepare_for_status_update(next, current, &now);
+            shape.check_status_update(next, current)
         }
         Subresource::Finalize => {
             strategy::prepare_for_finalize(next, current);
@@ -241,7 +252,7 @@ fn end(request: &Update<'_>, next: &mut Object, current: &Object) -> Result<(), 
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Status::invalid(&info.group_kind(), request.name, &errors))
+    Err(Status::invalid(&shape.told_kind(next), request.name, &errors))
 }
 
 /// A PUT that leaves out what the server had allocated keeps it.

@@ -39,6 +39,8 @@ pub(crate) struct Storage {
 pub(crate) struct Stored {
     pub(crate) object: Object,
     pub(crate) revision: u64,
+    /// What is stored is not what would be stored now.
+    pub(crate) is_stale: bool,
 }
 
 /// What a conditional write came to.
@@ -298,7 +300,7 @@ pub(crate) fn decode(value: &[u8]) -> Result<Object, Status> {
 pub(crate) fn stored(raw: &RawValue) -> Result<Stored, Status> {
     let mut object = decode(&raw.value)?;
     object.set_resource_version(raw.revision);
-    Ok(Stored { object, revision: raw.revision })
+    Ok(Stored { object, revision: raw.revision, is_stale: false })
 }
 
 /// Revisions are never negative; a negative one would be a broken server.

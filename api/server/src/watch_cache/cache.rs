@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use api_machinery::custom::CustomKind;
 use api_machinery::{ResourceInfo, Status};
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 use super::event::{Change, Event, Version};
 use super::filter::Filter;
 use crate::limits::{WATCHER_QUEUE_EVENTS_MAX, WINDOW_BYTES_MAX, WINDOW_EVENTS_MAX};
+use crate::storage::RawValue;
 
 /// What a watcher's queue carries.
 #[derive(Debug)]
@@ -78,20 +80,84 @@ struct Inner {
     window_start: u64,
     /// Revision of the newest event, or of the fill.
     last_event: u64,
+    /// Revision of the fill: what happened up to it is no news.
+    filled_at: u64,
     watchers: HashMap<u64, Watcher>,
     next_watcher: u64,
+    /// Of a cache that is attached and not filled: what it is to take in then; `None` when that was
+    /// too much.
+    pending: Option<Vec<Pending>>,
+    is_attached_only: bool,
+    is_closed: bool,
 }
+
+/// A change that waits for the fill: key, revision, what is there now.
+type Pending = (Box<str>, u64, Option<Version>);
 
 /// The cache of one resource.
 #[derive(Debug)]
 pub(crate) struct Cache {
     info: &'static ResourceInfo,
+    /// What reads the values of a custom kind.
+    kind: Option<Arc<CustomKind>>,
     inner: RwLock<Inner>,
 }
 
 impl Cache {
     pub(super) fn new(info: &'static ResourceInfo) -> Self {
-        Self { info, inner: RwLock::default() }
+        Self { info, kind: None, inner: RwLock::default() }
+    }
+
+    /// The cache of a custom kind, which is attached to the feed before it is filled.
+    pub(crate) fn of_custom(kind: Arc<CustomKind>) -> Self {
+        let inner = Inner { pending: Some(Vec::new()), is_attached_only: true, ..Inner::default() };
+        Self { info: kind.row, kind: Some(kind), inner: RwLock::new(inner) }
+    }
+
+    /// A value of the store as this cache holds it.
+    pub(super) fn read(&self, raw: &RawValue) -> Result<Version, Status> {
+        match &self.kind {
+            Some(kind) => Version::of_custom(kind, raw),
+            None => Version::of(self.info, raw),
+        }
+    }
+
+    /// The first fill of a cache that gets events already; false when too many came meanwhile.
+    pub(super) fn fill_attached(&self, versions: Vec<Arc<Version>>, revision: u64) -> bool {
+        let mut inner = self.inner.write();
+        if !inner.is_attached_only {
+            // The feed began anew, and filled it.
+            return true;
+        }
+        let Some(pending) = inner.pending.take() else {
+            inner.pending = Some(Vec::new());
+            return false;
+        };
+        inner.fill(versions, revision);
+        for (key, revision, current) in pending {
+            inner.apply(&key, revision, current, self.info.plural);
+        }
+        true
+    }
+
+    /// Another fill, by a feed that begins anew; one that is newer already stays.
+    pub(super) fn fill_again(&self, versions: Vec<Arc<Version>>, revision: u64) {
+        let mut inner = self.inner.write();
+        if inner.is_attached_only || inner.filled_at < revision {
+            inner.fill(versions, revision);
+        }
+    }
+
+    /// Ends all watches; lists are not to be trusted any more.
+    pub(super) fn close(&self) {
+        let mut inner = self.inner.write();
+        inner.is_closed = true;
+        inner.watchers.clear();
+    }
+
+    /// Whether the cache is fed no more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.read().is_closed
     }
 
     pub(crate) fn info(&self) -> &'static ResourceInfo {
@@ -101,44 +167,12 @@ impl Cache {
     /// Replaces everything by what the store had at `revision`; ends all watches, because what
     /// happened in between is not known.
     pub(super) fn fill(&self, versions: Vec<Arc<Version>>, revision: u64) {
-        let mut inner = self.inner.write();
-        inner.objects = versions.into_iter().map(|v| (v.key.clone(), v)).collect();
-        inner.window.clear();
-        inner.window_bytes = 0;
-        inner.window_start = revision;
-        inner.last_event = revision;
-        inner.watchers.clear();
+        self.inner.write().fill(versions, revision);
     }
 
     /// Takes one change in: index, window, watchers.
     pub(super) fn apply(&self, key: &str, revision: u64, current: Option<Version>) {
-        let mut inner = self.inner.write();
-        let current = current.map(Arc::new);
-        let previous = match &current {
-            Some(version) => inner.objects.insert(key.into(), version.clone()),
-            None => inner.objects.remove(key),
-        };
-        inner.last_event = revision;
-        if current.is_none() && previous.is_none() {
-            return;
-        }
-        let event = Arc::new(Event::new(revision, current, previous));
-        inner.window_bytes += event.size();
-        inner.window.push_back(event.clone());
-        while inner.window.len() > WINDOW_EVENTS_MAX || inner.window_bytes > WINDOW_BYTES_MAX {
-            let Some(oldest) = inner.window.pop_front() else { break };
-            inner.window_bytes -= oldest.size();
-            inner.window_start = oldest.revision;
-        }
-        let kind = self.info.plural;
-        inner.watchers.retain(|id, watcher| {
-            let Some(change) = watcher.filter.change(&event) else { return true };
-            let sent = watcher.sender.try_send(Message::Event(change, event.clone()));
-            if sent.is_err() {
-                tracing::warn!(id, resource = kind, "watcher ended: it is too slow or gone");
-            }
-            sent.is_ok()
-        });
+        self.inner.write().apply(key, revision, current, self.info.plural);
     }
 
     /// Revision of the newest event of this resource, or of the fill.
@@ -212,6 +246,60 @@ impl Cache {
 }
 
 impl Inner {
+    fn fill(&mut self, versions: Vec<Arc<Version>>, revision: u64) {
+        self.objects = versions.into_iter().map(|v| (v.key.clone(), v)).collect();
+        self.window.clear();
+        self.window_bytes = 0;
+        self.window_start = revision;
+        self.last_event = revision;
+        self.filled_at = revision;
+        self.watchers.clear();
+        self.is_attached_only = false;
+        self.pending = None;
+    }
+
+    /// Takes one change in: index, window, watchers.
+    fn apply(&mut self, key: &str, revision: u64, current: Option<Version>, kind: &str) {
+        if self.is_attached_only {
+            if let Some(pending) = &mut self.pending {
+                pending.push((key.into(), revision, current));
+                if pending.len() > WINDOW_EVENTS_MAX {
+                    self.pending = None;
+                }
+            }
+            return;
+        }
+        // What the fill has already.
+        if revision <= self.filled_at || self.is_closed {
+            return;
+        }
+        let current = current.map(Arc::new);
+        let previous = match &current {
+            Some(version) => self.objects.insert(key.into(), version.clone()),
+            None => self.objects.remove(key),
+        };
+        self.last_event = revision;
+        if current.is_none() && previous.is_none() {
+            return;
+        }
+        let event = Arc::new(Event::new(revision, current, previous));
+        self.window_bytes += event.size();
+        self.window.push_back(event.clone());
+        while self.window.len() > WINDOW_EVENTS_MAX || self.window_bytes > WINDOW_BYTES_MAX {
+            let Some(oldest) = self.window.pop_front() else { break };
+            self.window_bytes -= oldest.size();
+            self.window_start = oldest.revision;
+        }
+        self.watchers.retain(|id, watcher| {
+            let Some(change) = watcher.filter.change(&event) else { return true };
+            let sent = watcher.sender.try_send(Message::Event(change, event.clone()));
+            if sent.is_err() {
+                tracing::warn!(id, resource = kind, "watcher ended: it is too slow or gone");
+            }
+            sent.is_ok()
+        });
+    }
+
     fn matching(&self, prefix: &str, filter: &Filter) -> Vec<Arc<Version>> {
         let from = (std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded);
         self.objects
@@ -229,7 +317,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::storage::RawValue;
 
     fn pod(name: &str, label: &str, revision: u64) -> Version {
         let json = format!(

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use api_machinery::custom::CustomKind;
 use api_machinery::header::{Header, with_resource_version};
 use api_machinery::{Object, ResourceInfo, Status, View, convert, protobuf};
 use bytes::Bytes;
@@ -38,6 +39,16 @@ impl Version {
             Bytes::from(with_resource_version(&raw.value, raw.revision))
         };
         Ok(Self { key, header: Header::of(info, View::new(&json)), json, message: OnceLock::new() })
+    }
+
+    /// Reads a stored value of a custom kind: it is shown as its schemas are now.
+    pub(crate) fn of_custom(kind: &CustomKind, raw: &storage::RawValue) -> Result<Self, Status> {
+        let mut tree = storage::stored(raw)?.object.into_value();
+        kind.read(&mut tree);
+        let json = Bytes::from(tree.to_string());
+        let header = Header::of(kind.row, View::new(&json));
+        let key = String::from_utf8_lossy(&raw.key).into_owned().into_boxed_str();
+        Ok(Self { key, header, json, message: OnceLock::new() })
     }
 
     /// The object where it lies.

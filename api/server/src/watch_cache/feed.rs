@@ -44,6 +44,11 @@ async fn fill_and_follow(storage: &Arc<Storage>, caches: &Caches) -> Result<(), 
         let versions = read_all(storage, cache, revision).await?;
         cache.fill(versions, revision);
     }
+    // Those that are attached from here on fill themselves, from a later revision.
+    for cache in caches.custom.all() {
+        let versions = read_all(storage, &cache, revision).await?;
+        cache.fill_again(versions, revision);
+    }
     caches.revision.send_replace(revision);
     tracing::info!(revision, "watch caches filled");
 
@@ -54,7 +59,7 @@ async fn fill_and_follow(storage: &Arc<Storage>, caches: &Caches) -> Result<(), 
         caches.all().iter().map(|cache| (storage.prefix(cache.info(), ""), cache)).collect();
     let mut watch = storage.client().watch(WatchOptions {
         range_end: store_client::prefix_end(root.as_bytes()),
-        key: Bytes::from(root),
+        key: Bytes::from(root.clone()),
         start_revision: storage::signed(revision + 1),
         prev_kv: false,
         progress_notify: reliable,
@@ -73,11 +78,11 @@ async fn fill_and_follow(storage: &Arc<Storage>, caches: &Caches) -> Result<(), 
             }
         };
         let Some(batch) = batch else { return Ok(()) };
-        take(caches, &prefixes, batch?);
+        take(caches, (root.as_str(), &prefixes), batch?);
     }
 }
 
-async fn read_all(
+pub(super) async fn read_all(
     storage: &Storage,
     cache: &Cache,
     revision: u64,
@@ -92,7 +97,7 @@ async fn read_all(
             start = format!("{}\u{0}", String::from_utf8_lossy(&last.key));
         }
         for raw in &page.values {
-            match Version::of(cache.info(), raw) {
+            match cache.read(raw) {
                 Ok(version) => versions.push(Arc::new(version)),
                 Err(error) => skipped(&raw.key, &error),
             }
@@ -103,27 +108,21 @@ async fn read_all(
     }
 }
 
-fn take(caches: &Caches, prefixes: &[(String, &Arc<Cache>)], batch: Batch) {
+fn take(caches: &Caches, (root, prefixes): (&str, &[(String, &Arc<Cache>)]), batch: Batch) {
     for event in batch.events {
         let is_delete = event.r#type() == mvccpb::event::EventType::Delete;
         let Some(kv) = event.kv else { continue };
         let raw = storage::raw_value(kv);
         let Ok(key) = std::str::from_utf8(&raw.key) else { continue };
-        let Some((_, cache)) = prefixes.iter().find(|(prefix, _)| key.starts_with(prefix)) else {
-            continue;
-        };
-        let current = if is_delete {
-            None
-        } else {
-            match Version::of(cache.info(), &raw) {
-                Ok(version) => Some(version),
-                Err(error) => {
-                    skipped(&raw.key, &error);
-                    continue;
+        match prefixes.iter().find(|(prefix, _)| key.starts_with(prefix)) {
+            Some((_, cache)) => change(cache, (key, &raw), is_delete),
+            None => {
+                let below = key.strip_prefix(root).unwrap_or_default();
+                for cache in caches.custom.of_key(below) {
+                    change(&cache, (key, &raw), is_delete);
                 }
             }
-        };
-        cache.apply(key, raw.revision, current);
+        }
     }
     let revision = storage::unsigned(batch.revision);
     caches.revision.send_if_modified(|seen| {
@@ -133,6 +132,17 @@ fn take(caches: &Caches, prefixes: &[(String, &Arc<Cache>)], batch: Batch) {
         }
         is_newer
     });
+}
+
+fn change(cache: &Cache, (key, raw): (&str, &storage::RawValue), is_delete: bool) {
+    if is_delete {
+        cache.apply(key, raw.revision, None);
+        return;
+    }
+    match cache.read(raw) {
+        Ok(version) => cache.apply(key, raw.revision, Some(version)),
+        Err(error) => skipped(&raw.key, &error),
+    }
 }
 
 /// One unreadable value must not hide all others.

@@ -12,6 +12,7 @@
 //! | C5 | An event is encoded once per encoding, whatever the number of watchers. |
 
 mod cache;
+mod custom;
 mod event;
 mod feed;
 mod filter;
@@ -26,6 +27,7 @@ use crate::limits::{FRESH_WAIT, PROGRESS_INTERVAL};
 use crate::storage::Storage;
 
 pub(crate) use cache::{Cache, Message, Start, Subscription};
+pub(crate) use custom::fill_one;
 pub(crate) use event::{Change, Event, Version};
 pub(crate) use feed::run;
 pub(crate) use filter::Filter;
@@ -34,6 +36,7 @@ pub(crate) use filter::Filter;
 #[derive(Debug)]
 pub(crate) struct Caches {
     all: Vec<Arc<Cache>>,
+    custom: custom::CustomCaches,
     /// Every event up to here is in the caches; 0 before the first fill.
     revision: watch::Sender<u64>,
     progress_wanted: Notify,
@@ -48,6 +51,7 @@ impl Caches {
         let all = kept.map(|info| Arc::new(Cache::new(info))).collect();
         Arc::new(Self {
             all,
+            custom: custom::CustomCaches::default(),
             revision: watch::Sender::new(0),
             progress_wanted: Notify::new(),
             progress_is_free: AtomicBool::new(false),
