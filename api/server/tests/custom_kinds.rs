@@ -1,5 +1,4 @@
 //! Custom kinds, served: definitions, their conditions, and the objects of the kinds they define.
-#![expect(clippy::unwrap_used, reason = "a failed test is a failed test")]
 
 mod support;
 

@@ -53,12 +53,31 @@ pub(super) fn create_as(rule: NameRule, info: &ResourceInfo, object: &Object) ->
         let problems = names::label_1123(object.namespace());
         invalid_each(&path.child("namespace"), object.namespace(), problems, &mut errors);
     }
-    common(object.at(&["metadata"]).unwrap_or(&Value::Null), &path, &mut errors);
+    of_kind(info, object, &mut errors);
     errors
+}
+
+fn of_kind(info: &ResourceInfo, object: &Object, errors: &mut Vec<Error>) {
+    let metadata = object.at(&["metadata"]).unwrap_or(&Value::Null);
+    let path = Path::new("metadata");
+    if info.is_custom() || info.group == "apiextensions.k8s.io" {
+        any(metadata, &path, errors);
+    } else {
+        common(metadata, &path, errors);
+    }
 }
 
 /// Labels, annotations, owners, finalizers.
 pub(super) fn common(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
+    any(metadata, path, errors);
+    let path = path.child("finalizers");
+    for (index, name) in super::items(metadata, "finalizers").iter().enumerate() {
+        standard_finalizer(name.as_str().unwrap_or(""), &path.index(index), errors);
+    }
+}
+
+/// The same where finalizers may have any name: definitions, and objects of custom kinds.
+pub(super) fn any(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
     labels(&metadata["labels"], &path.child("labels"), errors);
     annotations(&metadata["annotations"], &path.child("annotations"), errors);
     owners(metadata, &path.child("ownerReferences"), errors);
@@ -132,9 +151,6 @@ fn finalizers(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
         let why = "finalizer orphan and foregroundDeletion cannot be both set";
         errors.push(Error::invalid(path, metadata["finalizers"].clone(), why));
     }
-    for (index, name) in list.iter().enumerate() {
-        standard_finalizer(name.as_str().unwrap_or(""), &path.index(index), errors);
-    }
 }
 
 /// The name of a finalizer that stands outside of the metadata.
@@ -183,7 +199,7 @@ pub(super) fn update(info: &ResourceInfo, new: &Object, old: &Object) -> Vec<Err
         let problems = names::path_segment(prefix);
         invalid_each(&path.child("generateName"), prefix, problems, &mut errors);
     }
-    common(new.at(&["metadata"]).unwrap_or(&Value::Null), &path, &mut errors);
+    of_kind(info, new, &mut errors);
     if old.deletion_timestamp().is_some() {
         new_finalizers(new, old, &path, &mut errors);
     }

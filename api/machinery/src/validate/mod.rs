@@ -176,7 +176,7 @@ fn of_pod(new: &Object, old: &Object, check: fn(&Object, &Object, &mut Vec<Error
 
 /// Checks labels, annotations, owners and finalizers of objects that are not in the table of kinds.
 pub(crate) fn metadata(metadata: &Value, path: &Path, errors: &mut Vec<Error>) {
-    meta::common(metadata, path, errors);
+    meta::any(metadata, path, errors);
 }
 
 pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {

@@ -3,7 +3,7 @@
 //! Every server does this on its own; what they write is decided on the newest version, and is the
 //! same whoever comes first. Each pass looks at all definitions, so that a lost event costs nothing.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,12 +19,18 @@ use super::definitions::{now, write};
 use super::{Definition, deletion};
 use crate::limits::{CUSTOM_FILLS_MAX, CUSTOM_PASS_INTERVAL, CUSTOM_RETRY};
 use crate::state::Server;
-use crate::watch_cache::{Cache, Filter, Start, fill_one};
+use crate::watch_cache::{Cache, Filter, Start, Version, fill_one};
+
+/// What the tasks are named with that make kinds ready.
+const INSTALL: &str = "install ";
 
 /// What is under way, by the uid of its definition.
 #[derive(Debug)]
 struct Work {
     busy: Mutex<HashSet<String>>,
+    settled: Mutex<HashMap<String, Settled>>,
+    /// What was tried and cannot be served, until it changes.
+    refused: Mutex<HashMap<String, (Value, Value)>>,
     /// Caches that are filled at once.
     fills: Semaphore,
     shutdown: CancellationToken,
@@ -36,6 +42,8 @@ struct Work {
 pub(crate) async fn run(server: Arc<Server>) {
     let work = Arc::new(Work {
         busy: Mutex::default(),
+        settled: Mutex::default(),
+        refused: Mutex::default(),
         fills: Semaphore::new(CUSTOM_FILLS_MAX),
         shutdown: server.shutdown.clone(),
         done: Notify::new(),
@@ -78,29 +86,65 @@ async fn follow(server: &Arc<Server>, work: &Arc<Work>) {
     }
 }
 
-/// Looks at every definition once.
+/// A definition that needs nothing any more, until it changes.
+#[derive(Debug)]
+struct Settled {
+    version: Arc<Version>,
+    group: String,
+    names: Value,
+}
+
+/// The definitions of one pass.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Those that need to be looked at.
+    open: BTreeMap<String, Object>,
+    /// Group and accepted names of all others.
+    settled: Vec<(String, Value)>,
+}
+
+/// Looks at every definition that is not settled.
 async fn pass(server: &Arc<Server>, work: &Arc<Work>) -> Result<(), Status> {
     let cache = server.caches.of(super::definitions());
     let (versions, _) = cache.list("", &Filter::default(), 0);
-    let mut all: BTreeMap<String, Object> = BTreeMap::new();
+    let mut seen = Seen::default();
+    let mut there: HashMap<String, Arc<Version>> = HashMap::new();
     for version in versions {
-        let definition = version.object()?;
-        all.insert(definition.name().to_owned(), definition);
+        let name = version.header.name.clone();
+        let known = work.settled.lock().get(&name).and_then(|known| {
+            let is_same = Arc::ptr_eq(&known.version, &version);
+            is_same.then(|| (known.group.clone(), known.names.clone()))
+        });
+        match (known, version.object()) {
+            (Some(known), _) => seen.settled.push(known),
+            (None, Ok(definition)) => drop(seen.open.insert(name.clone(), definition)),
+            (None, Err(error)) => tracing::error!(name, %error, "definition cannot be read"),
+        }
+        there.insert(name, version);
     }
     let mut first_error = Ok(());
-    for name in all.keys().cloned().collect::<Vec<_>>() {
-        match one(server, work, &name, &mut all).await {
-            Ok(()) => {}
+    for name in seen.open.keys().cloned().collect::<Vec<_>>() {
+        match one(server, work, &name, &mut seen).await {
+            Ok(None) => {}
+            Ok(Some((group, names))) => {
+                // What was written meanwhile comes as another version, and is looked at again.
+                if let Some(version) = there.get(&name).cloned() {
+                    work.settled.lock().insert(name, Settled { version, group, names });
+                }
+            }
             Err(error) => first_error = Err(error),
         }
     }
+    work.settled.lock().retain(|name, _| there.contains_key(name));
+    work.refused.lock().retain(|name, _| there.contains_key(name));
     let served = server.custom.snapshot();
     for (name, definition) in &served.by_name {
-        if all.get(name).is_none_or(|found| found.uid() != definition.uid) {
+        if there.get(name).is_none_or(|found| found.header.uid != definition.uid) {
             drop_kind(server, name);
         }
     }
-    if first_error.is_ok() && work.busy.lock().is_empty() {
+    let installs = work.busy.lock().iter().any(|task| task.starts_with(INSTALL));
+    if first_error.is_ok() && !installs {
         server.custom.is_ready.store(true, Ordering::Relaxed);
     }
     first_error
@@ -119,56 +163,60 @@ fn made_of(definition: &Object) -> (Value, Value) {
     (of(&["spec"]), of(&["status", "acceptedNames"]))
 }
 
-/// Brings one definition a step further.
+/// Brings one definition a step further; gives its group and names when there are no more steps.
 async fn one(
     server: &Arc<Server>,
     work: &Arc<Work>,
     name: &str,
-    all: &mut BTreeMap<String, Object>,
-) -> Result<(), Status> {
-    let Some(definition) = all.get(name).cloned() else { return Ok(()) };
+    seen: &mut Seen,
+) -> Result<Option<(String, Value)>, Status> {
+    let Some(definition) = seen.open.get(name).cloned() else { return Ok(None) };
     let uid = definition.uid().to_owned();
     let this = (name, uid.as_str());
-    let group = definition.text(&["spec", "group"]);
-    let used: Vec<Value> = all
-        .values()
-        .filter(|other| other.text(&["spec", "group"]) == group)
-        .filter_map(|other| other.at(&["status", "acceptedNames"]).cloned())
-        .collect();
+    let group = definition.text(&["spec", "group"]).to_owned();
+    let names = |one: &Object| one.at(&["status", "acceptedNames"]).cloned();
+    let open = seen.open.values().filter(|one| one.text(&["spec", "group"]) == group);
+    let settled = seen.settled.iter().filter(|(of, _)| *of == group);
+    let used: Vec<Value> =
+        open.filter_map(names).chain(settled.map(|(_, names)| names.clone())).collect();
     let decide = |next: &mut Object| conditions::decide(next, used.iter(), &now());
     let mut decided = definition.clone();
     decide(&mut decided);
     let definition = if decided == definition {
         definition
     } else {
-        let Some(written) = write(server, this, decide).await? else { return Ok(()) };
+        let Some(written) = write(server, this, decide).await? else { return Ok(None) };
         // The next ones of the group see what this one got.
-        all.insert(name.to_owned(), written.clone());
+        seen.open.insert(name.to_owned(), written.clone());
         written
     };
     let is_established = conditions::is_true(&definition, "Established");
     if !is_established && !conditions::is_true(&definition, "NamesAccepted") {
         drop_kind(server, name);
-        return going(server, work, &definition);
+        going(server, work, &definition);
+        return Ok(None);
     }
-    let served = server.custom.definition(name);
     let made_of = made_of(&definition);
-    match served.filter(|served| served.uid == definition.uid() && *served.made_of == made_of) {
-        None => install(server, work, &definition),
-        Some(served) => {
-            if !is_established {
-                let established = |next: &mut Object| conditions::establish(next, &now());
-                write(server, this, established).await?;
-            }
-            let is_terminating = conditions::is_true(&definition, "Terminating");
-            if (served.is_established, served.is_terminating) != (is_established, is_terminating) {
-                let served = Definition::clone(&served);
-                server.custom.publish(Definition { is_established, is_terminating, ..served });
-            }
-            return going(server, work, &definition);
+    let is_same = |served: &Arc<Definition>| served.uid == uid && *served.made_of == made_of;
+    let Some(served) = server.custom.definition(name).filter(is_same) else {
+        if work.refused.lock().get(name) == Some(&made_of) {
+            going(server, work, &definition);
+        } else {
+            install(server, work, &definition);
         }
+        return Ok(None);
+    };
+    if !is_established {
+        write(server, this, |next| conditions::establish(next, &now())).await?;
     }
-    Ok(())
+    let is_terminating = conditions::is_true(&definition, "Terminating");
+    if (served.is_established, served.is_terminating) != (is_established, is_terminating) {
+        let served = Definition::clone(&served);
+        server.custom.publish(Definition { is_established, is_terminating, ..served });
+    }
+    going(server, work, &definition);
+    let is_settled = is_established && definition.deletion_timestamp().is_none();
+    Ok(is_settled.then_some((group, made_of.1)))
 }
 
 /// Makes a kind ready: fills its cache, then serves it.
@@ -176,7 +224,7 @@ fn install(server: &Arc<Server>, work: &Arc<Work>, definition: &Object) {
     let (server, definition) = (server.clone(), definition.clone());
     let name = definition.name().to_owned();
     let of_all = work.clone();
-    spawn(work, &format!("install {name}"), async move {
+    spawn(work, &format!("{INSTALL}{name}"), async move {
         let slot = of_all.fills.acquire().await;
         let _slot = slot.map_err(|_| Status::service_unavailable("the server stops"))?;
         let kind = match CustomKind::load(&definition) {
@@ -184,10 +232,12 @@ fn install(server: &Arc<Server>, work: &Arc<Work>, definition: &Object) {
             Err(why) => {
                 tracing::warn!(definition = name, %why, "custom kind cannot be served");
                 drop_kind(&server, &name);
+                of_all.refused.lock().insert(name.clone(), made_of(&definition));
                 let this = (name.as_str(), definition.uid());
                 let refuse = |next: &mut Object| conditions::refuse(next, &why.to_string(), &now());
                 write(&server, this, refuse).await?;
-                return going(&server, &of_all, &definition);
+                going(&server, &of_all, &definition);
+                return Ok(());
             }
         };
         let cache = Arc::new(Cache::of_custom(kind.clone()));
@@ -214,14 +264,13 @@ fn install(server: &Arc<Server>, work: &Arc<Work>, definition: &Object) {
 }
 
 /// Deletes the objects of a definition that is going.
-fn going(server: &Arc<Server>, work: &Arc<Work>, definition: &Object) -> Result<(), Status> {
+fn going(server: &Arc<Server>, work: &Arc<Work>, definition: &Object) {
     let waits = definition.finalizers().iter().any(|one| one == conditions::CLEANUP);
     if definition.deletion_timestamp().is_some() && waits {
         let (server, definition) = (server.clone(), definition.clone());
         let name = format!("delete {}", definition.uid());
         spawn(work, &name, async move { deletion::run(&server, &definition).await });
     }
-    Ok(())
 }
 
 /// Runs something beside the passes, once at a time; another pass follows its end.

@@ -1,8 +1,11 @@
 //! Discovery documents with the groups of custom kinds behind the built-in ones.
 
 use api_machinery::custom::discovery as of_custom;
-use api_machinery::discovery;
+use api_machinery::{ResourceInfo, discovery};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::state::Server;
 
@@ -36,7 +39,25 @@ pub(super) fn group(server: &Server, group: &str) -> Option<Value> {
 /// `GET /apis/GROUP/VERSION`.
 pub(super) fn resources(server: &Server, group: &str, version: &str) -> Option<Value> {
     let built_in = discovery::api_resource_list(group, version);
-    built_in.or_else(|| of_custom::resources(&server.custom.listed(), group, version))
+    built_in.or_else(|| {
+        let listed = server.custom.listed();
+        let mut document = of_custom::resources(&listed, group, version)?;
+        for entry in document["resources"].as_array_mut().into_iter().flatten() {
+            let of_entry = |info: &&ResourceInfo| {
+                (info.group, info.version) == (group, version) && entry["name"] == info.plural
+            };
+            if let Some(info) = listed.iter().map(|one| one.info).find(of_entry) {
+                entry["storageVersionHash"] = storage_hash(info).into();
+            }
+        }
+        Some(document)
+    })
+}
+
+/// What tells clients that objects are stored in another version now.
+fn storage_hash(info: &ResourceInfo) -> String {
+    let digest = Sha256::digest(format!("{}/{}", info.stored_as, info.kind));
+    STANDARD.encode(&digest[..8])
 }
 
 /// What the list of paths says of custom groups.
@@ -47,4 +68,24 @@ pub(super) fn paths(server: &Server) -> Vec<String> {
         paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
     }
     paths
+}
+
+#[cfg(test)]
+mod tests {
+    use api_machinery::kinds::interned::{CustomRow, intern};
+
+    use super::*;
+
+    #[test]
+    fn the_hash_of_the_storage_version_is_upstreams() {
+        let row = CustomRow {
+            group: "crdtest.example.com".to_owned(),
+            version: "v1beta1".to_owned(),
+            storage_version: "v1".to_owned(),
+            kind: "Widget".to_owned(),
+            plural: "widgets".to_owned(),
+            ..CustomRow::default()
+        };
+        assert_eq!(storage_hash(intern(&row).unwrap()), "+BqCEKPEaFA=");
+    }
 }

@@ -17,6 +17,8 @@ use crate::state::Server;
 
 /// A health check of the store takes no longer than this (upstream's 2 s).
 const STORE_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Custom kinds that were there at the start are served.
+const KINDS: &str = "poststarthook/crd-informer-synced";
 /// Until then only `system:masters` may do anything.
 const BOOTSTRAP: &str = "poststarthook/rbac/bootstrap-roles";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -36,8 +38,7 @@ pub(crate) async fn health(
     let only = if only.is_empty() { None } else { Some(only.join("/")) };
     let mut names = vec!["ping", "log", "etcd"];
     if endpoint == "readyz" {
-        let more =
-            ["etcd-readiness", "informer-sync", "crd-informer-synced", BOOTSTRAP, "shutdown"];
+        let more = ["etcd-readiness", "informer-sync", KINDS, BOOTSTRAP, "shutdown"];
         names.extend(more);
     }
     if let Some(only) = only {
@@ -81,7 +82,7 @@ async fn passes(server: &Server, name: &str) -> bool {
         }
         BOOTSTRAP => server.is_bootstrapped.load(Ordering::Relaxed),
         "informer-sync" => server.caches.is_synced(),
-        "crd-informer-synced" => server.custom.is_ready(),
+        KINDS => server.custom.is_ready(),
         "shutdown" => !server.shutdown.is_cancelled(),
         _ => true,
     }
