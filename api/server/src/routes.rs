@@ -59,7 +59,8 @@ async fn resource(context: &Context, body: &[u8]) -> Result<Response<Body>, Stat
         return Err(not_allowed());
     }
     if kind.namespaced && info.namespace.is_empty() && !matches!(info.verb, "list" | "watch") {
-        return Err(not_allowed());
+        // A definition knows no such path; a built-in kind knows it for other methods.
+        return Err(if kind.is_custom() { Status::no_such_path() } else { not_allowed() });
     }
     match info.verb {
         "get" if !kind.is_stored() => handlers::get_component(context).await,

@@ -20,6 +20,9 @@ const REPLICAS: [&str; 2] = ["spec", "replicas"];
 const MANAGED_FIELDS: [&str; 2] = ["metadata", "managedFields"];
 const SCALE: Expected<'static> = Expected { api_version: "autoscaling/v1", kind: "Scale" };
 
+/// Replicas that nobody has asked for, as a patch finds them.
+const UNSET: i64 = -2_147_483_648;
+
 /// The Scale of a workload.
 pub(crate) fn scale_of(workload: &Object) -> Value {
     let mut metadata = json!({});
@@ -93,6 +96,13 @@ fn replicas_path(context: &Context) -> Vec<&str> {
     path.unwrap_or_else(|| REPLICAS.to_vec())
 }
 
+/// Where a custom object should say how many replicas it wants, and does not.
+fn missing_replicas(context: &Context, workload: &Object) -> Option<String> {
+    let version = &context.shape.custom.as_ref()?.version;
+    let path = version.scale.as_ref()?.replicas();
+    (!version.has_replicas(workload)).then(|| format!(".{}", path.join(".")))
+}
+
 fn reply(context: &Context, scale: Value) -> Result<Response<Body>, Status> {
     let scale = Object::from_value(scale).unwrap_or_default();
     encoding::object(200, &Shape::built_in(&kinds::SCALE_KIND), &scale, &context.accepted)
@@ -102,6 +112,10 @@ pub(crate) async fn get_scale(context: &Context) -> Result<Response<Body>, Statu
     let (storage, name) = (&context.server.storage, &context.info.name);
     let found = context.shape.get(storage, context.namespace(), name).await?;
     let found = found.ok_or_else(|| context.not_found())?;
+    if let Some(path) = missing_replicas(context, &found.object) {
+        let why = format!("the spec replicas field {path:?} does not exist");
+        return Err(Status::internal(&why));
+    }
     reply(context, scale_in(context, &found.object)?)
 }
 
@@ -123,8 +137,20 @@ pub(crate) async fn patch_scale(context: &Context, body: &[u8]) -> Result<Respon
     let type_id = kinds::type_of(SCALE.api_version, SCALE.kind)
         .ok_or_else(|| Status::internal("no schema for Scale"))?;
     write(context, (Retry::Always, Fields::Of(&manager)), |workload: &Object| {
-        let patched = patch.apply(Some(type_id), &scale_in(context, workload)?)?;
-        Ok(patch.fit(patched, SCALE, validation)?.object)
+        let mut base = scale_in(context, workload)?;
+        let missing = missing_replicas(context, workload);
+        if missing.is_some() {
+            base["spec"]["replicas"] = UNSET.into();
+        }
+        let patched = patch.apply(Some(type_id), &base)?;
+        let wanted = patch.fit(patched, SCALE, validation)?.object;
+        match missing {
+            Some(path) if wanted.at(&["spec", "replicas"]) == Some(&UNSET.into()) => {
+                let why = format!("the spec replicas field {path:?} cannot be empty");
+                Err(Status::bad_request(why))
+            }
+            _ => Ok(wanted),
+        }
     })
     .await
 }

@@ -46,7 +46,15 @@ impl CustomVersion {
         }
         let mut duplicates = Vec::new();
         find_duplicates(&raw, &mut String::new(), &mut duplicates);
-        self.fit_tree(raw.into_value(), duplicates, validation)
+        let api_version = raw.text_of("apiVersion").unwrap_or("").to_owned();
+        let decoded = self.fit_tree(raw.into_value(), duplicates, validation)?;
+        if api_version == self.api_version() {
+            return Ok(decoded);
+        }
+        Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({})",
+            self.api_version()
+        )))
     }
 
     /// Fits a tree, a patched object for one.
@@ -81,18 +89,11 @@ impl CustomVersion {
                 "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
             ))
         };
-        let api_version = value["apiVersion"].as_str().unwrap_or("").to_owned();
         let unknown = self.coerce(&mut value).map_err(|why| refuse(&why))?;
         strict.extend(unknown.iter().map(|path| format!("unknown field {path:?}")));
         strict.truncate(STRICT_ERRORS_MAX);
         if validation == FieldValidation::Strict && !strict.is_empty() {
             return Err(refuse(&format!("strict decoding error: {}", strict.join(", "))));
-        }
-        if api_version != self.api_version() {
-            return Err(Status::bad_request(format!(
-                "the API version in the data ({api_version}) does not match the expected API version ({})",
-                self.api_version()
-            )));
         }
         if value["kind"] == self.info.kind {
             defaults::apply(&mut value, &self.schema);
