@@ -124,6 +124,20 @@ impl Kinds {
             .collect()
     }
 
+    /// The `spec` of every established definition with a version of this name that is served.
+    pub(crate) fn specs(&self, group: &str, version: &str) -> Vec<Value> {
+        let snapshot = self.snapshot();
+        let of_version = |one: &&Arc<Definition>| {
+            one.is_established
+                && one
+                    .kind
+                    .served()
+                    .any(|served| (served.info.group, served.info.version) == (group, version))
+        };
+        let found = snapshot.by_name.values().filter(of_version);
+        found.map(|one| one.made_of.0.clone()).collect()
+    }
+
     /// Serves a definition from now on, in place of what was served under its name.
     fn publish(&self, definition: Definition) {
         let mut now = self.now.write();

@@ -157,6 +157,22 @@ impl Shape {
         }
     }
 
+    /// Runs what rules in CEL a custom kind has, off the threads that serve others; warnings come
+    /// back.
+    pub(crate) fn run_rules(
+        &self,
+        new: &Object,
+        old: Option<&Object>,
+        errors: &mut Vec<Error>,
+    ) -> Vec<String> {
+        match &self.custom {
+            Some(served) if served.version.has_rules() => {
+                tokio::task::block_in_place(|| served.version.run_rules(new, old, errors))
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+
     /// The kind that a refused object says it is of.
     pub(crate) fn told_kind(&self, object: &Object) -> Grouped {
         match &self.custom {

@@ -40,8 +40,12 @@ pub(crate) fn serve(
         ["apis", group, version] => {
             known(headers, query, custom::resources(server, group, version))
         }
-        ["openapi", "v3"] => Ok(tagged(headers, JSON, &openapi::index(hash_of_path))),
-        ["openapi", "v3", rest @ ..] => openapi_document(path, rest, query, headers),
+        ["openapi", "v3"] => {
+            let mut index = openapi::index(hash_of_path);
+            custom::add_to_openapi_index(server, &mut index);
+            Ok(tagged(headers, JSON, &index))
+        }
+        ["openapi", "v3", rest @ ..] => openapi_document(server, (path, rest), query, headers),
         [] | [""] => legacy(headers, query, &paths(server)),
         _ => Err(Status::no_such_path()),
     }
@@ -120,15 +124,22 @@ fn document_of(parts: &[&str]) -> Option<Value> {
 }
 
 fn openapi_document(
-    path: &str,
-    parts: &[&str],
+    server: &Server,
+    (path, parts): (&str, &[&str]),
     query: &Query,
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Status> {
-    let document = document_of(parts).ok_or_else(Status::no_such_path)?;
+    let of_custom = || match parts {
+        ["apis", group, version] => custom::openapi_document(server, group, version),
+        _ => None,
+    };
+    let built_in = document_of(parts).map(|document| {
+        let hash = digest(document.to_string().as_bytes());
+        (document, hash)
+    });
+    let (document, hash) = built_in.or_else(of_custom).ok_or_else(Status::no_such_path)?;
     let mut response = tagged(headers, JSON, &document);
     let Some(asked) = query.non_empty("hash") else { return Ok(response) };
-    let hash = digest(document.to_string().as_bytes());
     if asked == hash {
         let fields = response.headers_mut();
         fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));

@@ -113,6 +113,9 @@ async fn create_named(
     let uid = uuid::Uuid::new_v4().to_string();
     shape.prepare_for_create(&mut object, Creation { uid: &uid, now });
     let mut errors = shape.check_create(&object);
+    for warning in shape.run_rules(&object, None, &mut errors) {
+        asked.warn(&warning);
+    }
     errors.extend(apply::validate(&object));
     if !errors.is_empty() {
         return Err(Status::invalid(&shape.told_kind(&object), object.name(), &errors));

@@ -248,6 +248,12 @@ fn end(
             validate::approval_update(info, next, current)
         }
     };
+    if matches!(request.subresource, Subresource::None | Subresource::Scale | Subresource::Status) {
+        let warnings = shape.run_rules(next, Some(current), &mut errors);
+        if let Some(told) = request.by.warnings {
+            told.lock().extend(warnings);
+        }
+    }
     errors.extend(apply::validate(next));
     if errors.is_empty() {
         return Ok(());

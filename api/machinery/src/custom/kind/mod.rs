@@ -23,6 +23,7 @@ pub use self::scale::Scale;
 pub use self::strategy::finalizer_warnings;
 pub use self::versions::compare;
 
+use super::rules::Rules;
 use super::schema::{Refusal, Schema};
 use crate::kinds::interned::{CustomRow, intern};
 use crate::{Object, ResourceInfo, apply, kinds};
@@ -64,6 +65,8 @@ pub struct CustomVersion {
     pub has_status: bool,
     pub scale: Option<Scale>,
     pub schema: Arc<Schema>,
+    /// The rules in CEL of the schema, if it has some.
+    rules: Option<Arc<Rules>>,
     api_version: Box<str>,
     columns: Vec<Column>,
 }
@@ -173,6 +176,7 @@ impl CustomVersion {
             has_scale: scale.is_some(),
             ..row
         });
+        let parsed = Schema::parse(schema)?;
         Ok(Self {
             info: info.ok_or(Unservable::TooManyRows)?,
             list_kind: list_kind.into(),
@@ -180,7 +184,8 @@ impl CustomVersion {
             warning: None,
             has_status,
             scale,
-            schema: Schema::parse(schema)?,
+            rules: Rules::compile(&parsed).map(Arc::new),
+            schema: parsed,
             api_version: format!("{group}/{name}").into(),
             columns: table::columns(&version["additionalPrinterColumns"]),
         })

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{CustomVersion, embedded};
+use crate::custom::rules::not_run_because_of;
 use crate::custom::{check, lists};
 use crate::field::{Error, Path};
 use crate::validate::names::qualified_name;
@@ -71,7 +72,6 @@ impl CustomVersion {
         self.check_scale(object, true, &mut errors);
         embedded::check(&value, &self.schema, (&Path::default(), true), &mut errors);
         lists::check(&value, &self.schema, &Path::default(), &mut errors);
-        // The rules in CEL of the schema are evaluated here, once there is an engine for them.
         errors
     }
 
@@ -88,7 +88,6 @@ impl CustomVersion {
         self.check_scale(new, true, &mut errors);
         embedded::check(&value, &self.schema, (&Path::default(), true), &mut errors);
         self.check_lists(&value, &before, &mut errors);
-        // Transition rules too.
         errors
     }
 
@@ -109,6 +108,35 @@ impl CustomVersion {
         let (value, before) = (Value::Object(new.0.clone()), Value::Object(old.0.clone()));
         self.check_lists(&value, &before, &mut errors);
         errors
+    }
+
+    /// Whether there are rules in CEL to be run.
+    #[must_use]
+    pub fn has_rules(&self) -> bool {
+        self.rules.is_some()
+    }
+
+    /// Runs the rules in CEL after the checks, whose `errors` may forbid it, and returns warnings.
+    /// May take a second of a processor: not for a thread that serves others.
+    #[must_use]
+    pub fn run_rules(
+        &self,
+        new: &Object,
+        old: Option<&Object>,
+        errors: &mut Vec<Error>,
+    ) -> Vec<String> {
+        let Some(rules) = &self.rules else { return Vec::new() };
+        if let Some(error) = not_run_because_of(errors) {
+            errors.push(error);
+            return Vec::new();
+        }
+        let value = |object: &Object| Value::Object(object.0.clone());
+        let verdict = match old {
+            Some(old) => rules.update(&value(new), &value(old)),
+            None => rules.create(&value(new)),
+        };
+        errors.extend(verdict.errors);
+        verdict.warnings
     }
 
     fn check_type(&self, object: &Object) -> Vec<Error> {
