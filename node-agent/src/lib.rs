@@ -30,3 +30,4 @@ mod volume;
 pub use agent::run;
 pub use config::{Config, ConfigError, Flags};
 pub use stop_all::stop_all_pods;
+pub use volume::unmount_pods;

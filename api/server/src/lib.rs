@@ -30,6 +30,7 @@ mod state;
 mod storage;
 mod tls;
 mod watch_cache;
+mod working;
 
 pub use audit::{AuditConfig, AuditFlags, AuditMode, AuditPolicy};
 pub use authz::Mode;

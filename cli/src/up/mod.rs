@@ -366,6 +366,17 @@ impl Cluster<'_> {
         }
     }
 
+    /// No secret stays in memory, and no mount below the folder, when its pods have ended.
+    async fn unmount_pods(&self) {
+        for node in self.layout().nodes() {
+            let root = self.layout().home(&node).join("kubelet");
+            let done = tokio::task::spawn_blocking(move || node_agent::unmount_pods(&root)).await;
+            if let Ok(Err(error)) = done {
+                tracing::warn!(%error, node = node.name, "volumes of pods were not unmounted");
+            }
+        }
+    }
+
     fn say_ready(&self, took: Duration) {
         let kubeconfig = self.layout().kubeconfig();
         let shown = kubeconfig.display();
@@ -428,6 +439,7 @@ impl Cluster<'_> {
         if supervisor.parts().any(|part| part.spec.kind == Kind::Containerd) {
             step.doing("pods");
             self.stop_pods().await;
+            self.unmount_pods().await;
         }
         supervisor.stop(&[Kind::Containerd]).await;
         if self.runtime == Runtime::Containerd {

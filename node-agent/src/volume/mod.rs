@@ -87,10 +87,10 @@ pub(crate) fn set_up(root: &Path, pod: &Pod, inputs: &Inputs<'_>) -> Result<(), 
             }
         } else {
             let files = files(pod, spec, volume, inputs)?;
-            let is_new = !path.exists();
             std::fs::create_dir_all(&path).map_err(disk)?;
             let is_secret = volume.secret.is_some() || volume.projected.is_some();
-            if is_new && is_secret && inputs.in_memory {
+            // The folder of one that was there before a restart of the machine is on the disk.
+            if is_secret && inputs.in_memory && !is_mounted(&path).map_err(disk)? {
                 mount_memory(&path, None).map_err(disk)?;
             }
             let group = group.and_then(|gid| u32::try_from(gid).ok());
@@ -111,6 +111,13 @@ fn host_path_ready(path: &Path, kind: &str) -> std::io::Result<()> {
         "Socket" if !path.exists() => refuse("a socket"),
         _ => Ok(()),
     }
+}
+
+/// Whether a file system of its own is mounted at a folder.
+fn is_mounted(path: &Path) -> std::io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let above = path.parent().unwrap_or(path);
+    Ok(path.metadata()?.dev() != above.metadata()?.dev())
 }
 
 fn mount_memory(path: &Path, size: Option<i64>) -> std::io::Result<()> {
@@ -305,13 +312,34 @@ pub(crate) fn tear_down(root: &Path, uid: &str) -> std::io::Result<()> {
         return Ok(());
     }
     let real = folder.canonicalize()?;
+    unmount_below(&real)?;
+    std::fs::remove_dir_all(&real)
+}
+
+/// Unmounts what the pods of a node have in memory, secrets for one, after their containers have
+/// ended. `root` is the agent's `--root-dir`; what is on the disk stays. Blocking.
+///
+/// # Errors
+/// When something is still used.
+pub fn unmount_pods(root: &Path) -> std::io::Result<()> {
+    let pods = root.join("pods");
+    if !pods.exists() {
+        return Ok(());
+    }
+    // An empty folder would be taken for the volume by the next start.
+    unmount_below(&pods.canonicalize()?)?.iter().try_for_each(std::fs::remove_dir)
+}
+
+fn unmount_below(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let table = std::fs::read_to_string("/proc/self/mounts")?;
+    let mut unmounted = Vec::new();
     for line in table.lines().rev() {
         let Some(target) = line.split(' ').nth(1) else { continue };
-        let target = target.replace("\\040", " ");
-        if Path::new(&target).starts_with(&real) {
-            umount2(target.as_str(), MntFlags::empty())?;
+        let target = PathBuf::from(target.replace("\\040", " "));
+        if target.starts_with(folder) {
+            umount2(&target, MntFlags::empty())?;
+            unmounted.push(target);
         }
     }
-    std::fs::remove_dir_all(&real)
+    Ok(unmounted)
 }

@@ -1,3 +1,5 @@
+//! What objects cost under a quota, and what limit ranges give and refuse.
+
 use serde_json::json;
 
 use super::*;

@@ -18,6 +18,7 @@ use super::Served;
 use crate::state::Server;
 use crate::storage::{self, Outcome, RawValue, Storage, Stored};
 use crate::watch_cache::{Cache, Version};
+use crate::working::working;
 
 /// A kind, with what its definition says of it when it is a custom one.
 #[derive(Clone, Debug)]
@@ -139,14 +140,14 @@ impl Shape {
     pub(crate) fn check_create(&self, object: &Object) -> Vec<Error> {
         match &self.custom {
             Some(served) => served.version.check_create(object),
-            None => validate::create(self.info, object),
+            None => self.looking(|| validate::create(self.info, object)),
         }
     }
 
     pub(crate) fn check_update(&self, new: &Object, old: &Object) -> Vec<Error> {
         match &self.custom {
             Some(served) => served.version.check_update(new, old),
-            None => validate::update(self.info, new, old),
+            None => self.looking(|| validate::update(self.info, new, old)),
         }
     }
 
@@ -154,6 +155,14 @@ impl Shape {
         match &self.custom {
             Some(served) => served.version.check_status_update(new, old),
             None => validate::status_update(self.info, new, old),
+        }
+    }
+
+    /// Definitions of custom kinds and policies have expressions that are compiled to be checked.
+    fn looking<T>(&self, look: impl FnOnce() -> T) -> T {
+        match self.info.group {
+            "apiextensions.k8s.io" | "admissionregistration.k8s.io" => working(look),
+            _ => look(),
         }
     }
 
@@ -167,7 +176,7 @@ impl Shape {
     ) -> Vec<String> {
         match &self.custom {
             Some(served) if served.version.has_rules() => {
-                tokio::task::block_in_place(|| served.version.run_rules(new, old, errors))
+                working(|| served.version.run_rules(new, old, errors))
             }
             Some(_) | None => Vec::new(),
         }

@@ -1,3 +1,5 @@
+//! A kind as requests see it, from its definition to tables and scales.
+
 use serde_json::json;
 
 use super::*;

@@ -22,10 +22,10 @@ mod status;
 mod validating;
 
 use api_machinery::{Object, Status};
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{Attributes, Operation};
 use crate::authn::User;
+use crate::working::working;
 
 pub(crate) use mutating::Round;
 pub(crate) use snapshot::Policies;
@@ -87,12 +87,4 @@ async fn current(
         return Err(Status::forbidden(&resource, asked.name, "not yet ready to handle request"));
     }
     asked.server.policies.current(asked.server).await.map(Some)
-}
-
-/// Runs what may take long without keeping other tasks of this thread waiting.
-fn working<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
-    }
 }
