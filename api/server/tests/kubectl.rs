@@ -36,16 +36,15 @@ const LINES: &[&[&str]] = &[&["get", "cluster"], &["create", "access"], &["apply
 
 /// Why ours may say something else.
 const REASONS: &[(&str, &str)] = &[
-    ("kinds", "Binding, ComponentStatus and the groups that are being built are not served"),
+    ("kinds", "Binding is served as a subresource of pods and is not listed as a kind of its own"),
     (
         "explain",
         "OpenAPI v3 of ours has no enums and less of what is required; there is no OpenAPI v2",
     ),
     ("openapi", "the recorded server's OpenAPI v2 is broken by its build, and ours has none"),
-    ("admission", "admission plugins that are being built: token volumes, taints, classes, limits"),
-    ("exec", "commands in containers, resizing and ephemeral containers are not implemented"),
+    ("admission", "the recorded server adds an authority of its vendor to token volumes"),
+    ("exec", "commands in containers are not implemented"),
     ("shown", "the difference of two pods is not shown in the form of Go's structures"),
-    ("impersonation", "constrained impersonation is not there"),
     ("order", "the documents say the same; fields come in another order"),
     ("scale", "who wrote through the subresource scale has a time, which upstream forgets"),
     ("legacy", "ours makes no legacy tokens, and so notes nobody's use of them"),
