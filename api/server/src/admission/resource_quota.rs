@@ -200,10 +200,10 @@ impl Ledger {
                 return;
             }
             match self.write(&quotas, next).await {
-                Ok(newer) if newer.is_empty() => return tell_all(batch, || Verdict::Charged),
-                Ok(newer) => {
-                    last = newer.first().map(|quota| quota.name().to_owned());
-                    quotas = newer;
+                Ok(left) if left.is_empty() => return tell_all(batch, || Verdict::Charged),
+                Ok(left) => {
+                    last = left.first().map(|quota| quota.name().to_owned());
+                    quotas = left;
                 }
                 Err(status) => return tell_all(batch, || Verdict::Failed(status.clone())),
             }
@@ -236,26 +236,31 @@ impl Ledger {
         Ok(quotas.into_iter().map(newest).collect())
     }
 
-    /// Q1. Returns the newer versions of those that somebody else changed meanwhile.
+    /// Q1. Returns what is still to be charged when somebody else changed a quota meanwhile: its newer
+    /// version, and those behind it. They wait for it: two servers that each had charged one of two
+    /// quotas to its limit would refuse everything at the other one.
     async fn write(&self, before: &[Object], after: Vec<Object>) -> Result<Vec<Object>, Status> {
         let kind = quota_kind()?;
         let now = time::seconds(Timestamp::now());
-        let mut newer = Vec::new();
-        for (before, after) in before.iter().zip(after) {
-            if before == &after {
+        for (index, (old, after)) in before.iter().zip(after).enumerate() {
+            if old == &after {
                 continue;
             }
             let writer = Writer { manager: MANAGER, now: &now, force: false };
             let target = Target::of(kind, "status");
-            let mut after = apply::update(&target, Some(before), after, writer);
-            match self.storage.put(kind, &mut after, revision_of(before)).await? {
+            let mut after = apply::update(&target, Some(old), after, writer);
+            match self.storage.put(kind, &mut after, revision_of(old)).await? {
                 Outcome::Done(revision) => self.remember(revision, after),
-                Outcome::Conflict(Some(raw)) => newer.push(storage::stored(&raw)?.object),
+                Outcome::Conflict(Some(raw)) => {
+                    let mut left = vec![storage::stored(&raw)?.object];
+                    left.extend_from_slice(&before[index + 1..]);
+                    return Ok(left);
+                }
                 // It is gone, and limits nothing any more.
                 Outcome::Conflict(None) => {}
             }
         }
-        Ok(newer)
+        Ok(Vec::new())
     }
 
     fn remember(&self, revision: u64, quota: Object) {

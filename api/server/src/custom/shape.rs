@@ -186,7 +186,7 @@ impl Shape {
     pub(crate) fn told_kind(&self, object: &Object) -> Grouped {
         match &self.custom {
             Some(_) => Grouped::new(self.info.group, object.kind()),
-            None => self.info.group_kind(),
+            None => self.info.kept().group_kind(),
         }
     }
 }
