@@ -20,6 +20,7 @@ use super::{Definition, deletion};
 use crate::limits::{CUSTOM_FILLS_MAX, CUSTOM_PASS_INTERVAL, CUSTOM_RETRY};
 use crate::state::Server;
 use crate::watch_cache::{Cache, Filter, Start, Version, fill_one};
+use crate::working::working;
 
 /// What the tasks are named with that make kinds ready.
 const INSTALL: &str = "install ";
@@ -227,7 +228,8 @@ fn install(server: &Arc<Server>, work: &Arc<Work>, definition: &Object) {
     spawn(work, &format!("{INSTALL}{name}"), async move {
         let slot = of_all.fills.acquire().await;
         let _slot = slot.map_err(|_| Status::service_unavailable("the server stops"))?;
-        let kind = match CustomKind::load(&definition) {
+        // Its rules in CEL are compiled.
+        let kind = match working(|| CustomKind::load(&definition)) {
             Ok(kind) => Arc::new(kind),
             Err(why) => {
                 tracing::warn!(definition = name, %why, "custom kind cannot be served");
