@@ -128,6 +128,10 @@ pub const SOAK_ROUND_MINUTES: u64 = 25;
 /// killed to be gone.
 pub const SOAK_END_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How often a process is looked at again, each after [`POLL_INTERVAL`], that has a program and no
+/// environment: an execve takes microseconds, and the scheduler may interrupt it for some ticks.
+pub const SOAK_SECOND_LOOKS: usize = 4;
+
 /// Seeds between the first ones of two rounds of a soak, and so the most that a round can have.
 pub const SOAK_SEEDS_PER_ROUND: u64 = 10_000;
 
