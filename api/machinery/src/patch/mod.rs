@@ -2,6 +2,7 @@
 
 mod go_text;
 mod operations;
+mod order;
 mod strategic;
 
 use serde_json::Value;

@@ -9,9 +9,11 @@
 //! | `$setElementOrder/F` | the list `F` is put in this order |
 //! | `$retainKeys` | keys not named here leave the map |
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
-use super::{Unfit, go_text, object_patch};
+use super::{Unfit, go_text, object_patch, order};
 use crate::Status;
 use crate::schema::{Field, Kind, Schema, Shape, TypeId};
 
@@ -63,7 +65,8 @@ fn merge_map(mut target: Tree, mut patch: Tree, ty: Option<TypeId>) -> Result<Tr
     let mut orders = Vec::new();
     for (key, value) in patch {
         if let Some(list) = key.strip_prefix(ORDER) {
-            orders.push((list.to_owned(), value));
+            let held = target.get(list).and_then(Value::as_array).cloned();
+            orders.push((list.to_owned(), value, held.unwrap_or_default()));
             continue;
         }
         if let Some(list) = key.strip_prefix(DELETE_FROM) {
@@ -83,10 +86,13 @@ fn merge_map(mut target: Tree, mut patch: Tree, ty: Option<TypeId>) -> Result<Tr
             target.insert(key, merged);
         }
     }
-    for (list, order) in orders {
+    for (list, wanted, held) in orders {
         let field = ty.and_then(|ty| schema.field(ty, &list));
+        let key = field.and_then(|field| field.patch_merge_key.as_deref());
         if let Some(Value::Array(items)) = target.get_mut(&list) {
-            sort_by_order(items, order.as_array().map_or(&[], Vec::as_slice), field);
+            let wanted = wanted.as_array().map_or(&[][..], Vec::as_slice);
+            let orders = (&order::positions(wanted, key), &order::positions(&held, key));
+            *items = order::merged(std::mem::take(items), key, orders);
         }
     }
     Ok(target)
@@ -131,7 +137,7 @@ fn merge_value(
 }
 
 fn merge_list(
-    mut target: Vec<Value>,
+    target: Vec<Value>,
     patch: Vec<Value>,
     field: Option<&Field>,
 ) -> Result<Vec<Value>, Status> {
@@ -143,63 +149,57 @@ fn merge_list(
         return Ok(kept.map(clean).collect());
     }
     let Some(key) = field.patch_merge_key.as_deref() else {
-        for item in patch {
-            if !target.contains(&item) {
-                target.push(item);
-            }
-        }
-        return Ok(target);
+        let (patched, held) = (order::positions(&patch, None), order::positions(&target, None));
+        let mut met = HashSet::new();
+        let both = target.into_iter().chain(patch);
+        let merged = both.filter(|item| met.insert(order::identity(item, None))).collect();
+        return Ok(order::merged(merged, None, (&patched, &held)));
     };
+    merge_keyed(target, patch, (field, key))
+}
+
+/// Merges items into those with the same key; they come in the order of the patch (`order.rs`).
+fn merge_keyed(
+    mut target: Vec<Value>,
+    patch: Vec<Value>,
+    (field, key): (&Field, &str),
+) -> Result<Vec<Value>, Status> {
+    let mut gone = HashSet::new();
+    let mut items = Vec::new();
     for item in patch {
-        let Value::Object(mut item) = item else {
+        let Value::Object(item) = item else {
             return Err(refuse(format!("{}: an item of the list is not a map", field.json)));
         };
-        let Some(value) = item.get(key).cloned() else {
+        if !item.contains_key(key) {
             return Err(refuse(format!(
                 "map: {} does not contain declared merge key: {key}",
                 go_text::shown(&Value::Object(item))
             )));
-        };
-        let same = |one: &Value| one.get(key) == Some(&value);
+        }
         if item.get(DIRECTIVE).and_then(Value::as_str) == Some("delete") {
-            target.retain(|one| !same(one));
-            continue;
-        }
-        match target.iter_mut().find(|one| same(one)) {
-            Some(slot) => {
-                let current = slot.as_object().cloned().unwrap_or_default();
-                *slot = Value::Object(merge_map(current, item, inner_type(Some(field)))?);
-            }
-            None => {
-                item.remove(DIRECTIVE);
-                let fresh = merge_map(Tree::new(), item, inner_type(Some(field)))?;
-                target.push(Value::Object(fresh));
-            }
+            gone.insert(order::identity(&Value::Object(item), Some(key)));
+        } else {
+            items.push(Value::Object(item));
         }
     }
-    Ok(target)
-}
-
-/// Items named by the order stand in that order; others keep their place after the item they
-/// followed.
-fn sort_by_order(items: &mut Vec<Value>, order: &[Value], field: Option<&Field>) {
-    let key = field.and_then(|field| field.patch_merge_key.as_deref());
-    let identity = |item: &Value| match key {
-        Some(key) => item.get(key).cloned().unwrap_or(Value::Null),
-        None => item.clone(),
-    };
-    let wanted: Vec<Value> = order.iter().map(identity).collect();
-    let rank = |item: &Value| wanted.iter().position(|one| *one == identity(item));
-    let (mut named, others): (Vec<_>, Vec<_>) =
-        items.drain(..).enumerate().partition(|(_, item)| rank(item).is_some());
-    named.sort_by_key(|(_, item)| rank(item));
-    // Server-only items are put back before the first named item that came after them.
-    let mut out: Vec<(usize, Value)> = named;
-    for (at, item) in others {
-        let place = out.iter().position(|(other, _)| *other > at).unwrap_or(out.len());
-        out.insert(place, (at, item));
+    target.retain(|item| !gone.contains(&order::identity(item, Some(key))));
+    let held = order::positions(&target, Some(key));
+    let patched = order::positions(&items, Some(key));
+    let mut at = held.clone();
+    for item in items {
+        let identity = order::identity(&item, Some(key));
+        let Value::Object(mut item) = item else { continue };
+        if let Some(slot) = at.get(&identity).and_then(|at| target.get_mut(*at)) {
+            let current = slot.as_object().cloned().unwrap_or_default();
+            *slot = Value::Object(merge_map(current, item, inner_type(Some(field)))?);
+        } else {
+            item.remove(DIRECTIVE);
+            at.insert(identity, target.len());
+            let fresh = merge_map(Tree::new(), item, inner_type(Some(field)))?;
+            target.push(Value::Object(fresh));
+        }
     }
-    items.extend(out.into_iter().map(|(_, item)| item));
+    Ok(order::merged(target, Some(key), (&patched, &held)))
 }
 
 /// Directives have no place in what is stored.
@@ -243,7 +243,7 @@ mod tests {
             (
                 containers(),
                 json!({"spec": {"containers": [{"name": "a", "image": "2"}, {"name": "c"}]}}),
-                json!({"spec": {"containers": [{"name": "a", "image": "2"}, {"name": "b"}, {"name": "c"}]}}),
+                json!({"spec": {"containers": [{"name": "a", "image": "2"}, {"name": "c"}, {"name": "b"}]}}),
             ),
             (
                 containers(),
@@ -264,7 +264,7 @@ mod tests {
                 json!({"metadata": {"finalizers": ["a", "b"], "labels": {"x": "1", "y": "2"}}}),
                 json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"],
                     "finalizers": ["c"], "labels": {"x": null}}}),
-                json!({"metadata": {"finalizers": ["b", "c"], "labels": {"y": "2"}}}),
+                json!({"metadata": {"finalizers": ["c", "b"], "labels": {"y": "2"}}}),
             ),
             (
                 json!({"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}}),
@@ -280,6 +280,53 @@ mod tests {
             ),
         ] {
             assert_eq!(pod(target, &patch), want, "{patch}");
+        }
+    }
+
+    /// As a kube-apiserver 1.36 answered them: containers by name, `-` deletes, then an order.
+    #[test]
+    fn what_a_patch_adds_comes_before_what_was_there() {
+        for (target, patch, order, want) in [
+            ("ab", "ac", "", "acb"),
+            ("abc", "zb", "", "zabc"),
+            ("abc", "cxa", "", "bcxa"),
+            ("abc", "", "cb", "acb"),
+            ("abc", "x", "xcb", "xacb"),
+            ("abcd", "x", "bxd", "abxcd"),
+            ("ab", "cd", "acdb", "acdb"),
+            ("abc", "-bx", "", "xac"),
+        ] {
+            let named = |name: char| json!({"name": name.to_string()});
+            let mut items: Vec<Value> = Vec::new();
+            for (at, name) in patch.char_indices().filter(|(_, name)| *name != '-') {
+                let mut item = named(name);
+                if at > 0 && patch.as_bytes()[at - 1] == b'-' {
+                    item[DIRECTIVE] = "delete".into();
+                }
+                items.push(item);
+            }
+            let mut spec = json!({"containers": items});
+            if !order.is_empty() {
+                spec["$setElementOrder/containers"] = order.chars().map(named).collect();
+            }
+            let held =
+                json!({"spec": {"containers": target.chars().map(named).collect::<Value>()}});
+            let got = pod(held, &json!({"spec": spec}));
+            let names = got["spec"]["containers"].as_array().unwrap().iter();
+            let names: String = names.map(|one| one["name"].as_str().unwrap()).collect();
+            assert_eq!(names, want, "{target} {patch} {order}");
+        }
+    }
+
+    #[test]
+    fn values_that_a_patch_adds_come_first() {
+        for (held, patch, want) in [
+            (["a", "b"].as_slice(), ["c"].as_slice(), ["c", "a", "b"].as_slice()),
+            (&["a", "b"], &["b", "c"], &["a", "b", "c"]),
+            (&["a", "b", "c"], &["c", "a"], &["b", "c", "a"]),
+        ] {
+            let tree = |list: &[&str]| json!({"metadata": {"finalizers": list}});
+            assert_eq!(pod(tree(held), &tree(patch)), tree(want));
         }
     }
 
