@@ -7,8 +7,12 @@
 //! | V3 | Of the metadata only those annotations change; managed fields name their own version. |
 
 mod autoscaling;
+mod definitions;
 mod events;
 mod go_json;
+mod kept;
+
+pub use kept::{Kept, from_store, is_other_version};
 
 use crate::decode::{self, Expected, FieldValidation};
 use crate::selector::Fields;

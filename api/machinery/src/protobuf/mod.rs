@@ -47,14 +47,27 @@ impl From<Error> for Status {
 /// # Errors
 /// See [`Error`].
 pub fn decode(bytes: &[u8]) -> Result<Object, Error> {
+    decode_with(bytes, kinds::type_of)
+}
+
+/// The `apiVersion` and `kind` of an envelope.
+pub(crate) fn kind_of(bytes: &[u8]) -> Result<(String, String), Error> {
+    let envelope = read::envelope(bytes.strip_prefix(&MAGIC).ok_or(Error::NoMagic)?)?;
+    Ok((envelope.api_version, envelope.kind))
+}
+
+/// [`decode`] with a say in which type the message of an `apiVersion` and `kind` has.
+pub(crate) fn decode_with(
+    bytes: &[u8],
+    type_of: impl Fn(&str, &str) -> Option<TypeId>,
+) -> Result<Object, Error> {
     let body = bytes.strip_prefix(&MAGIC).ok_or(Error::NoMagic)?;
     let envelope = read::envelope(body)?;
-    let type_id = kinds::type_of(&envelope.api_version, &envelope.kind).ok_or_else(|| {
-        Error::UnknownKind {
+    let type_id =
+        type_of(&envelope.api_version, &envelope.kind).ok_or_else(|| Error::UnknownKind {
             api_version: envelope.api_version.clone(),
             kind: envelope.kind.clone(),
-        }
-    })?;
+        })?;
     let mut object = Object(read::message(type_id, envelope.raw, 0)?);
     object.set_api_version_and_kind(&envelope.api_version, &envelope.kind);
     Ok(object)

@@ -47,7 +47,6 @@ fn start(line: &str) -> Object {
     if kind.ends_with("Binding") {
         let (kind, name) = (words.next(), words.next());
         object.set(&["roleRef"], json!({"apiGroup": GROUP, "kind": kind, "name": name}));
-        object.set(&["subjects"], json!([]));
         return object;
     }
     for (key, value) in words.filter_map(|word| word.split_once('=')) {
