@@ -3,6 +3,7 @@
 mod backup;
 mod completion;
 mod connect;
+mod ephemeral;
 mod etcd;
 mod image;
 mod limits;
@@ -18,7 +19,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// For RocksDB's C++ too (`override` puts it in malloc's place): a put frees on one thread what
 /// another one allocated, many times. The system's allocator took a fifth more CPU time for puts of
@@ -83,7 +84,10 @@ enum Command {
     #[command(subcommand)]
     Backup(backup::BackupCommand),
     /// Run a Kubernetes API server, with kube-apiserver's flags
-    Apiserver(Box<api_server::Flags>),
+    ///
+    /// With --ephemeral it is one for tests: in memory, on a free port, ready in milliseconds.
+    #[command(after_help = ephemeral::EXAMPLES)]
+    Apiserver(Box<ephemeral::Flags>),
     /// Run the controllers, with kube-controller-manager's flags
     ControllerManager(Box<api_controllers::Flags>),
     /// Run the scheduler, with kube-scheduler's flags
@@ -130,8 +134,9 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         };
     }
-    let arguments = Arguments::parse_from(etcd::arguments(given));
-    match run(arguments) {
+    let matches = Arguments::command().get_matches_from(etcd::arguments(given));
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match run(arguments, matches.subcommand().map(|(_, given)| given)) {
         Ok(code) => code,
         Err(error) => {
             // One line, whatever the causes below it say.
@@ -143,7 +148,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+/// `given` is what the command line says to the command.
+fn run(arguments: Arguments, given: Option<&ArgMatches>) -> anyhow::Result<ExitCode> {
     up::process::end_with_supervisor()?;
     let parts_log = arguments.log_level.as_str();
     match arguments.command {
@@ -169,9 +175,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Backup(command) => part::block_on(backup::run(command))?,
         Command::Apiserver(flags) => {
-            part::set_up_logs(parts_log)?;
-            let config = flags.into_config()?;
-            part::run(|stop| api_server::run(config, stop))?;
+            part::set_up_logs(flags.log_level(parts_log))?;
+            flags.run(given)?;
         }
         Command::ControllerManager(flags) => {
             part::set_up_logs(parts_log)?;

@@ -92,7 +92,7 @@ impl Recorder {
     ) {
         // The API refuses longer messages.
         let message: String = message.into().chars().take(1024).collect();
-        let note = Note { about, severity, reason, message, at: Timestamp::now() };
+        let note = Note { about, severity, reason, message, at: clock::now() };
         if self.sender.try_send(note).is_err() {
             debug!(reason, "event dropped: too many are waiting");
         }

@@ -180,7 +180,7 @@ struct Elector<'a> {
 
 impl Elector<'_> {
     fn spec(&self, acquired: Option<MicroTime>, transitions: i32) -> LeaseSpec {
-        let now = MicroTime(jiff::Timestamp::now());
+        let now = MicroTime(clock::now());
         let seconds = self.election.lease_duration.as_secs();
         LeaseSpec {
             holder_identity: Some(self.election.identity.clone()),
@@ -297,7 +297,7 @@ impl Elector<'_> {
         let Some(old) = self.observed.as_ref().and_then(|seen| seen.lease.spec.clone()) else {
             return;
         };
-        let now = MicroTime(jiff::Timestamp::now());
+        let now = MicroTime(clock::now());
         let spec = LeaseSpec {
             holder_identity: Some(String::new()),
             lease_duration_seconds: Some(1),

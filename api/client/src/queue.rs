@@ -93,7 +93,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         if delay.is_zero() {
             return self.add(key);
         }
-        let due = Instant::now() + delay;
+        let due = clock::instant() + delay;
         let mut state = self.state.lock();
         if let Some(&at) = state.delayed_at.get(&key) {
             if at.0 <= due {
@@ -144,7 +144,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
             changed.as_mut().enable();
             let next_due = {
                 let mut state = self.state.lock();
-                state.release_due(Instant::now());
+                state.release_due(clock::instant());
                 if let Some(key) = state.ready.pop_front() {
                     state.waiting.remove(&key);
                     state.working.insert(key.clone());
@@ -159,7 +159,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
                 Some(due) => {
                     tokio::select! {
                         () = changed => {}
-                        () = tokio::time::sleep_until(due) => {}
+                        () = clock::sleep_until(due) => {}
                     }
                 }
                 None => changed.await,

@@ -36,4 +36,4 @@ mod watches;
 pub mod world;
 
 pub use config::{CONTROLLERS, Config, ConfigError, Flags, Workers};
-pub use run::run;
+pub use run::{run, run_with};

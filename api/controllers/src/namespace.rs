@@ -156,7 +156,7 @@ pub async fn sync(context: Arc<Context>, key: String) -> Result<Outcome, kube::E
     let round = delete_content(&context, &key).await?;
     let status = namespace.status.clone().unwrap_or_default();
     let old = status.conditions.clone().unwrap_or_default();
-    let next = conditions(&old, &round, Timestamp::now());
+    let next = conditions(&old, &round, clock::now());
     let mut namespace = namespace;
     if next != old {
         namespace.status = Some(k8s_openapi::api::core::v1::NamespaceStatus {

@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api,
@@ -64,7 +63,7 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(limits::POD_GC_PERIOD) => {}
+            () = clock::sleep(limits::POD_GC_PERIOD) => {}
         }
         let world = &context.world;
         let wanted: HashSet<String> =
@@ -72,12 +71,12 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         missing.retain(|name, _| wanted.contains(name) && world.nodes.get(name).is_none());
         for name in wanted {
             if !name.is_empty() && world.nodes.get(&name).is_none() {
-                missing.entry(name).or_insert_with(Instant::now);
+                missing.entry(name).or_insert_with(clock::instant);
             }
         }
         let mut gone = HashSet::new();
         for (name, since) in &missing {
-            if since.elapsed() < limits::POD_GC_QUARANTINE {
+            if clock::instant().duration_since(*since) < limits::POD_GC_QUARANTINE {
                 continue;
             }
             // The cache may be behind: only the server's own answer counts.
@@ -106,7 +105,7 @@ async fn remove(context: &Context, pod: &Pod, cause: Cause) -> Result<(), kube::
             status["conditions"] = serde_json::json!([{
                 "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC",
                 "message": "PodGC: node no longer exists",
-                "lastTransitionTime": api_client::api_time(Timestamp::now()),
+                "lastTransitionTime": api_client::api_time(clock::now()),
             }]);
         }
         let patch =

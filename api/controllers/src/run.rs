@@ -52,6 +52,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     Ok(())
 }
 
+/// Runs with a client that there is, without an election and without a health port, until `shutdown`
+/// fires: for a process that serves the API itself. Of the configuration the rest counts.
+pub async fn run_with(client: Client, config: Config, shutdown: CancellationToken) {
+    control(client, config, Health::new(), shutdown).await;
+}
+
 /// The queues that the informers' handlers fill.
 pub(crate) struct Queues {
     deployment: Arc<WorkQueue<String>>,
@@ -448,7 +454,7 @@ fn resync_every<K: kube::Resource + Send + Sync + 'static>(
         loop {
             tokio::select! {
                 () = term.cancelled() => return,
-                () = tokio::time::sleep(period) => {}
+                () = clock::sleep(period) => {}
             }
             for key in store.keys() {
                 queue.add(key);

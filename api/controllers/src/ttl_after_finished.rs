@@ -83,7 +83,7 @@ pub async fn sync(context: Arc<Context>, key: String) -> Result<Outcome, kube::E
 
 /// What to do with a Job that is not to be deleted now; none for one that is.
 fn wait(job: &Job, key: &str) -> Option<Outcome> {
-    match fate(job, Timestamp::now()) {
+    match fate(job, clock::now()) {
         Fate::Stays => Some(Outcome::Done),
         Fate::Later(left) => Some(Outcome::After(left)),
         Fate::Timeless => {

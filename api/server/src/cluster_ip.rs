@@ -67,7 +67,7 @@ fn address_key(storage: &Storage, address: Ipv4Addr) -> String {
 
 /// Takes one address; false when somebody has it.
 async fn take(storage: &Storage, address: Ipv4Addr, service: &Object) -> Result<bool, Status> {
-    let now = api_machinery::time::seconds(jiff::Timestamp::now());
+    let now = api_machinery::time::seconds(clock::now());
     let object = json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "IPAddress",

@@ -14,7 +14,7 @@ use crate::kubernetes_service::EndpointTimes;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Flags {
     /// Store members to connect to (scheme://ip:port), comma separated.
-    #[arg(long, value_delimiter = ',', required = true)]
+    #[arg(long, value_delimiter = ',')]
     pub etcd_servers: Vec<String>,
     /// CA that signed the store's serving certificates.
     #[arg(long)]
@@ -96,6 +96,9 @@ pub struct Flags {
     /// The audit log.
     #[command(flatten)]
     pub audit: AuditFlags,
+    /// A serving certificate from who starts the server; the flags have the last word.
+    #[arg(skip)]
+    pub serving: Option<Identity>,
 }
 
 /// Why the command line cannot be used.
@@ -228,6 +231,7 @@ impl Flags {
             ("tls-cert-file", self.tls_cert_file.as_deref()),
             ("tls-private-key-file", self.tls_private_key_file.as_deref()),
         )?
+        .or(self.serving)
         .ok_or(ConfigError::Missing("tls-cert-file"))?;
         let store = StoreConfig {
             endpoints: self.etcd_servers.iter().map(|server| server.trim().to_owned()).collect(),

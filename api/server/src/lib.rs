@@ -17,6 +17,7 @@ mod discovery;
 mod encoding;
 mod flow_control;
 mod handlers;
+mod in_process;
 mod kubelet;
 mod kubernetes_service;
 mod limits;
@@ -39,5 +40,6 @@ pub use config::{
     Config, ConfigError, Flags, Identity, KubeletConfig, ServiceAccountConfig, StoreConfig,
     TokenUser,
 };
+pub use in_process::start_on;
 pub use kubernetes_service::EndpointTimes;
 pub use server::{Running, run, start};

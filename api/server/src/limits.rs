@@ -137,3 +137,11 @@ pub(crate) const AUDIT_ANNOTATION_BYTES_MAX: usize = 10 * 1024;
 pub(crate) const POLICY_STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// A component of the control plane says within this time how it is.
 pub(crate) const COMPONENT_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Streams of a connection within the process: a watch of every kind there is.
+pub(crate) const IN_PROCESS_STREAMS_MAX: u32 = 4096;
+/// Bytes on their way in each direction of such a connection.
+pub(crate) const IN_PROCESS_BUFFER_BYTES: usize = 64 << 10;
+/// How often a server that starts is looked at.
+pub(crate) const READY_LOOK: Duration = Duration::from_millis(1);
+/// How long a server in this process may take to become ready.
+pub(crate) const READY_WAIT_MAX: Duration = Duration::from_secs(60);

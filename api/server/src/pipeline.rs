@@ -206,7 +206,7 @@ fn deadline(info: &RequestInfo, query: &Query) -> Result<Option<Duration>, Statu
 }
 
 /// Go's durations as far as clients send them: `30s`, `1m30s`, `500ms`, `0`.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }

@@ -135,6 +135,9 @@ async fn context(
 
 async fn outside(server: &Arc<Server>, request: &Admitted) -> Result<Response<Body>, Status> {
     let Admitted { info, query, headers, .. } = request;
+    if let Some(answer) = handlers::time(info, query) {
+        return answer;
+    }
     if !matches!(info.verb, "get" | "head") {
         return Err(Status::no_such_path());
     }

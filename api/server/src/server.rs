@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::limits::{DRAIN_TIMEOUT, HEADER_READ_TIMEOUT, HTTP2_STREAMS_MAX, TLS_HANDSHAKE_TIMEOUT};
 use crate::state::Server;
+use crate::storage::Storage;
 use crate::{admission, authn, authz, bootstrap, custom, pipeline, storage, tls, watch_cache};
 
 /// A server that listens.
@@ -24,6 +25,7 @@ pub struct Running {
     /// Where it listens; the port is the real one when 0 was asked for.
     pub address: SocketAddr,
     tasks: TaskTracker,
+    pub(crate) server: Arc<Server>,
 }
 
 impl Running {
@@ -48,13 +50,22 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 /// # Errors
 /// As for [`run`].
 pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Running> {
+    let storage = Storage::new(&config.store)?;
+    start_with(config, storage, shutdown).await
+}
+
+pub(crate) async fn start_with(
+    config: Config,
+    storage: Arc<Storage>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<Running> {
     let door = tls::server(&config)?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr()?;
     let advertised = SocketAddr::new(config.advertise, address.port()).to_string();
-    let server = Server::new(config, advertised, shutdown.clone())?;
+    let server = Server::new(config, advertised, storage, shutdown.clone())?;
 
     let tasks = TaskTracker::new();
     tasks.spawn(watch_cache::run(server.storage.clone(), server.caches.clone(), shutdown.clone()));
@@ -65,10 +76,10 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         tasks.spawn(authz::follow_nodes(server.clone()));
     }
     tasks.spawn(custom::run(server.clone()));
-    tasks.spawn(accept(server, listener, door, shutdown));
+    tasks.spawn(accept(server.clone(), listener, door, shutdown));
     tasks.close();
     tracing::info!(%address, "ready to serve API requests");
-    Ok(Running { address, tasks })
+    Ok(Running { address, tasks, server })
 }
 
 async fn accept(

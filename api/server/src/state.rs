@@ -47,12 +47,13 @@ impl Server {
     pub(crate) fn new(
         config: Config,
         address: String,
+        storage: Arc<Storage>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Arc<Self>> {
         let seats = config.readonly_inflight_max + config.mutating_inflight_max;
         let metrics = Metrics::new();
         let audit = config.audit.as_ref().map(|audit| Audit::open(audit, &metrics.audit));
-        let (storage, caches) = (Storage::new(&config.store)?, Caches::new());
+        let caches = Caches::new();
         Ok(Arc::new(Self {
             address,
             limit_ranges: LookedUp::default(),

@@ -13,6 +13,7 @@ use crate::error::{Error, Happened};
 use crate::limits::{
     ATTEMPTS_MAX, BACKOFF_MAX, BACKOFF_MIN, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, READ_ATTEMPT_MAX,
 };
+use crate::local::Local;
 use crate::login::{Authed, Login, Token};
 
 /// A client of a store. Cheap to clone; all clones share the connections.
@@ -27,7 +28,12 @@ struct Inner {
     preferred: AtomicUsize,
     request_timeout: Duration,
     login: Option<Login>,
+    /// A store in this process; then there are no members.
+    local: Option<Arc<dyn Local>>,
 }
+
+/// The endpoint of a store in this process.
+pub(crate) const LOCAL: &str = "memory:";
 
 struct Member {
     endpoint: String,
@@ -65,13 +71,34 @@ impl Client {
                 preferred: AtomicUsize::new(0),
                 request_timeout: config.request_timeout,
                 login: config.user.clone().map(Login::new),
+                local: None,
             }),
         })
     }
 
+    /// A client of a store in this process. It has what [`Local`] has; other calls are refused.
+    #[must_use]
+    pub fn local(store: Arc<dyn Local>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                members: Vec::new(),
+                preferred: AtomicUsize::new(0),
+                request_timeout: Duration::ZERO,
+                login: None,
+                local: Some(store),
+            }),
+        }
+    }
+
+    /// The store in this process, if it is one of that kind.
+    pub(crate) fn here(&self) -> Option<&dyn Local> {
+        self.inner.local.as_deref()
+    }
+
     /// The endpoints in the order given.
     pub fn endpoints(&self) -> impl Iterator<Item = &str> {
-        self.inner.members.iter().map(|m| m.endpoint.as_str())
+        let local = self.inner.local.iter().map(|_| LOCAL);
+        self.inner.members.iter().map(|m| m.endpoint.as_str()).chain(local)
     }
 
     /// Which endpoint the next call goes to, and its channel.
@@ -121,6 +148,9 @@ impl Client {
         F: Fn(Authed) -> Fut,
         Fut: Future<Output = Result<tonic::Response<T>, Status>>,
     {
+        if self.inner.members.is_empty() {
+            return Err(Error::Config("a store in this process has no such call".to_owned()));
+        }
         let deadline = Instant::now() + self.inner.request_timeout;
         let mut backoff = BACKOFF_MIN;
         let mut last = Error::Unavailable { message: "no attempt was made".to_owned() };

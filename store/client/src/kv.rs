@@ -9,7 +9,7 @@ use proto::etcdserverpb::{
     StatusRequest, StatusResponse, TxnRequest, TxnResponse,
 };
 
-use crate::channel::{Client, Safety};
+use crate::channel::{Client, LOCAL, Safety};
 use crate::error::Error;
 use crate::limits::{READ_ATTEMPT_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
 use crate::login::Authed;
@@ -26,6 +26,9 @@ impl Client {
     /// # Errors
     /// [`Error::Compacted`] below the compacted revision; otherwise see [`Error`].
     pub async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        if let Some(local) = self.here() {
+            return local.range(&request);
+        }
         self.call(Safety::Read, |channel| {
             let request = request.clone();
             async move { kv(channel).range(request).await }
@@ -38,6 +41,9 @@ impl Client {
     /// # Errors
     /// See [`Error::happened`].
     pub async fn put(&self, request: PutRequest) -> Result<PutResponse, Error> {
+        if let Some(local) = self.here() {
+            return local.put(request);
+        }
         self.call(Safety::Write, |channel| {
             let request = request.clone();
             async move { kv(channel).put(request).await }
@@ -53,6 +59,9 @@ impl Client {
         &self,
         request: DeleteRangeRequest,
     ) -> Result<DeleteRangeResponse, Error> {
+        if let Some(local) = self.here() {
+            return local.delete_range(request);
+        }
         self.call(Safety::Write, |channel| {
             let request = request.clone();
             async move { kv(channel).delete_range(request).await }
@@ -65,6 +74,9 @@ impl Client {
     /// # Errors
     /// See [`Error::happened`].
     pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
+        if let Some(local) = self.here() {
+            return local.txn(request);
+        }
         self.call(Safety::Write, |channel| {
             let request = request.clone();
             async move { kv(channel).txn(request).await }
@@ -77,6 +89,9 @@ impl Client {
     /// # Errors
     /// [`Error::Compacted`] when that has been done already.
     pub async fn compact(&self, revision: i64) -> Result<CompactionResponse, Error> {
+        if let Some(local) = self.here() {
+            return local.compact(revision);
+        }
         self.call(Safety::Write, |channel| async move {
             kv(channel).compact(CompactionRequest { revision, physical: false }).await
         })
@@ -99,6 +114,9 @@ impl Client {
     /// # Errors
     /// [`Error::Config`] for an endpoint that is not ours; [`Error::Unavailable`] when it is down.
     pub async fn status(&self, endpoint: &str) -> Result<StatusResponse, Error> {
+        if let Some(local) = self.here().filter(|_| endpoint == LOCAL) {
+            return Ok(local.status());
+        }
         let channel = self
             .channel_of(endpoint)
             .ok_or_else(|| Error::Config(format!("{endpoint:?} is not one of the endpoints")))?;

@@ -18,6 +18,9 @@ impl Client {
     /// # Errors
     /// See [`Error::happened`]; a lease granted unknown to us ends by itself.
     pub async fn lease_grant(&self, ttl_s: i64) -> Result<LeaseGrantResponse, Error> {
+        if let Some(local) = self.here() {
+            return local.lease_grant(LeaseGrantRequest { ttl: ttl_s, id: 0 });
+        }
         self.call(Safety::Write, |channel| async move {
             LeaseClient::new(channel).lease_grant(LeaseGrantRequest { ttl: ttl_s, id: 0 }).await
         })
@@ -30,6 +33,9 @@ impl Client {
     /// [`Error::Refused`] with code `FailedPrecondition` when there is one already; see
     /// [`Error::happened`].
     pub async fn lease_grant_as(&self, id: i64, ttl_s: i64) -> Result<LeaseGrantResponse, Error> {
+        if let Some(local) = self.here() {
+            return local.lease_grant(LeaseGrantRequest { ttl: ttl_s, id });
+        }
         self.call(Safety::Write, |channel| async move {
             LeaseClient::new(channel).lease_grant(LeaseGrantRequest { ttl: ttl_s, id }).await
         })
@@ -41,6 +47,9 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn leases(&self) -> Result<Vec<i64>, Error> {
+        if let Some(local) = self.here() {
+            return Ok(local.leases());
+        }
         let response = self
             .call(Safety::Read, |channel| async move {
                 LeaseClient::new(channel)
@@ -57,6 +66,9 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`] with code `NotFound` for an unknown lease.
     pub async fn lease_revoke(&self, id: i64) -> Result<LeaseRevokeResponse, Error> {
+        if let Some(local) = self.here() {
+            return local.lease_revoke(id);
+        }
         self.call(Safety::Write, |channel| async move {
             LeaseClient::new(channel).lease_revoke(LeaseRevokeRequest { id }).await
         })
@@ -72,6 +84,9 @@ impl Client {
         id: i64,
         keys: bool,
     ) -> Result<LeaseTimeToLiveResponse, Error> {
+        if let Some(local) = self.here() {
+            return Ok(local.lease_time_to_live(&LeaseTimeToLiveRequest { id, keys }));
+        }
         self.call(Safety::Read, |channel| async move {
             LeaseClient::new(channel).lease_time_to_live(LeaseTimeToLiveRequest { id, keys }).await
         })
@@ -83,6 +98,9 @@ impl Client {
     /// # Errors
     /// See [`Error`]; renewing twice is harmless, so lost answers are retried.
     pub async fn lease_keep_alive_once(&self, id: i64) -> Result<LeaseKeepAliveResponse, Error> {
+        if let Some(local) = self.here() {
+            return Ok(local.lease_keep_alive_once(id));
+        }
         self.call(Safety::Read, |channel| async move {
             let requests = tokio_stream::once(LeaseKeepAliveRequest { id });
             let mut answers =

@@ -45,8 +45,8 @@ pub struct Batch {
 /// A running watch. Dropping it cancels it.
 #[derive(Debug)]
 pub struct Watch {
-    batches: mpsc::Receiver<Result<Batch, Error>>,
-    progress: mpsc::Sender<()>,
+    pub(crate) batches: mpsc::Receiver<Result<Batch, Error>>,
+    pub(crate) progress: mpsc::Sender<()>,
 }
 
 impl Watch {
@@ -68,6 +68,9 @@ impl Watch {
 impl Client {
     /// Starts a watch. It lives on its own task until it is dropped or ends with an error.
     pub fn watch(&self, options: WatchOptions) -> Watch {
+        if let Some(local) = self.here() {
+            return local.watch(options);
+        }
         let (sender, batches) = mpsc::channel(WATCH_QUEUE);
         let (progress, progress_wanted) = mpsc::channel(1);
         let client = self.clone();

@@ -2,15 +2,16 @@
 
 use rocksdb::WriteBatch;
 
-use crate::{Family, FamilyOf};
 #[cfg(feature = "sim")]
-use crate::{MIXED, sim};
+use crate::sim;
+use crate::{Family, FamilyOf, MIXED, memory};
 
 /// Changes that are written together, in this order.
 pub struct Batch(pub(crate) BatchOf);
 
 pub(crate) enum BatchOf {
     Rocks(WriteBatch),
+    Memory(memory::Batch),
     #[cfg(feature = "sim")]
     Sim(sim::Batch),
 }
@@ -20,11 +21,13 @@ impl Batch {
     pub fn put(&mut self, family: Family<'_>, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         match (&mut self.0, family.0) {
             (BatchOf::Rocks(batch), FamilyOf::Rocks(family)) => batch.put_cf(family, key, value),
+            (BatchOf::Memory(batch), FamilyOf::Memory(family)) => {
+                batch.put(family, key.as_ref(), value.as_ref());
+            }
             #[cfg(feature = "sim")]
             (BatchOf::Sim(batch), FamilyOf::Sim(family)) => {
                 batch.put(family, key.as_ref(), value.as_ref());
             }
-            #[cfg(feature = "sim")]
             _ => unreachable!("{MIXED}"),
         }
     }
@@ -33,9 +36,11 @@ impl Batch {
     pub fn delete(&mut self, family: Family<'_>, key: impl AsRef<[u8]>) {
         match (&mut self.0, family.0) {
             (BatchOf::Rocks(batch), FamilyOf::Rocks(family)) => batch.delete_cf(family, key),
+            (BatchOf::Memory(batch), FamilyOf::Memory(family)) => {
+                batch.delete(family, key.as_ref());
+            }
             #[cfg(feature = "sim")]
             (BatchOf::Sim(batch), FamilyOf::Sim(family)) => batch.delete(family, key.as_ref()),
-            #[cfg(feature = "sim")]
             _ => unreachable!("{MIXED}"),
         }
     }
@@ -51,20 +56,23 @@ impl Batch {
             (BatchOf::Rocks(batch), FamilyOf::Rocks(family)) => {
                 batch.delete_range_cf(family, from.as_ref(), to.as_ref());
             }
+            (BatchOf::Memory(batch), FamilyOf::Memory(family)) => {
+                batch.delete_range(family, from.as_ref(), to.as_ref());
+            }
             #[cfg(feature = "sim")]
             (BatchOf::Sim(batch), FamilyOf::Sim(family)) => {
                 batch.delete_range(family, from.as_ref(), to.as_ref());
             }
-            #[cfg(feature = "sim")]
             _ => unreachable!("{MIXED}"),
         }
     }
 
-    /// The changes as bytes, behind a header: the same of either engine.
+    /// The changes as bytes, behind a header: the same of each engine.
     #[must_use]
     pub fn data(&self) -> &[u8] {
         match &self.0 {
             BatchOf::Rocks(batch) => batch.data(),
+            BatchOf::Memory(batch) => batch.data(),
             #[cfg(feature = "sim")]
             BatchOf::Sim(batch) => batch.data(),
         }
@@ -75,6 +83,7 @@ impl Batch {
     pub fn size_in_bytes(&self) -> usize {
         match &self.0 {
             BatchOf::Rocks(batch) => batch.size_in_bytes(),
+            BatchOf::Memory(batch) => batch.data().len(),
             #[cfg(feature = "sim")]
             BatchOf::Sim(batch) => batch.data().len(),
         }

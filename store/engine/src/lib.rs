@@ -1,9 +1,9 @@
-//! The storage engine under the state and under the raft log: RocksDB, and in simulations one in
-//! memory that loses power.
+//! The storage engine under the state and under the raft log: RocksDB, one in memory for what is not
+//! to outlive its process, and in simulations one that loses power.
 //!
-//! Nobody else imports RocksDB. Which engine it is, is decided by the folder when it is opened: the
-//! simulated one is taken under folders that a simulation has registered, and is not even compiled
-//! without the feature `sim`.
+//! Nobody else imports RocksDB. Which engine it is, is decided when it is opened: the one in memory is
+//! asked for; the simulated one is taken under folders that a simulation has registered, and is not
+//! even compiled without the feature `sim`.
 //!
 //! | Rule | What always holds |
 //! |------|-------------------|
@@ -15,6 +15,7 @@
 
 mod batch;
 mod error;
+mod memory;
 mod read;
 mod rocks;
 pub mod seal;
@@ -28,6 +29,7 @@ use rocksdb::ColumnFamily;
 pub use batch::Batch;
 use batch::BatchOf;
 pub use error::Error;
+use memory::Memory;
 pub use read::{Cursor, Reading, Snapshot, Value};
 use read::{CursorOf, SnapshotOf, ValueOf};
 use rocks::Rocks;
@@ -71,11 +73,11 @@ pub enum Durability {
     Now,
 }
 
-#[cfg(feature = "sim")]
 const MIXED: &str = "a family is used with the database that gave it out";
 
 enum Engine {
     Rocks(Rocks),
+    Memory(Memory),
     #[cfg(feature = "sim")]
     Sim(sim::Engine),
 }
@@ -94,6 +96,7 @@ pub struct Family<'a>(FamilyOf<'a>);
 #[derive(Clone, Copy)]
 enum FamilyOf<'a> {
     Rocks(&'a ColumnFamily),
+    Memory(u32),
     #[cfg(feature = "sim")]
     Sim(u32),
 }
@@ -146,6 +149,12 @@ impl Db {
         Self { engine, closing: Closing::new(path.to_path_buf()) }
     }
 
+    /// An empty database that is gone when it is dropped, and never fails.
+    #[must_use]
+    pub fn in_memory(families: &[&str]) -> Self {
+        Self::new(Path::new(""), Engine::Memory(Memory::new(families)))
+    }
+
     /// Opens the database of a state. It has no log: what is on disk is what some prefix of the batches
     /// left, in all families together. `make`: there may be none yet.
     ///
@@ -193,6 +202,7 @@ impl Db {
     pub fn family(&self, name: &str) -> Family<'_> {
         Family(match &self.engine {
             Engine::Rocks(rocks) => FamilyOf::Rocks(rocks.family(name)),
+            Engine::Memory(memory) => FamilyOf::Memory(memory.family(name)),
             #[cfg(feature = "sim")]
             Engine::Sim(engine) => FamilyOf::Sim(engine.family(name)),
         })
@@ -203,6 +213,7 @@ impl Db {
     pub fn batch(&self) -> Batch {
         Batch(match &self.engine {
             Engine::Rocks(_) => BatchOf::Rocks(Default::default()),
+            Engine::Memory(_) => BatchOf::Memory(memory::Batch::default()),
             #[cfg(feature = "sim")]
             Engine::Sim(_) => BatchOf::Sim(sim::Batch::default()),
         })
@@ -215,9 +226,12 @@ impl Db {
     pub fn write(&self, batch: Batch, durability: Durability) -> Result<(), Error> {
         match (&self.engine, batch.0) {
             (Engine::Rocks(rocks), BatchOf::Rocks(batch)) => rocks.write(batch, durability),
+            (Engine::Memory(memory), BatchOf::Memory(batch)) => {
+                memory.write(batch);
+                Ok(())
+            }
             #[cfg(feature = "sim")]
             (Engine::Sim(engine), BatchOf::Sim(batch)) => engine.write(batch, durability),
-            #[cfg(feature = "sim")]
             _ => unreachable!("{MIXED}"),
         }
     }
@@ -229,6 +243,7 @@ impl Db {
     pub fn sync(&self) -> Result<(), Error> {
         match &self.engine {
             Engine::Rocks(rocks) => rocks.sync(),
+            Engine::Memory(_) => Ok(()),
             #[cfg(feature = "sim")]
             Engine::Sim(engine) => engine.sync(),
         }
@@ -241,11 +256,13 @@ impl Db {
     pub fn get(&self, family: Family<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         match (&self.engine, family.0) {
             (Engine::Rocks(rocks), FamilyOf::Rocks(family)) => Ok(rocks.db.get_cf(family, key)?),
+            (Engine::Memory(memory), FamilyOf::Memory(family)) => {
+                Ok(memory.get(family, key).map(Vec::from))
+            }
             #[cfg(feature = "sim")]
             (Engine::Sim(engine), FamilyOf::Sim(family)) => {
                 Ok(engine.get(family, key)?.map(|value| value.to_vec()))
             }
-            #[cfg(feature = "sim")]
             _ => unreachable!("{MIXED}"),
         }
     }
@@ -259,11 +276,13 @@ impl Db {
             (Engine::Rocks(rocks), FamilyOf::Rocks(family)) => {
                 Ok(rocks.get_cached(family, key)?.map(|found| Value(ValueOf::Rocks(found))))
             }
-            #[cfg(feature = "sim")]
-            (Engine::Sim(engine), FamilyOf::Sim(family)) => {
-                Ok(engine.get_cached(family, key)?.map(|found| Value(ValueOf::Sim(found))))
+            (Engine::Memory(memory), FamilyOf::Memory(family)) => {
+                Ok(memory.get(family, key).map(|found| Value(ValueOf::Bytes(found))))
             }
             #[cfg(feature = "sim")]
+            (Engine::Sim(engine), FamilyOf::Sim(family)) => {
+                Ok(engine.get_cached(family, key)?.map(|found| Value(ValueOf::Bytes(found))))
+            }
             _ => unreachable!("{MIXED}"),
         }
     }
@@ -273,6 +292,7 @@ impl Db {
     pub fn snapshot(&self) -> Snapshot<'_> {
         Snapshot(match &self.engine {
             Engine::Rocks(rocks) => SnapshotOf::Rocks(rocks.db.snapshot()),
+            Engine::Memory(memory) => SnapshotOf::Memory(memory.snapshot()),
             #[cfg(feature = "sim")]
             Engine::Sim(engine) => SnapshotOf::Sim(engine.snapshot()),
         })
@@ -285,11 +305,13 @@ impl Db {
             (Engine::Rocks(rocks), FamilyOf::Rocks(family)) => {
                 CursorOf::Rocks(rocks.cursor(family, reading))
             }
+            (Engine::Memory(memory), FamilyOf::Memory(family)) => {
+                CursorOf::Memory(memory.snapshot().cursor(family, reading))
+            }
             #[cfg(feature = "sim")]
             (Engine::Sim(engine), FamilyOf::Sim(family)) => {
                 CursorOf::Sim(engine.snapshot().cursor(family, reading))
             }
-            #[cfg(feature = "sim")]
             _ => unreachable!("{MIXED}"),
         })
     }
@@ -301,6 +323,7 @@ impl Db {
     pub fn flush(&self) -> Result<(), Error> {
         match &self.engine {
             Engine::Rocks(rocks) => rocks.flush(),
+            Engine::Memory(_) => Ok(()),
             #[cfg(feature = "sim")]
             Engine::Sim(engine) => engine.flush(),
         }
@@ -313,6 +336,9 @@ impl Db {
     pub fn checkpoint(&self, dir: &Path) -> Result<(), Error> {
         match &self.engine {
             Engine::Rocks(rocks) => rocks.checkpoint(dir),
+            Engine::Memory(_) => {
+                Err(Error::Refused("a database in memory has no checkpoints".to_owned()))
+            }
             #[cfg(feature = "sim")]
             Engine::Sim(engine) => engine.checkpoint(dir),
         }
@@ -325,6 +351,7 @@ impl Db {
     pub fn sizes(&self) -> Result<(u64, u64), Error> {
         match &self.engine {
             Engine::Rocks(rocks) => rocks.sizes(),
+            Engine::Memory(memory) => Ok((memory.bytes(), memory.bytes())),
             #[cfg(feature = "sim")]
             Engine::Sim(engine) => Ok(engine.sizes()),
         }
@@ -338,6 +365,7 @@ impl Db {
     pub fn background_errors(&self) -> Result<u64, Error> {
         match &self.engine {
             Engine::Rocks(rocks) => rocks.background_errors(),
+            Engine::Memory(_) => Ok(0),
             #[cfg(feature = "sim")]
             Engine::Sim(engine) => Ok(engine.background_errors()),
         }
@@ -348,6 +376,7 @@ impl Db {
     pub fn sequence(&self) -> u64 {
         match &self.engine {
             Engine::Rocks(rocks) => rocks.db.latest_sequence_number(),
+            Engine::Memory(memory) => memory.sequence(),
             #[cfg(feature = "sim")]
             Engine::Sim(engine) => engine.sequence(),
         }
@@ -362,9 +391,9 @@ impl Db {
             (Engine::Rocks(rocks), FamilyOf::Rocks(family)) => {
                 Ok(rocks.db.delete_file_in_range_cf(family, from, to)?)
             }
+            (Engine::Memory(_), FamilyOf::Memory(_)) => Ok(()),
             #[cfg(feature = "sim")]
             (Engine::Sim(_), FamilyOf::Sim(_)) => Ok(()),
-            #[cfg(feature = "sim")]
             _ => unreachable!("{MIXED}"),
         }
     }

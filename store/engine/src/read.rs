@@ -4,9 +4,9 @@ use std::ops::Deref;
 
 use rocksdb::{DB, DBPinnableSlice, DBRawIterator, SnapshotWithThreadMode};
 
-use crate::{Error, Family, FamilyOf, rocks};
 #[cfg(feature = "sim")]
-use crate::{MIXED, sim};
+use crate::sim;
+use crate::{Error, Family, FamilyOf, MIXED, memory, rocks};
 
 /// How to read a run of keys.
 #[derive(Clone, Debug)]
@@ -32,8 +32,7 @@ pub struct Value<'a>(pub(crate) ValueOf<'a>);
 
 pub(crate) enum ValueOf<'a> {
     Rocks(DBPinnableSlice<'a>),
-    #[cfg(feature = "sim")]
-    Sim(bytes::Bytes),
+    Bytes(bytes::Bytes),
 }
 
 impl Deref for Value<'_> {
@@ -42,8 +41,7 @@ impl Deref for Value<'_> {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             ValueOf::Rocks(value) => value,
-            #[cfg(feature = "sim")]
-            ValueOf::Sim(value) => value,
+            ValueOf::Bytes(value) => value,
         }
     }
 }
@@ -53,6 +51,7 @@ pub struct Snapshot<'a>(pub(crate) SnapshotOf<'a>);
 
 pub(crate) enum SnapshotOf<'a> {
     Rocks(SnapshotWithThreadMode<'a, DB>),
+    Memory(memory::Snapshot),
     #[cfg(feature = "sim")]
     Sim(sim::Snapshot),
 }
@@ -68,11 +67,13 @@ impl Snapshot<'_> {
                 let found = snapshot.get_pinned_cf(family, key)?;
                 Ok(found.map(|found| Value(ValueOf::Rocks(found))))
             }
-            #[cfg(feature = "sim")]
-            (SnapshotOf::Sim(snapshot), FamilyOf::Sim(family)) => {
-                Ok(snapshot.get(family, key)?.map(|found| Value(ValueOf::Sim(found))))
+            (SnapshotOf::Memory(snapshot), FamilyOf::Memory(family)) => {
+                Ok(snapshot.get(family, key).map(|found| Value(ValueOf::Bytes(found))))
             }
             #[cfg(feature = "sim")]
+            (SnapshotOf::Sim(snapshot), FamilyOf::Sim(family)) => {
+                Ok(snapshot.get(family, key)?.map(|found| Value(ValueOf::Bytes(found))))
+            }
             _ => unreachable!("{MIXED}"),
         }
     }
@@ -84,11 +85,13 @@ impl Snapshot<'_> {
             (SnapshotOf::Rocks(snapshot), FamilyOf::Rocks(family)) => {
                 CursorOf::Rocks(snapshot.raw_iterator_cf_opt(family, rocks::read_options(reading)))
             }
+            (SnapshotOf::Memory(snapshot), FamilyOf::Memory(family)) => {
+                CursorOf::Memory(snapshot.cursor(family, reading))
+            }
             #[cfg(feature = "sim")]
             (SnapshotOf::Sim(snapshot), FamilyOf::Sim(family)) => {
                 CursorOf::Sim(snapshot.cursor(family, reading))
             }
-            #[cfg(feature = "sim")]
             _ => unreachable!("{MIXED}"),
         })
     }
@@ -99,6 +102,7 @@ pub struct Cursor<'a>(pub(crate) CursorOf<'a>);
 
 pub(crate) enum CursorOf<'a> {
     Rocks(DBRawIterator<'a>),
+    Memory(memory::Cursor),
     #[cfg(feature = "sim")]
     Sim(sim::Cursor),
 }
@@ -108,6 +112,7 @@ impl Cursor<'_> {
     pub fn seek(&mut self, key: &[u8]) {
         match &mut self.0 {
             CursorOf::Rocks(cursor) => cursor.seek(key),
+            CursorOf::Memory(cursor) => cursor.seek(key),
             #[cfg(feature = "sim")]
             CursorOf::Sim(cursor) => cursor.seek(key),
         }
@@ -117,6 +122,7 @@ impl Cursor<'_> {
     pub fn seek_back(&mut self, key: &[u8]) {
         match &mut self.0 {
             CursorOf::Rocks(cursor) => cursor.seek_for_prev(key),
+            CursorOf::Memory(cursor) => cursor.seek_back(key),
             #[cfg(feature = "sim")]
             CursorOf::Sim(cursor) => cursor.seek_back(key),
         }
@@ -126,6 +132,7 @@ impl Cursor<'_> {
     pub fn next(&mut self) {
         match &mut self.0 {
             CursorOf::Rocks(cursor) => cursor.next(),
+            CursorOf::Memory(cursor) => cursor.next(),
             #[cfg(feature = "sim")]
             CursorOf::Sim(cursor) => cursor.next(),
         }
@@ -135,6 +142,7 @@ impl Cursor<'_> {
     pub fn back(&mut self) {
         match &mut self.0 {
             CursorOf::Rocks(cursor) => cursor.prev(),
+            CursorOf::Memory(cursor) => cursor.back(),
             #[cfg(feature = "sim")]
             CursorOf::Sim(cursor) => cursor.back(),
         }
@@ -145,6 +153,7 @@ impl Cursor<'_> {
     pub fn item(&self) -> Option<(&[u8], &[u8])> {
         match &self.0 {
             CursorOf::Rocks(cursor) => cursor.item(),
+            CursorOf::Memory(cursor) => cursor.item(),
             #[cfg(feature = "sim")]
             CursorOf::Sim(cursor) => cursor.item(),
         }
@@ -157,6 +166,7 @@ impl Cursor<'_> {
     pub fn status(&self) -> Result<(), Error> {
         match &self.0 {
             CursorOf::Rocks(cursor) => Ok(cursor.status()?),
+            CursorOf::Memory(_) => Ok(()),
             #[cfg(feature = "sim")]
             CursorOf::Sim(cursor) => cursor.status(),
         }

@@ -91,6 +91,12 @@ impl Disk {
         Ok(disk)
     }
 
+    /// An empty state without a folder.
+    pub(crate) fn in_memory() -> Self {
+        let folder = Folder { path: PathBuf::new(), remove: AtomicBool::new(false) };
+        Self { db: Db::in_memory(&FAMILIES), folder }
+    }
+
     /// `make`: there is none yet. Else one that is not whole must not be taken for a new one.
     fn open_db(path: PathBuf, options: &Options, make: bool) -> Result<Self, Fault> {
         if !make && !path.join(CURRENT).exists() {

@@ -162,7 +162,20 @@ impl StateMachine {
     /// # Errors
     /// When the disk fails or holds what this version cannot read.
     pub fn open(dir: &Path, options: &Options) -> Result<Self, Fault> {
-        let (state, registry) = load(Disk::open(dir, options)?)?;
+        Self::with(Disk::open(dir, options)?, options)
+    }
+
+    /// An empty state that is on no disk and is gone when it is dropped. It has no checkpoints and
+    /// cannot be replaced by one.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn in_memory() -> Result<Self, Fault> {
+        Self::with(Disk::in_memory(), &Options::default())
+    }
+
+    fn with(disk: Disk, options: &Options) -> Result<Self, Fault> {
+        let (state, registry) = load(disk)?;
         let auth = Published::default();
         auth.set(&registry.auth);
         let shared = Shared { registry: RwLock::new(registry), state: RwLock::new(state), auth };

@@ -9,7 +9,6 @@ mod status;
 use std::sync::Arc;
 
 use api_client::{Outcome, events::Severity, is_conflict, is_not_found};
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use kube::{
     Api,
@@ -45,7 +44,7 @@ pub async fn sync(context: Arc<Context>, key: String) -> Result<Outcome, kube::E
         .flat_map(|uid| context.world.pods.by_index(&format!("uid:{uid}")))
         .collect();
     let mut outcome = Outcome::Done;
-    for action in reconcile(&deployment, &claims.owned, &pods, Timestamp::now()) {
+    for action in reconcile(&deployment, &claims.owned, &pods, clock::now()) {
         if let Some(next) = carry_out(&context, &deployment, action, &sets_api).await? {
             outcome = next;
         }

@@ -43,7 +43,7 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut first = true;
     loop {
         let nodes = context.world.nodes.list();
-        let now = Instant::now();
+        let now = clock::instant();
         let names: Vec<String> =
             nodes.iter().map(|node| api_client::key_of(node.as_ref())).collect();
         seen.retain(|name, _| {
@@ -78,7 +78,7 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
             .await;
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(context.config.node_monitor_period) => {}
+            () = clock::sleep(context.config.node_monitor_period) => {}
         }
     }
 }
@@ -99,7 +99,7 @@ async fn look_at(
     };
     let name = node.metadata.name.as_deref().unwrap_or_default();
     let api: Api<Node> = Api::all(context.client.clone());
-    let wall = Timestamp::now();
+    let wall = clock::now();
     let mut node = node.clone();
     if let Some(unknown) = judge(&node, seen, grace, now, wall) {
         info!(node = name, "node is silent, its conditions become Unknown");
@@ -136,7 +136,7 @@ async fn sync_taints(api: &Api<Node>, node: &Node, wall: Timestamp) -> Result<()
 /// The request that failed.
 pub async fn sync_node(context: Arc<Context>, key: String) -> Result<Outcome, kube::Error> {
     let Some(node) = context.world.nodes.get(&key) else { return Ok(Outcome::Done) };
-    sync_taints(&Api::all(context.client.clone()), &node, Timestamp::now()).await?;
+    sync_taints(&Api::all(context.client.clone()), &node, clock::now()).await?;
     Ok(Outcome::Done)
 }
 
@@ -147,7 +147,7 @@ async fn mark_pods_not_ready(context: &Context, node: &str) -> Result<(), kube::
         };
         let mut condition = ready.clone();
         condition.status = "False".to_owned();
-        condition.last_transition_time = Some(api_client::api_time(Timestamp::now()));
+        condition.last_transition_time = Some(api_client::api_time(clock::now()));
         let patch = serde_json::json!({
             "metadata": { "uid": pod.metadata.uid }, "status": { "conditions": [condition] }
         });
@@ -178,7 +178,7 @@ pub async fn sync_pod(context: Arc<Context>, key: String) -> Result<Outcome, kub
         return Ok(Outcome::Done);
     }
     let node_taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
-    let now = Timestamp::now();
+    let now = clock::now();
     let at = match fate(&pod, &node_taints, now) {
         Fate::Stay => return Ok(Outcome::Done),
         Fate::GoAt(at) => at,

@@ -11,7 +11,6 @@ use api_client::{
     Outcome, WorkQueue, events::Severity, is_conflict, is_not_found, key_of, status_code,
 };
 use futures::future::join_all;
-use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
 use kube::{
     Api,
@@ -105,7 +104,7 @@ impl Controller {
         let adopted = self.adopt_and_release(&set, claims.adopt, &claims.release, &api).await?;
         active.extend(adopted);
 
-        let now = Timestamp::now();
+        let now = clock::now();
         let mut result = Ok(());
         if ready_to_act && set.metadata.deletion_timestamp.is_none() {
             let plan = reconcile(&set, &active, &self.related(&set, &active), now);

@@ -25,7 +25,6 @@ use api_machinery::{
     Object,
     quota::{self, Amounts},
 };
-use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ResourceQuota, apimachinery::pkg::api::resource::Quantity};
 use kube::{
     Api,
@@ -187,7 +186,7 @@ async fn measure(
     let (mut total, mut failed) = (Amounts::new(), None);
     for kind in kinds {
         let (group, resource) = (kind.resource.group.as_str(), kind.resource.plural.as_str());
-        if tally(&spec, (group, resource), &[], Timestamp::now()).is_empty() {
+        if tally(&spec, (group, resource), &[], clock::now()).is_empty() {
             continue;
         }
         match cost(context, kind, &spec, quota.namespace()).await {
@@ -216,7 +215,7 @@ async fn cost(
             live(context, kind, namespace).await?
         }
         (group, resource) => {
-            let mut amounts = tally(spec, name, &[], Timestamp::now());
+            let mut amounts = tally(spec, name, &[], clock::now());
             // No scope is about what is only counted.
             if !has_scopes(spec) {
                 let number = count(context, kind, namespace).await?;
@@ -227,7 +226,7 @@ async fn cost(
             return Ok(amounts);
         }
     };
-    Ok(tally(spec, name, &objects, Timestamp::now()))
+    Ok(tally(spec, name, &objects, clock::now()))
 }
 
 async fn live(context: &Context, kind: &Kind, namespace: &str) -> Result<Vec<Object>, kube::Error> {

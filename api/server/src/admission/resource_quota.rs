@@ -194,7 +194,7 @@ impl Ledger {
         };
         let mut last = None;
         for _ in 0..UPDATE_TRIES_MAX {
-            let (next, charged) = decide(&quotas, batch, Timestamp::now());
+            let (next, charged) = decide(&quotas, batch, clock::now());
             batch = charged;
             if batch.is_empty() {
                 return;
@@ -241,7 +241,7 @@ impl Ledger {
     /// quotas to its limit would refuse everything at the other one.
     async fn write(&self, before: &[Object], after: Vec<Object>) -> Result<Vec<Object>, Status> {
         let kind = quota_kind()?;
-        let now = time::seconds(Timestamp::now());
+        let now = time::seconds(clock::now());
         for (index, (old, after)) in before.iter().zip(after).enumerate() {
             if old == &after {
                 continue;

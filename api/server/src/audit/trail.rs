@@ -87,7 +87,7 @@ impl Trail {
             source_addresses: source_addresses(&parts.headers, peer),
             user_agent: user_agent(&parts.headers),
             target: info.is_resource.then(|| target(info, name)),
-            received: jiff::Timestamp::now(),
+            received: clock::now(),
             ..Record::default()
         };
         Self(Some(Arc::new(Shared { audit: audit.clone(), record: Mutex::new(record) })))
@@ -231,7 +231,7 @@ impl Trail {
             return response;
         }
         if streams || !is_known {
-            self.emit(Stage::ResponseStarted, jiff::Timestamp::now()).await;
+            self.emit(Stage::ResponseStarted, clock::now()).await;
         }
         if !is_known {
             return response;
@@ -244,13 +244,13 @@ impl Trail {
     }
 
     pub(super) async fn complete(&self) {
-        self.emit(Stage::ResponseComplete, jiff::Timestamp::now()).await;
+        self.emit(Stage::ResponseComplete, clock::now()).await;
     }
 
     /// The handler has panicked.
     pub(crate) async fn panicked(&self) {
         self.note(|record| record.code = Some(500));
-        self.emit(Stage::Panic, jiff::Timestamp::now()).await;
+        self.emit(Stage::Panic, clock::now()).await;
         self.note(|record| record.level = Level::None);
     }
 

@@ -138,7 +138,7 @@ impl Thread {
         if lines.is_empty() {
             return true;
         }
-        let outcome: io::Result<()> = self.output.write(lines, jiff::Timestamp::now());
+        let outcome: io::Result<()> = self.output.write(lines, clock::now());
         if let Err(error) = &outcome {
             for _ in 0..events {
                 self.metrics.lost("log", &error.to_string());

@@ -98,7 +98,7 @@ impl Authenticator {
     ) -> Option<User> {
         let mut is_refused = false;
         if let Some(certificate) = certificate {
-            match certificate.user(jiff::Timestamp::now().as_second()) {
+            match certificate.user(clock::now().as_second()) {
                 Ok(Some(user)) => return Some(user.clone()),
                 Ok(None) => {}
                 Err(why) => {

@@ -134,7 +134,7 @@ async fn judge(server: &Server, kind: &'static ResourceInfo) -> Result<(), Statu
     let (versions, _) = server.caches.of(kind).list("", &Filter::default(), 0);
     for version in versions {
         let service = version.object()?;
-        let Some(conditions) = conditions(&service, &time::seconds(jiff::Timestamp::now())) else {
+        let Some(conditions) = conditions(&service, &time::seconds(clock::now())) else {
             continue;
         };
         let request = registry::Update {

@@ -8,7 +8,7 @@ use crate::state::Server;
 
 /// The time as conditions have it.
 pub(super) fn now() -> String {
-    time::seconds(jiff::Timestamp::now())
+    time::seconds(clock::now())
 }
 
 /// Changes the status and the finalizers of a definition, unless it is gone or another one; gives

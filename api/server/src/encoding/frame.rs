@@ -140,7 +140,7 @@ impl Framer {
         let meta = json!({"resourceVersion": revision});
         let with_columns = std::mem::take(&mut self.with_columns);
         self.shape.write_table_start(&meta, with_columns, &mut table);
-        self.shape.write_table_row(object, include, jiff::Timestamp::now(), &mut table);
+        self.shape.write_table_row(object, include, clock::now(), &mut table);
         table.extend_from_slice(table::TABLE_END);
         json_line(word, &table)
     }

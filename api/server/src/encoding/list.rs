@@ -134,7 +134,7 @@ impl JsonList {
             transform,
             type_meta: (!info.is_custom())
                 .then(|| format!(r#"{{"apiVersion":"{api_version}","kind":"{}","#, info.kind)),
-            now: Timestamp::now(),
+            now: clock::now(),
             items: items.into_iter(),
             written,
             is_first: true,

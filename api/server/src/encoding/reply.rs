@@ -83,7 +83,7 @@ pub(crate) fn object(
             let mut table = Vec::new();
             shape.write_table_start(&meta, true, &mut table);
             let json = found.to_json();
-            let now = jiff::Timestamp::now();
+            let now = clock::now();
             shape.write_table_row(View::new(&json), include, now, &mut table);
             table.extend_from_slice(table::TABLE_END);
             if accepted.media == Media::Json && !accepted.pretty {

@@ -123,7 +123,7 @@ async fn judge_all(server: &Server) -> Result<(), Status> {
         if judged(&schema, &level, exists, "").is_none() {
             continue;
         }
-        let now = time::seconds(jiff::Timestamp::now());
+        let now = time::seconds(clock::now());
         let change = |current: &Object| {
             Ok(judged(current, &level, exists, &now).unwrap_or_else(|| current.clone()))
         };

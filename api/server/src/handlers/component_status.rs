@@ -76,7 +76,7 @@ fn table(context: &Context, items: &[Value], include: IncludeObject) -> Result<V
         }
         let text = item.to_string();
         let row = View::new(text.as_bytes());
-        table::write_row(context.kind, row, include, jiff::Timestamp::now(), &mut out);
+        table::write_row(context.kind, row, include, clock::now(), &mut out);
     }
     out.extend_from_slice(table::TABLE_END);
     serde_json::from_slice(&out).map_err(|error| Status::internal(&error.to_string()))

@@ -153,7 +153,7 @@ async fn count(context: &Context, budget: &Object, dry_run: bool) -> Result<(), 
         by: context.by(Fields::OWN, dry_run),
         retry: Retry::Always,
     };
-    let now = time::seconds(jiff::Timestamp::now());
+    let now = time::seconds(clock::now());
     let change = |budget: &Object| counted(budget, &context.info.name, &now);
     match registry::update(&context.server, &request, change).await {
         Ok(Some(_)) => Ok(()),
@@ -256,7 +256,7 @@ async fn delete(context: &Context, options: &DeleteOptions) -> Result<(), Status
             by,
             retry: Retry::Always,
         };
-        let now = time::seconds(jiff::Timestamp::now());
+        let now = time::seconds(clock::now());
         let change = |pod: &Object| marked(pod, &options, &now);
         let pod = registry::write_as_is(&context.server, &request, change).await?;
         let pod = pod.ok_or_else(|| context.not_found())?;

@@ -132,7 +132,7 @@ async fn apply(
     let dry_run = context.dry_run()?;
     let manager = applier(context)?;
     let config = decode::apply_patch(body)?;
-    let now = time::seconds(jiff::Timestamp::now());
+    let now = time::seconds(clock::now());
     let writer = Writer { manager: &manager, now: &now, force: context.query.flag("force") };
     let target = context.shape.target(subresource.name());
     let applied = |live: Option<&Object>| {

@@ -54,7 +54,7 @@ pub(crate) async fn binding(context: &Context, body: &[u8]) -> Result<Response<B
     admission::mutate(&asked, &mut binding).await?;
     admission::validate(&asked, Some(&binding)).await?;
     let resource = context.kind.group_resource();
-    let now = time::seconds(jiff::Timestamp::now());
+    let now = time::seconds(clock::now());
     let request = registry::Update {
         kind: context.kind,
         namespace: context.namespace(),

@@ -28,7 +28,7 @@ pub(crate) async fn review(context: &Context, body: &[u8]) -> Result<Response<Bo
     let manager = context.manager()?;
     let status = match context.kind.kind {
         "SelfSubjectReview" => {
-            let now = time::seconds(jiff::Timestamp::now());
+            let now = time::seconds(clock::now());
             review.0.remove("metadata");
             review.set_creation_timestamp(&now);
             json!({"userInfo": context.user.to_json()})
@@ -38,7 +38,7 @@ pub(crate) async fn review(context: &Context, body: &[u8]) -> Result<Response<Bo
         _ => access(context, &review)?,
     };
     if context.kind.kind == "TokenReview" || context.kind.kind.ends_with("AccessReview") {
-        let now = time::seconds(jiff::Timestamp::now());
+        let now = time::seconds(clock::now());
         let writer = Writer { manager: &manager, now: &now, force: false };
         review = apply::update(&Target::of(context.kind, ""), None, review, writer);
     }

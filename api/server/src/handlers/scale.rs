@@ -159,7 +159,7 @@ pub(crate) async fn patch_scale(context: &Context, body: &[u8]) -> Result<Respon
 async fn apply_scale(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
     let manager = applier(context)?;
     let config = decode::apply_patch(body)?;
-    let now = time::seconds(jiff::Timestamp::now());
+    let now = time::seconds(clock::now());
     let writer = Writer { manager: &manager, now: &now, force: context.query.flag("force") };
     let target = Target::scale();
     let replicas = replicas_path(context);

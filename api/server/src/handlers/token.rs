@@ -45,7 +45,7 @@ pub(crate) async fn token(context: &Context, body: &[u8]) -> Result<Response<Bod
     bound.namespace = namespace.to_owned();
     bound.serviceaccount = reference(&account);
 
-    let now = jiff::Timestamp::now();
+    let now = clock::now();
     let now_s = now.as_second();
     let audiences: Vec<String> = texts(request.at(&["spec", "audiences"]));
     // Pods of old read their token once: those that ask for an hour are warned after it, and

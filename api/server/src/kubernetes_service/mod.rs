@@ -189,7 +189,7 @@ impl Reconciler<'_> {
                     continue;
                 }
                 None => {
-                    let now = time::seconds(jiff::Timestamp::now());
+                    let now = time::seconds(clock::now());
                     let uid = uuid::Uuid::new_v4().to_string();
                     prepare_for_create(info, &mut wanted, Creation { uid: &uid, now: &now });
                     0

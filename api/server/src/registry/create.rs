@@ -34,7 +34,7 @@ pub(crate) async fn create(
 ) -> Result<Object, Status> {
     let info = request.kind.kept();
     let shape = Shape::of(server, request.kind)?;
-    let now = time::seconds(jiff::Timestamp::now());
+    let now = time::seconds(clock::now());
     let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
     let asked = admission::Attributes {
         server,

@@ -130,7 +130,7 @@ fn check_preconditions(
 
 /// The object as it stays for now, or `None` when it can go at once.
 fn marked(info: &ResourceInfo, current: &Object, options: &DeleteOptions) -> Option<Object> {
-    let now = jiff::Timestamp::now();
+    let now = clock::now();
     let mut next = current.clone();
     next.set_finalizers(&finalizers(info, current, options.propagation));
     if info.kind == "Namespace" {

@@ -199,7 +199,7 @@ fn begin(
     defaults::apply(info, next);
     custom::check_definition(info, next)?;
     *next = convert::to(info.kept(), std::mem::take(next));
-    let now = time::seconds(jiff::Timestamp::now());
+    let now = time::seconds(clock::now());
     if let Fields::Of(manager) = request.by.fields {
         let writer = Writer { manager, now: &now, force: false };
         let target = shape.target(request.subresource.name());
@@ -218,7 +218,7 @@ fn end(
     current: &Object,
 ) -> Result<(), Status> {
     let info = request.kind.kept();
-    let now = time::seconds(jiff::Timestamp::now());
+    let now = time::seconds(clock::now());
     if info.kind == "Service" && request.subresource == Subresource::None {
         keep_allocated(next, current);
     }

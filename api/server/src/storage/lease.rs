@@ -22,7 +22,7 @@ impl Shared {
     pub(super) async fn id(&self, client: &Client) -> Result<i64, Status> {
         let mut slot = self.0.lock().await;
         if let Some(current) = slot.as_mut()
-            && current.until > Instant::now()
+            && current.until > clock::instant()
             && current.objects < LEASE_OBJECTS_MAX
         {
             current.objects += 1;
@@ -32,7 +32,7 @@ impl Shared {
         let ttl = (EVENT_TTL + LEASE_REUSE).as_secs();
         let granted =
             client.lease_grant(super::signed(ttl)).await.map_err(|error| super::status(&error))?;
-        *slot = Some(Current { id: granted.id, until: Instant::now() + LEASE_REUSE, objects: 1 });
+        *slot = Some(Current { id: granted.id, until: clock::instant() + LEASE_REUSE, objects: 1 });
         Ok(granted.id)
     }
 }

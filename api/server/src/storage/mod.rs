@@ -91,14 +91,18 @@ impl Storage {
                     .map(|identity| (identity.certificate.clone(), identity.key.clone())),
             });
         }
-        let client = Client::new(&client)?;
-        let revisions = RevisionReader::start(client.clone(), format!("{}/health", config.prefix));
-        Ok(Arc::new(Self {
+        Ok(Self::on(Client::new(&client)?, &config.prefix))
+    }
+
+    /// The same on a store that is reached already.
+    pub(crate) fn on(client: Client, prefix: &str) -> Arc<Self> {
+        let revisions = RevisionReader::start(client.clone(), format!("{prefix}/health"));
+        Arc::new(Self {
             client,
-            prefix: config.prefix.clone(),
+            prefix: prefix.to_owned(),
             event_lease: lease::Shared::default(),
             revisions,
-        }))
+        })
     }
 
     pub(crate) fn client(&self) -> &Client {

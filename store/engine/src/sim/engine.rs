@@ -7,11 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::batch::Batch;
 use super::disk::{Disk, Operation};
 use super::files;
 use super::inner::{Inner, Loaded, create, load};
 use super::read::Snapshot;
+use crate::memory::batch::Batch;
 use crate::{DEFAULT, Durability, Error, StateOptions};
 
 /// The tables are written again after so many bytes, if not earlier: simulated stores are small.

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::{self, Change};
 use crate::Error;
+use crate::memory::batch::{self, Change};
 
 pub(super) const CURRENT: &str = "CURRENT";
 /// How many bytes there are, the number of the record, their checksum, the payload's checksum.

@@ -10,14 +10,13 @@
 //! record of the log that was torn by that is cut off when the log is opened, and anything else that is
 //! not what was written makes opening fail, with the name of the file.
 
-mod batch;
 mod disk;
 mod engine;
 mod files;
 mod inner;
 mod read;
 
-pub(crate) use batch::Batch;
+pub(crate) use crate::memory::batch::Batch;
 pub(crate) use disk::disk_of;
 pub use disk::{Counts, Disk, Failure, Flip, Operation, Times, register, unregister};
 pub(crate) use engine::Engine;

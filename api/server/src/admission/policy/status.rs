@@ -78,7 +78,7 @@ async fn tell(server: &Server, policy: Object) -> Result<(), Status> {
         "status": {"observedGeneration": generation, "typeChecking": checking},
     });
     let config = Object::from_value(config).unwrap_or_default();
-    let now = time::seconds(jiff::Timestamp::now());
+    let now = time::seconds(clock::now());
     let writer = Writer { manager: MANAGER, now: &now, force: true };
     let target = Target::of(kind, Subresource::Status.name());
     let request = Update {

@@ -82,7 +82,7 @@ impl Tokens {
         token: &str,
         wanted: &[String],
     ) -> Result<(User, Vec<String>), String> {
-        let now_s = jiff::Timestamp::now().as_second();
+        let now_s = clock::now().as_second();
         let claims = token::verify(token, &self.keys, now_s)?;
         // Tokens of old without an audience are for this server.
         let meant = if claims.aud.0.is_empty() { &self.audiences } else { &claims.aud.0 };
