@@ -38,7 +38,7 @@ Examples:
 
 /// The API server's flags, and those of one for tests.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Flags {
+pub(crate) struct ServerFlags {
     /// Serve from memory, for a test: no store, a free port of 127.0.0.1, RBAC and the controllers
     ///
     /// It makes its certificates itself. Everything is gone with the process. Other flags that do not
@@ -93,7 +93,7 @@ const WITHOUT_USE: [&str; 12] = [
     "kubelet_client_key",
 ];
 
-impl Flags {
+impl ServerFlags {
     /// A test wants to hear of what is wrong, and else only its own words.
     pub(crate) fn log_level<'a>(&self, asked: &'a str) -> &'a str {
         if self.ephemeral && asked == "info" { "warn" } else { asked }

@@ -87,7 +87,7 @@ enum Command {
     ///
     /// With --ephemeral it is one for tests: in memory, on a free port, ready in milliseconds.
     #[command(after_help = ephemeral::EXAMPLES)]
-    Apiserver(Box<ephemeral::Flags>),
+    Apiserver(Box<ephemeral::ServerFlags>),
     /// Run the controllers, with kube-controller-manager's flags
     ControllerManager(Box<api_controllers::Flags>),
     /// Run the scheduler, with kube-scheduler's flags
