@@ -1,7 +1,7 @@
 //! Names of fields as identifiers: `a-b` is `a__dash__b`, and words of the language are marked.
 
 /// Words that no field can be called by as they are.
-const RESERVED: &[&str] = &[
+pub const RESERVED: &[&str] = &[
     "true",
     "false",
     "null",

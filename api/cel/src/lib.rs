@@ -18,7 +18,7 @@ mod value;
 
 pub use check::{Checked, Reference, check};
 pub use declare::{Declarations, NoObjects, Overload, OwnFunction, Provider, Run};
-pub use escape::{escape, unescape};
+pub use escape::{RESERVED, escape, unescape};
 pub use estimate::{Range, Sizes, Step, estimate};
 pub use eval::{Activation, Program};
 pub use level::{Level, Order, Reader};

@@ -8,6 +8,38 @@ use crate::validate::names::qualified_name;
 /// What names of huge pages begin with.
 pub(crate) const HUGE_PAGES: &str = "hugepages-";
 
+/// What is asked for and limited, by all names that it has.
+pub(crate) const COMPUTE: [&str; 9] = [
+    "cpu",
+    "memory",
+    "ephemeral-storage",
+    "requests.cpu",
+    "requests.memory",
+    "requests.ephemeral-storage",
+    "limits.cpu",
+    "limits.memory",
+    "limits.ephemeral-storage",
+];
+/// What there are whole numbers of.
+pub(crate) const COUNTED: [&str; 9] = [
+    "pods",
+    "resourcequotas",
+    "services",
+    "replicationcontrollers",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "services.nodeports",
+    "services.loadbalancers",
+];
+
+/// Whether a name without a domain is one of Kubernetes' own; huge pages have names of their own.
+pub(crate) fn is_standard(name: &str) -> bool {
+    COMPUTE.contains(&name)
+        || COUNTED.contains(&name)
+        || ["storage", "requests.storage"].contains(&name)
+}
+
 pub(crate) fn is_huge_page(name: &str) -> bool {
     name.starts_with(HUGE_PAGES)
 }

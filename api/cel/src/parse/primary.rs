@@ -6,30 +6,7 @@ use super::lexer::{Lexeme, Token};
 use super::unescape::unescape;
 use super::{OPERAND, Parser, Rule, Step};
 use crate::ast::{Element, Entry, Expr, Field, Kind, Literal};
-
-const RESERVED: &[&str] = &[
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "false",
-    "for",
-    "function",
-    "if",
-    "import",
-    "in",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "null",
-    "return",
-    "true",
-    "var",
-    "void",
-    "while",
-];
+use crate::escape::RESERVED;
 
 fn with(more: &[Token]) -> Vec<Token> {
     OPERAND.iter().chain(more).copied().collect()

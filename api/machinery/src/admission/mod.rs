@@ -25,4 +25,3 @@ pub use compile::{Compiler, Expression, Purpose};
 pub use evaluate::{Evaluated, Inputs, OutOfBudget, Scene};
 pub use patch::{Patched, apply_configuration, json_patch};
 pub use type_check::expression_warnings;
-pub(crate) use types::RESERVED;

@@ -2,34 +2,9 @@
 
 use std::sync::Arc;
 
-use api_cel::Type;
+use api_cel::{RESERVED, Type};
 
 use crate::schema::{Field, Kind, Schema, Shape, Special, TypeId};
-
-/// Words that no field can be called by as they are.
-pub(crate) const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 /// The type of a built-in kind.
 pub(super) fn of(id: TypeId) -> Type {

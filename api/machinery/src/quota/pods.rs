@@ -8,20 +8,8 @@ use serde_json::Value;
 use super::{Amounts, add, amounts, raise};
 use crate::Object;
 use crate::quantity::Quantity;
-use crate::resource_names::{HUGE_PAGES, is_extended, is_huge_page, is_native};
+use crate::resource_names::{COMPUTE, HUGE_PAGES, is_extended, is_huge_page, is_native};
 
-const NAMES: [&str; 10] = [
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-];
 const REQUESTS: &str = "requests.";
 const LIMITS: &str = "limits.";
 const HUGE_PAGE_REQUESTS: &str = "requests.hugepages-";
@@ -35,7 +23,8 @@ const MANDATORY: [&str; 6] =
 pub(super) fn measures(name: &str) -> bool {
     let is_of_devices =
         name.strip_prefix(REQUESTS).is_some_and(|rest| rest.starts_with(DEVICE_CLASS));
-    NAMES.contains(&name)
+    COMPUTE.contains(&name)
+        || name == "pods"
         || name.starts_with(HUGE_PAGES)
         || name.starts_with(HUGE_PAGE_REQUESTS)
         || name.starts_with(REQUESTS) && (is_of_devices || !is_native(name))

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
+use api_cel::RESERVED;
 use serde_json::Value;
 
-use crate::admission::{Compiler, Purpose, RESERVED};
+use crate::admission::{Compiler, Purpose};
 use crate::field::{Error, Path};
 use crate::validate::{invalid_each, items, names, text};
 

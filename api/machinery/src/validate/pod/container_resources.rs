@@ -9,7 +9,7 @@ use crate::field::{Error, Path};
 use crate::limits::{NAMES_SHOWN_MAX, PAIR_ERRORS_MAX};
 use crate::quantity::Quantity;
 pub(super) use crate::resource_names::quantity as read;
-use crate::resource_names::{is_extended, is_huge_page, is_native};
+use crate::resource_names::{COUNTED, is_extended, is_huge_page, is_native, is_standard};
 use crate::validate::NOT_NEGATIVE;
 
 type NameRule = fn(&str, &Path, &mut Vec<Error>);
@@ -63,46 +63,12 @@ fn may_overcommit(name: &str) -> bool {
     is_native(name) && !is_huge_page(name)
 }
 
-const STANDARD: [&str; 20] = [
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "storage",
-    "requests.storage",
-    "services.nodeports",
-    "services.loadbalancers",
-];
-const WHOLE_NUMBERS: [&str; 9] = [
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "services.nodeports",
-    "services.loadbalancers",
-];
-
 /// Whether the name is wrong for any resource.
 fn resource_name(name: &str, path: &Path, errors: &mut Vec<Error>) -> bool {
     let before = errors.len();
     invalid_each(path, name, names::qualified_name(name), errors);
     let is_standard =
-        STANDARD.contains(&name) || is_huge_page(name) || name.starts_with("requests.hugepages-");
+        is_standard(name) || is_huge_page(name) || name.starts_with("requests.hugepages-");
     if errors.len() == before && !name.contains('/') && !is_standard {
         let why = "must be a standard resource type or fully qualified";
         errors.push(Error::invalid(path, name, why));
@@ -134,7 +100,7 @@ pub(super) fn quantity(name: &str, quantity: Quantity, path: &Path, errors: &mut
     if quantity.is_negative() {
         errors.push(Error::invalid(path, quantity.to_string(), NOT_NEGATIVE));
     }
-    let comes_in_pieces = WHOLE_NUMBERS.contains(&name) || is_extended(name);
+    let comes_in_pieces = COUNTED.contains(&name) || is_extended(name);
     if comes_in_pieces && quantity.milli_value() % 1000 != 0 {
         errors.push(Error::invalid(path, quantity.to_string(), "must be an integer"));
     }
