@@ -35,6 +35,7 @@ fn a_deployment_lives_through_the_loss_of_hosts_and_restarts_on_the_fake_runtime
     story.a_stranger_is_refused();
     story.the_keys_are_private();
     story.a_deployment_becomes_ready_and_a_deleted_pod_is_replaced();
+    story.no_part_asks_for_what_it_may_not_and_a_node_may_little();
     story.hosts_are_lost();
     story.two_of_three_members_are_lost();
     let took = story.cluster.interrupt();
@@ -55,6 +56,7 @@ fn a_deployment_of_real_containers_lives_through_the_same_and_leaves_nothing() {
     let Some(mut story) = Story::begin("containerd") else { return };
     story.an_image_is_given_to_the_nodes();
     story.a_deployment_becomes_ready_and_a_deleted_pod_is_replaced();
+    story.no_part_asks_for_what_it_may_not_and_a_node_may_little();
     story.what_a_container_prints_can_be_read();
     story.a_killed_container_is_started_again();
     story.the_pods_get_a_short_grace_by_a_rollout();
@@ -119,6 +121,33 @@ impl Story {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "a stranger read the secrets");
         assert!(said.contains("Unauthorized") || said.contains("orbidden"), "{said}");
+    }
+
+    /// No part is of system:masters: roles and the node's pods say what each may do.
+    fn no_part_asks_for_what_it_may_not_and_a_node_may_little(&self) {
+        let status = self.cluster.status();
+        let servers = status["parts"].as_array().unwrap().iter();
+        for server in servers.filter(|part| part["part"] == "apiserver") {
+            let flag = format!("--server={}", server["address"].as_str().unwrap());
+            let metrics = self.cluster.kubectl(&[&flag, "get", "--raw", "/metrics"]);
+            let counts = metrics.lines().filter(|line| line.starts_with("apiserver_request_total"));
+            let (refused, answered): (Vec<_>, Vec<_>) =
+                counts.partition(|line| line.contains("code=\"403\""));
+            assert_eq!(refused, Vec::<&str>::new(), "{flag}");
+            assert!(!answered.is_empty(), "{flag} counts nothing");
+        }
+        let kubeconfig = self.cluster.dir().join("node-1/kubelet.kubeconfig");
+        for question in [
+            &["get", "secrets", "--all-namespaces"][..],
+            &["get", "pods", "--all-namespaces"],
+            &["label", "node", "node-1", "node-role.kubernetes.io/control-plane=x"],
+            &["create", "deployment", "x", "--image=x"],
+        ] {
+            let flag = format!("--kubeconfig={}", kubeconfig.display());
+            let output = run(self.cluster.plain_kubectl_command().arg(flag).args(question));
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success() && said.contains("forbidden"), "{question:?}: {said}");
+        }
     }
 
     fn the_keys_are_private(&self) {

@@ -67,6 +67,8 @@ impl ApiServer {
         };
         let certificate = write("serving.crt", &made.cert.pem());
         let key = write("serving.key", &made.signing_key.serialize_pem());
+        let signing = rcgen::KeyPair::generate().unwrap();
+        let signing = write("accounts.key", &signing.serialize_pem());
         let tokens = write("tokens.csv", &format!("{TOKEN},admin,1,\"system:masters\"\n"));
         let server = format!("https://{address}:{}", ports[2]);
         let kubeconfig = write("kubeconfig", &kubeconfig(&server, &certificate));
@@ -90,6 +92,8 @@ impl ApiServer {
             ("tls-private-key-file", key.into()),
             ("token-auth-file", tokens.into()),
             ("authorization-mode", "RBAC".into()),
+            ("service-account-signing-key-file", signing.into()),
+            ("service-account-issuer", "https://kubernetes.default.svc".into()),
         ];
         own.spawn(&binary, "apiserver", &flags);
         own.wait_ready(&address, ports[2], made.cert.der().clone()).await;

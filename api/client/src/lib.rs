@@ -2,6 +2,7 @@
 //!
 //! The crate stands on the kube client alone, so that the loops built on it work on any Kubernetes API server.
 
+pub mod account;
 pub mod events;
 pub mod informer;
 pub mod leader_election;
@@ -9,6 +10,7 @@ pub mod limits;
 pub mod process;
 pub mod queue;
 
+pub use account::Accounts;
 pub use events::Recorder;
 pub use informer::{Informer, Store};
 pub use leader_election::{Election, ElectionFlags, Lost};

@@ -26,3 +26,11 @@ pub const RELEASE_DEADLINE: Duration = Duration::from_secs(3);
 pub const HEALTH_CONNECTIONS_MAX: usize = 64;
 /// Longest life of one connection on the health port.
 pub const HEALTH_CONNECTION_DEADLINE: Duration = Duration::from_secs(60);
+/// Longest time that asking for a token of a service account may take.
+pub const TOKEN_DEADLINE: Duration = Duration::from_secs(10);
+/// First and longest wait after no token was given.
+pub const TOKEN_RETRY_MIN: Duration = Duration::from_millis(100);
+/// See [`TOKEN_RETRY_MIN`].
+pub const TOKEN_RETRY_MAX: Duration = Duration::from_secs(10);
+/// A token that is refused is not replaced before it has this age.
+pub const TOKEN_AGE_MIN: Duration = Duration::from_secs(10);

@@ -15,7 +15,10 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
-use kube::{Client, Config, config::Kubeconfig};
+use kube::{
+    Client, Config,
+    config::{AuthInfo, Kubeconfig},
+};
 use parking_lot::RwLock;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{
@@ -63,13 +66,32 @@ pub enum SetUpError {
 /// # Errors
 /// [`SetUpError::Kubeconfig`] when the file is missing, malformed or names unreadable certificates.
 pub async fn connect(path: &Path) -> Result<Client, SetUpError> {
+    client_of(path, read_kubeconfig(path).await?)
+}
+
+/// A client of the same server that says nothing about who it is.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_as_nobody(path: &Path) -> Result<Client, SetUpError> {
+    let mut config = read_kubeconfig(path).await?;
+    config.auth_info = AuthInfo::default();
+    client_of(path, config)
+}
+
+async fn read_kubeconfig(path: &Path) -> Result<Config, SetUpError> {
     let wrong = |reason: String| SetUpError::Kubeconfig { path: path.to_owned(), reason };
     let kubeconfig = Kubeconfig::read_from(path).map_err(|error| wrong(error.to_string()))?;
-    let config =
-        Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
-            .await
-            .map_err(|error| wrong(error.to_string()))?;
-    Client::try_from(config).map_err(|error| wrong(error.to_string()))
+    Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
+        .await
+        .map_err(|error| wrong(error.to_string()))
+}
+
+fn client_of(path: &Path, config: Config) -> Result<Client, SetUpError> {
+    Client::try_from(config).map_err(|error| SetUpError::Kubeconfig {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 /// This machine's name, or "unknown".

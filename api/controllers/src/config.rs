@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use api_client::{Election, ElectionFlags, leader_election::ElectionError, process};
 
 /// Every controller of this process, by upstream's names.
-pub const CONTROLLERS: [&str; 14] = [
+pub const CONTROLLERS: [&str; 15] = [
     "deployment-controller",
     "replicaset-controller",
     "namespace-controller",
@@ -20,6 +20,7 @@ pub const CONTROLLERS: [&str; 14] = [
     "volumeattributesclass-protection-controller",
     "ttl-after-finished-controller",
     "resourcequota-controller",
+    "service-cidr-controller",
 ];
 
 /// Command-line flags, as kube-controller-manager names them.
@@ -46,6 +47,10 @@ pub struct Flags {
     /// Key of the serving certificate.
     #[arg(long, requires = "tls_cert_file")]
     pub tls_private_key_file: Option<PathBuf>,
+    /// Every controller speaks as a service account of its own, with the rights of its role.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1,
+          default_missing_value = "true", require_equals = true)]
+    pub use_service_account_credentials: bool,
     /// PEM file published to every namespace as the ConfigMap kube-root-ca.crt.
     #[arg(long)]
     pub root_ca_file: Option<PathBuf>,
@@ -122,6 +127,8 @@ pub struct Config {
     pub kubeconfig: PathBuf,
     /// Names of the controllers to run.
     pub controllers: Vec<&'static str>,
+    /// See [`Flags::use_service_account_credentials`].
+    pub use_service_account_credentials: bool,
     /// The election to win first.
     pub election: Election,
     /// Address of the health port.
@@ -196,6 +203,7 @@ impl Flags {
         Ok(Config {
             kubeconfig: self.kubeconfig,
             controllers: select(&self.controllers)?,
+            use_service_account_credentials: self.use_service_account_credentials,
             election: self.election.into_election("kube-controller-manager")?,
             health_address: SocketAddr::new(self.bind_address, self.secure_port),
             serving: self

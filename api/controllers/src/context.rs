@@ -23,6 +23,17 @@ pub struct Context {
 }
 
 impl Context {
+    /// The same with another identity.
+    #[must_use]
+    pub fn speaking_as(&self, client: Client) -> Self {
+        Self {
+            client,
+            world: self.world.clone(),
+            recorder: self.recorder.clone(),
+            config: self.config.clone(),
+        }
+    }
+
     /// Asks the server itself whether this very object is there and not on its way out: no cache may say so.
     pub async fn still_alive<K>(&self, object: &K) -> Result<bool, kube::Error>
     where

@@ -15,12 +15,14 @@
 //! | Protection of claims, volumes and their classes in use | [`protection`] |
 //! | Time to live of finished Jobs | [`ttl_after_finished`] |
 //! | Usage of quotas | [`resource_quota`] |
+//! | Ranges of Service addresses | [`service_cidrs`] |
 
 mod config;
 pub mod context;
 pub mod deployment;
 pub mod discovery;
 pub mod garbage_collector;
+mod identities;
 pub mod limits;
 pub mod namespace;
 pub mod node_lifecycle;
@@ -31,6 +33,7 @@ pub mod replica_set;
 pub mod resource_quota;
 mod run;
 pub mod service_account;
+pub mod service_cidrs;
 pub mod ttl_after_finished;
 mod watches;
 pub mod world;

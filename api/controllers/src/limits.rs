@@ -37,3 +37,6 @@ pub const REVISION_HISTORY_CHARS: usize = 2000;
 pub const RECONCILE_DEADLINE: Duration = Duration::from_secs(120);
 /// Objects in one answer to a list that is read from the server itself.
 pub const PAGE: u32 = 500;
+/// How long a range of Service addresses is kept after its deletion, so that every allocator has heard
+/// of that (upstream's value).
+pub const SERVICE_CIDR_GRACE: Duration = Duration::from_secs(10);

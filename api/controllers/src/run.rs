@@ -3,8 +3,8 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use api_client::{
-    Health, Informer, Outcome, Recorder, Store, WorkQueue, key_of, leader_election, process,
-    queue::run_workers,
+    Accounts, Health, Informer, Outcome, Recorder, Store, WorkQueue, key_of, leader_election,
+    process, queue::run_workers,
 };
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
@@ -18,15 +18,19 @@ use tracing::info;
 use crate::{
     config::Config,
     context::Context,
-    deployment, garbage_collector, limits, namespace, node_lifecycle,
+    deployment, garbage_collector,
+    identities::{self, Contexts},
+    limits, namespace, node_lifecycle,
     object::controller_of,
     pod_gc,
     protection::{claims, classes, volumes},
-    replica_set, resource_quota, service_account, ttl_after_finished, watches,
+    replica_set, resource_quota, service_account, service_cidrs, ttl_after_finished, watches,
     world::World,
 };
 
 const COMPONENT: &str = "kube-controller-manager";
+const REPLICA_SET: &str = "replicaset-controller";
+const GARBAGE_COLLECTOR: &str = "garbage-collector-controller";
 
 /// Runs until `shutdown` fires or the lease is lost; then stops every loop and returns.
 ///
@@ -47,7 +51,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     health.set_ready();
     let election = config.election.clone();
     let leading = Arc::clone(&health.leading);
-    let work = |term| control(client.clone(), config, health, term);
+    let accounts = identities::accounts(&config, &client).await?;
+    let work = |term| control((client.clone(), accounts), config, health, term);
     leader_election::lead(client.clone(), &election, leading, shutdown, work).await?;
     Ok(())
 }
@@ -72,15 +77,23 @@ pub(crate) struct Queues {
     pub(crate) volume_classes: Arc<WorkQueue<String>>,
     pub(crate) jobs: Arc<WorkQueue<String>>,
     pub(crate) quotas: Arc<resource_quota::Controller>,
+    pub(crate) service_cidrs: Arc<WorkQueue<String>>,
 }
 
-async fn control(client: Client, config: Config, health: Arc<Health>, term: CancellationToken) {
+async fn control(
+    (client, accounts): (Client, Option<Accounts>),
+    config: Config,
+    health: Arc<Health>,
+    term: CancellationToken,
+) {
     let context = Arc::new(Context {
         recorder: Recorder::start(client.clone(), "controllermanager"),
         world: World::new(),
         client,
         config,
     });
+    let contexts = Contexts::of(Arc::clone(&context), accounts.as_ref(), &term).await;
+    let Some(contexts) = contexts else { return };
     let queues = Arc::new(Queues {
         deployment: WorkQueue::new("deployment"),
         namespace: WorkQueue::new("namespace"),
@@ -93,9 +106,11 @@ async fn control(client: Client, config: Config, health: Arc<Health>, term: Canc
         volume_classes: WorkQueue::new("vacprotection"),
         jobs: WorkQueue::new("ttl_jobs_to_delete"),
         quotas: resource_quota::Controller::new(),
+        service_cidrs: WorkQueue::new("ipaddresses"),
     });
-    let replica_sets = replica_set::Controller::new(Arc::clone(&context));
-    let collector = garbage_collector::Controller::new(context.client.clone());
+    let replica_sets = replica_set::Controller::new(Arc::clone(contexts.get(REPLICA_SET)));
+    let collecting = contexts.get(GARBAGE_COLLECTOR).client.clone();
+    let collector = garbage_collector::Controller::new(collecting);
     measure(&health, &queues, &replica_sets, &collector);
 
     // Dropping the set ends every loop at once, also when the lease is lost.
@@ -104,6 +119,7 @@ async fn control(client: Client, config: Config, health: Arc<Health>, term: Canc
     watches::storage(&mut loops, &context, &queues, &term);
     watches::jobs(&mut loops, &context, &queues, &term);
     watches::quotas(&mut loops, &context, &queues, &term);
+    watches::addresses(&mut loops, &context, &queues, &term);
     let (q, world) = (Arc::clone(&queues), context.world.clone());
     let heard = move |group: &str, resource: &str, namespace: &str| {
         q.quotas.heard(&world, group, resource, namespace);
@@ -114,7 +130,7 @@ async fn control(client: Client, config: Config, health: Arc<Health>, term: Canc
         () = context.world.synced() => {}
     }
     info!(controllers = ?context.config.controllers, "caches are filled, controllers start");
-    start_all(&mut loops, &context, &queues, &replica_sets, &collector, &term);
+    start_all(&mut loops, &contexts, &queues, &replica_sets, &collector, &term);
     term.cancelled().await;
     let ended = async { while loops.join_next().await.is_some() {} };
     if tokio::time::timeout(api_client::limits::STOP_DEADLINE, ended).await.is_err() {
@@ -143,6 +159,7 @@ fn measure(
             &queues.volume_classes,
             &queues.jobs,
             &queues.quotas.queue,
+            &queues.service_cidrs,
             &sets,
         ];
         for queue in all {
@@ -312,14 +329,16 @@ fn enqueue_deployment_of_pod(queues: &Queues, world: &World, pod: &Pod) {
 
 fn start_all(
     loops: &mut JoinSet<()>,
-    context: &Arc<Context>,
+    contexts: &Contexts,
     queues: &Queues,
     replica_sets: &Arc<replica_set::Controller>,
     collector: &Arc<garbage_collector::Controller>,
     term: &CancellationToken,
 ) {
-    let (workers, world) = (context.config.workers, &context.world);
-    for name in &context.config.controllers {
+    let shared = contexts.get("");
+    let (workers, world) = (shared.config.workers, &shared.world);
+    for name in &shared.config.controllers {
+        let context = contexts.get(name);
         match *name {
             "deployment-controller" => {
                 resync(loops, Arc::clone(&world.deployments), &queues.deployment, term);
@@ -332,7 +351,7 @@ fn start_all(
                     deployment::sync,
                 );
             }
-            "replicaset-controller" => {
+            REPLICA_SET => {
                 resync(loops, Arc::clone(&world.replica_sets), &replica_sets.queue, term);
                 let controller = Arc::clone(replica_sets);
                 let sync = move |_, key| Arc::clone(&controller).sync(key);
@@ -351,7 +370,7 @@ fn start_all(
                 resync(loops, Arc::clone(&world.namespaces), &queues.root_ca, term);
                 start(loops, context, &queues.root_ca, 2, term, service_account::sync_root_ca);
             }
-            "garbage-collector-controller" => {
+            GARBAGE_COLLECTOR => {
                 let count = workers.garbage_collector;
                 loops.spawn(Arc::clone(collector).run(count, term.clone()));
             }
@@ -403,6 +422,10 @@ fn start_more(
             let controller = Arc::clone(&queues.quotas);
             let sync = move |context, key| Arc::clone(&controller).sync(context, key);
             start(loops, context, queue, workers.resource_quota, term, sync);
+        }
+        "service-cidr-controller" => {
+            resync(loops, Arc::clone(&world.service_cidrs), &queues.service_cidrs, term);
+            start(loops, context, &queues.service_cidrs, 5, term, service_cidrs::sync);
         }
         other => unreachable!("{other} was checked against the list of controllers"),
     }

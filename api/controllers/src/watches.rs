@@ -1,4 +1,4 @@
-//! The watches of what storage is made of, of Jobs, and of quotas.
+//! The watches of what storage is made of, of Jobs, of quotas, and of ranges of addresses.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use crate::{
     protection::{CLAIM, CLASS, VOLUME, classes, is_candidate},
     resource_quota,
     run::{Queues, watch},
+    service_cidrs,
     world::World,
 };
 
@@ -101,6 +102,30 @@ pub(crate) fn quotas(
         }
     });
     watch(loops, services, Api::all(client), Config::default(), term);
+}
+
+/// Ranges of Service addresses, and the addresses.
+pub(crate) fn addresses(
+    loops: &mut JoinSet<()>,
+    context: &Arc<Context>,
+    queues: &Arc<Queues>,
+    term: &CancellationToken,
+) {
+    let (client, world) = (context.client.clone(), &context.world);
+
+    let mut ranges = Informer::new(Arc::clone(&world.service_cidrs));
+    let (q, w) = (Arc::clone(queues), world.clone());
+    ranges.on_change(move |before, after| {
+        service_cidrs::range_changed(&q.service_cidrs, &w, before, after);
+    });
+    watch(loops, ranges, Api::all(client.clone()), Config::default(), term);
+
+    let mut addresses = Informer::new(Arc::clone(&world.ip_addresses));
+    let (q, w) = (Arc::clone(queues), world.clone());
+    addresses.on_change(move |before, after| {
+        service_cidrs::address_changed(&q.service_cidrs, &w, before, after);
+    });
+    watch(loops, addresses, Api::all(client), Config::default(), term);
 }
 
 /// Tells the quotas of the object's namespace.

@@ -11,6 +11,7 @@ use k8s_openapi::api::{
         ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota,
         Service, ServiceAccount,
     },
+    networking::v1::{IPAddress, ServiceCIDR},
     storage::v1::VolumeAttributesClass,
 };
 use kube::Resource;
@@ -51,6 +52,10 @@ pub struct World {
     pub services: Arc<Store<Service>>,
     /// By namespace and name.
     pub quotas: Arc<Store<ResourceQuota>>,
+    /// By name.
+    pub service_cidrs: Arc<Store<ServiceCIDR>>,
+    /// By name.
+    pub ip_addresses: Arc<Store<IPAddress>>,
 }
 
 /// Where an object is found by its owner: `uid:<controller>`, or `orphans:<namespace>`.
@@ -96,12 +101,14 @@ impl World {
             volume_classes: Store::new(None),
             services: Store::new(None),
             quotas: Store::new(None),
+            service_cidrs: Store::new(None),
+            ip_addresses: Store::new(None),
         }
     }
 
-    /// Waits until every store holds its first list. Not for the classes of attributes: a server
-    /// before 1.34 does not know them, and with none of them in the store nothing is decided
-    /// about any.
+    /// Waits until every store holds its first list. Not for the classes of attributes and the ranges
+    /// of addresses: a server before 1.34 does not know them, and with none of them in the store
+    /// nothing is decided about any.
     pub async fn synced(&self) {
         tokio::join!(
             self.deployments.synced(),

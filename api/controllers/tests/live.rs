@@ -13,6 +13,7 @@ use k8s_openapi::api::{
         ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota,
         Secret, Service, ServiceAccount,
     },
+    networking::v1::ServiceCIDR,
     storage::v1::VolumeAttributesClass,
 };
 use kube::{
@@ -125,7 +126,9 @@ async fn live_pods(pods: &Api<Pod>) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_lives_and_a_namespace_ends_on_a_live_server() {
     let server = ApiServer::start().await;
-    let manager = Manager::start(&server, &runtime::Handle::current(), "life", &[]);
+    // Each controller may do what upstream's role for it lets it do, and that is enough.
+    let own = ["--use-service-account-credentials"];
+    let manager = Manager::start(&server, &runtime::Handle::current(), "life", &own);
     let client = api_client::process::connect(server.kubeconfig()).await.unwrap();
     let name = own_namespace(&client, "life").await;
 
@@ -531,4 +534,36 @@ async fn quotas_say_what_is_there_and_give_back_what_went_or_ended() {
     becomes(&quotas, "scoped", "pods=0").await;
     Api::<Namespace>::all(client).delete(&name, &DeleteParams::default()).await.unwrap();
     manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_of_addresses_stays_until_its_last_service_is_gone() {
+    let server = ApiServer::start().await;
+    let flags = ["--controllers=service-cidr-controller", "--use-service-account-credentials"];
+    let manager = Manager::start(&server, &runtime::Handle::current(), "cidr", &flags);
+    let client = api_client::process::connect(server.kubeconfig()).await.unwrap();
+    let name = own_namespace(&client, "cidr").await;
+    let ranges: Api<ServiceCIDR> = Api::all(client.clone());
+    let services: Api<Service> = Api::namespaced(client.clone(), &name);
+    let said = async || -> Option<(String, String)> {
+        let range = ranges.get_opt(&name).await.unwrap()?;
+        let finalizers = range.metadata.finalizers.unwrap_or_default();
+        assert!(finalizers.len() < 2, "{finalizers:?}");
+        let condition = range.status?.conditions?.into_iter().next()?;
+        Some((condition.status, condition.reason))
+    };
+    let is = |status: &str, reason: &str| Some((status.to_owned(), reason.to_owned()));
+
+    let spec = json!({"cidrs": ["10.217.3.0/28"]});
+    create(&ranges, json!({"metadata": {"name": name}, "spec": spec})).await;
+    eventually("it is ready", || async { said().await == is("True", "") }).await;
+    let spec = json!({"clusterIP": "10.217.3.5", "ports": [{"port": 80}]});
+    create(&services, json!({"metadata": {"name": "s"}, "spec": spec})).await;
+    ranges.delete(&name, &DeleteParams::default()).await.unwrap();
+    eventually("the address holds it", || async { said().await == is("False", "Terminating") })
+        .await;
+    services.delete("s", &DeleteParams::default()).await.unwrap();
+    eventually("it goes", || async { ranges.get_opt(&name).await.unwrap().is_none() }).await;
+    manager.stop().await;
+    Api::<Namespace>::all(client).delete(&name, &DeleteParams::default()).await.unwrap();
 }

@@ -3,11 +3,12 @@
 //! An address is taken by creating its IPAddress object, as upstream does, so that no two servers
 //! can take the same one. Node ports are a bitmap under upstream's key.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use api_machinery::field::{Error, Path};
 use api_machinery::kinds::ResourceInfo;
-use api_machinery::{Object, Status};
+use api_machinery::{Object, Status, kinds};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -15,13 +16,12 @@ use rand::Rng;
 use serde_json::{Value, json};
 
 use crate::limits::UPDATE_TRIES_MAX;
+use crate::service_cidrs;
+use crate::state::Server;
 use crate::storage::{Outcome, Storage, Write};
 
-/// Random addresses tried before the range is searched from its start.
-const RANDOM_TRIES: usize = 32;
-
 /// An IPv4 range for Services.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceRange {
     network: u32,
     prefix: u8,
@@ -37,13 +37,31 @@ impl ServiceRange {
         if !(8..=30).contains(&prefix) {
             return Err(format!("{text:?}: the prefix must be from 8 to 30"));
         }
+        Ok(Self::of(address, prefix))
+    }
+
+    /// The range of an object, which was checked when it was made; none of the other family, and none
+    /// that is too small to have an address.
+    pub(crate) fn of_object(text: &str) -> Option<Self> {
+        let (address, prefix) = text.split_once('/')?;
+        let prefix = prefix.parse().ok().filter(|prefix| (1..=30).contains(prefix))?;
+        Some(Self::of(address.parse().ok()?, prefix))
+    }
+
+    fn of(address: Ipv4Addr, prefix: u8) -> Self {
         let mask = u32::MAX << (32 - prefix);
-        Ok(Self { network: u32::from(address) & mask, prefix })
+        Self { network: u32::from(address) & mask, prefix }
     }
 
     /// Addresses that can be given out: without network and broadcast.
     fn size(self) -> u32 {
         (1 << (32 - self.prefix)) - 2
+    }
+
+    /// How many addresses are left to those who ask for one by name.
+    fn reserved(self) -> u32 {
+        let size = self.size() + 2;
+        if size <= 16 { 0 } else { (size / 16).clamp(16, 256) }
     }
 
     fn nth(self, index: u32) -> Ipv4Addr {
@@ -61,12 +79,22 @@ impl ServiceRange {
     }
 }
 
+impl fmt::Display for ServiceRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", Ipv4Addr::from(self.network), self.prefix)
+    }
+}
+
 fn address_key(storage: &Storage, address: Ipv4Addr) -> String {
     storage.raw_key(&format!("ipaddresses/{address}"))
 }
 
 /// Takes one address; false when somebody has it.
-async fn take(storage: &Storage, address: Ipv4Addr, service: &Object) -> Result<bool, Status> {
+pub(crate) async fn take(
+    storage: &Storage,
+    address: Ipv4Addr,
+    service: &Object,
+) -> Result<bool, Status> {
     let now = api_machinery::time::seconds(clock::now());
     let object = json!({
         "apiVersion": "networking.k8s.io/v1",
@@ -93,7 +121,7 @@ async fn take(storage: &Storage, address: Ipv4Addr, service: &Object) -> Result<
 }
 
 /// Gives an address back; one that is not taken is fine.
-async fn release(storage: &Storage, address: Ipv4Addr) -> Result<(), Status> {
+pub(crate) async fn release(storage: &Storage, address: Ipv4Addr) -> Result<(), Status> {
     let key = address_key(storage, address);
     let Some(found) = storage.get_raw(&key).await? else { return Ok(()) };
     storage.commit(&key, found.revision, Write::Delete).await.map(|_| ())
@@ -102,20 +130,19 @@ async fn release(storage: &Storage, address: Ipv4Addr) -> Result<(), Status> {
 /// Fills in what the server allocates for a new Service. On a later failure the caller calls
 /// [`release_all`].
 pub(crate) async fn allocate(
-    storage: &Storage,
-    range: ServiceRange,
-    node_ports: (u16, u16),
+    server: &Server,
     info: &ResourceInfo,
     service: &mut Object,
 ) -> Result<(), Status> {
+    let (storage, node_ports) = (&*server.storage, server.config.node_ports);
     if service.text(&["spec", "type"]) == "ExternalName" {
         return Ok(());
     }
     let asked = service.text(&["spec", "clusterIP"]).to_owned();
     let ip = match asked.as_str() {
         "None" => "None".to_owned(),
-        "" => any(storage, range, service).await?.to_string(),
-        text => exact(storage, range, info, service, text).await?,
+        "" => any(server, service).await?.to_string(),
+        text => exact(server, info, service, text).await?,
     };
     service.set(&["spec", "clusterIP"], ip.clone().into());
     service.set(&["spec", "clusterIPs"], json!([ip]));
@@ -134,26 +161,43 @@ pub(crate) async fn allocate(
     Ok(())
 }
 
-async fn any(storage: &Storage, range: ServiceRange, service: &Object) -> Result<Ipv4Addr, Status> {
-    for _ in 0..RANDOM_TRIES {
-        // The first sixteenth is left to those who ask for an address by name, as upstream does.
-        let low = (range.size() / 16).clamp(1, 256).min(range.size() - 1);
-        let index = rand::rng().random_range(low..range.size());
-        if take(storage, range.nth(index), service).await? {
-            return Ok(range.nth(index));
-        }
-    }
-    for index in 1..range.size() {
-        if take(storage, range.nth(index), service).await? {
-            return Ok(range.nth(index));
+/// Any free address of any range; a range that is full is passed over.
+async fn any(server: &Server, service: &Object) -> Result<Ipv4Addr, Status> {
+    for range in service_cidrs::ranges(server)? {
+        // The first part is left to those who ask for an address by name, as upstream does.
+        let reserved = range.reserved();
+        for (first, last) in [(reserved, range.size()), (0, reserved)] {
+            if first == last {
+                continue;
+            }
+            let start = rand::rng().random_range(first..last);
+            for index in (start..last).chain(first..start) {
+                let address = range.nth(index);
+                let is_free = !is_known(server, address)? && address != reserved_address(server);
+                if is_free && take(&server.storage, address, service).await? {
+                    return Ok(address);
+                }
+            }
         }
     }
     Err(Status::internal("failed to allocate a serviceIP: range is full"))
 }
 
+/// Whether the caches know that somebody has an address.
+fn is_known(server: &Server, address: Ipv4Addr) -> Result<bool, Status> {
+    let of = ("networking.k8s.io", "ipaddresses");
+    let info = kinds::find(of.0, "v1", of.1).ok_or_else(Status::no_such_path)?;
+    let key = server.storage.key(info, "", &address.to_string());
+    Ok(server.caches.of(info).get(&key).is_some())
+}
+
+/// The address that is kept for Service `kubernetes`.
+fn reserved_address(server: &Server) -> Ipv4Addr {
+    server.config.service_range.first()
+}
+
 async fn exact(
-    storage: &Storage,
-    range: ServiceRange,
+    server: &Server,
     info: &ResourceInfo,
     service: &Object,
     text: &str,
@@ -164,14 +208,15 @@ async fn exact(
         Status::invalid(&info.group_kind(), service.name(), &[error])
     };
     let address: Ipv4Addr = text.parse().map_err(|_| refuse("invalid IP address"))?;
-    if !range.contains(address) {
-        return Err(refuse("the provided IP is not in the valid range"));
+    if !service_cidrs::ranges(server)?.into_iter().any(|range| range.contains(address)) {
+        return Err(refuse("the provided network does not match the current range"));
     }
     // Nobody else can have it, so servers that start at once need not quarrel about it, and one
     // that died after taking it does not keep the next from starting.
-    let own = is_kubernetes(service) && address == range.first();
-    let reserved = address == range.first() && !own;
-    if !reserved && (take(storage, address, service).await? || own) {
+    let is_first = address == reserved_address(server);
+    let own = is_kubernetes(service) && is_first;
+    let reserved = is_first && !own;
+    if !reserved && (take(&server.storage, address, service).await? || own) {
         Ok(text.to_owned())
     } else {
         Err(refuse("provided IP is already allocated"))
@@ -216,12 +261,11 @@ pub(crate) struct Taken {
 
 /// Allocates what a changed Service needs and the old one did not have.
 pub(crate) async fn allocate_change(
-    storage: &Storage,
-    range: ServiceRange,
-    node_ports: (u16, u16),
+    server: &Server,
     info: &ResourceInfo,
     (new, old): (&mut Object, &Object),
 ) -> Result<Taken, Status> {
+    let (storage, node_ports) = (&*server.storage, server.config.node_ports);
     let mut taken = Taken::default();
     if new.text(&["spec", "type"]) == "ExternalName" {
         return Ok(taken);
@@ -232,7 +276,7 @@ pub(crate) async fn allocate_change(
         let kind = new.text(&["spec", "type"]).to_owned();
         // The address alone; the ports follow, with those that the Service has.
         new.set(&["spec", "type"], "ClusterIP".into());
-        let done = allocate(storage, range, node_ports, info, new).await;
+        let done = allocate(server, info, new).await;
         new.set(&["spec", "type"], kind.into());
         done?;
         taken.address = new.text(&["spec", "clusterIP"]).parse().ok();
@@ -407,6 +451,23 @@ mod tests {
         assert!(!range.contains(Ipv4Addr::new(10, 96, 0, 0)));
         assert!(ServiceRange::parse("10.96.0.0").is_err());
         assert!(ServiceRange::parse("10.96.0.0/31").is_err());
+    }
+
+    #[test]
+    fn objects_have_ranges_of_any_size_that_has_an_address() {
+        for (text, size) in [
+            ("10.0.0.0/30", Some(2)),
+            ("10.0.0.0/31", None),
+            ("10.0.0.0/0", None),
+            ("2001:db8::/64", None),
+            ("128.0.0.0/1", Some((1 << 31) - 2)),
+        ] {
+            assert_eq!(ServiceRange::of_object(text).map(ServiceRange::size), size, "{text}");
+        }
+        let reserved = |text| ServiceRange::of_object(text).unwrap().reserved();
+        let reserved = ["10.0.0.0/28", "10.0.0.0/27", "10.0.0.0/24", "10.0.0.0/8"].map(reserved);
+        assert_eq!(reserved, [0, 16, 16, 256]);
+        assert_eq!(ServiceRange::parse("10.96.3.1/16").unwrap().to_string(), "10.96.0.0/16");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::admission::Plugins;
 use crate::audit::{AuditConfig, AuditFlags};
 use crate::authz::Mode;
 use crate::cluster_ip::ServiceRange;
@@ -67,6 +68,12 @@ pub struct Flags {
     /// Who decides what is allowed, in this order: Node, RBAC, AlwaysAllow, AlwaysDeny.
     #[arg(long, value_delimiter = ',', default_value = "AlwaysAllow")]
     pub authorization_mode: Vec<String>,
+    /// Plugins of admission besides those that are always on: `NodeRestriction`.
+    #[arg(long, value_delimiter = ',')]
+    pub enable_admission_plugins: Vec<String>,
+    /// Plugins of admission that are not to be on; those that are always on are refused.
+    #[arg(long, value_delimiter = ',')]
+    pub disable_admission_plugins: Vec<String>,
     /// Requests that only read and may run at once; 0 is no limit.
     #[arg(long, default_value_t = 400)]
     pub max_requests_inflight: usize,
@@ -209,6 +216,8 @@ pub struct Config {
     pub node_ports: (u16, u16),
     /// Who may do what: the first that allows a request decides.
     pub authorization: Vec<Mode>,
+    /// Which plugins of admission run.
+    pub admission: Plugins,
     /// Reading requests at once; 0 is no limit.
     pub readonly_inflight_max: usize,
     /// Writing requests at once; 0 is no limit.
@@ -286,6 +295,11 @@ impl Flags {
                 .map_err(|why| invalid("service-cluster-ip-range", why))?,
             node_ports: parse_ports(&self.service_node_port_range)?,
             authorization: parse_modes(&self.authorization_mode)?,
+            admission: Plugins::parse(
+                &self.enable_admission_plugins,
+                &self.disable_admission_plugins,
+            )
+            .map_err(|(flag, why)| invalid(flag, why))?,
             readonly_inflight_max: self.max_requests_inflight,
             mutating_inflight_max: self.max_mutating_requests_inflight,
             anonymous: self.anonymous_auth,

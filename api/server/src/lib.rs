@@ -27,12 +27,15 @@ mod registry;
 mod request;
 mod routes;
 mod server;
+mod service_addresses;
+mod service_cidrs;
 mod state;
 mod storage;
 mod tls;
 mod watch_cache;
 mod working;
 
+pub use admission::Plugins;
 pub use audit::{AuditConfig, AuditFlags, AuditMode, AuditPolicy};
 pub use authz::Mode;
 pub use cluster_ip::ServiceRange;

@@ -145,3 +145,7 @@ pub(crate) const IN_PROCESS_BUFFER_BYTES: usize = 64 << 10;
 pub(crate) const READY_LOOK: Duration = Duration::from_millis(1);
 /// How long a server in this process may take to become ready.
 pub(crate) const READY_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How often the graph of what nodes need is looked at before a node is refused, and the wait between.
+pub(crate) const NODE_GRAPH_LOOKS: usize = 5;
+/// See [`NODE_GRAPH_LOOKS`].
+pub(crate) const NODE_GRAPH_WAIT: Duration = Duration::from_millis(10);

@@ -145,7 +145,7 @@ async fn filtered(
         class = server.flow_control.classify(&user, &info);
         let _seat = server.flow_control.seat(&class, &info, &query).await?;
         let _slot = slot(server, &info, &query);
-        let verdict = authz::authorize(server, &user, &action);
+        let verdict = authz::decide(server, &user, &action).await;
         trail.decided(&verdict);
         verdict.or_forbidden(&user, &action)?;
         let deadline = deadline(&info, &query)?;

@@ -10,8 +10,10 @@ use super::kubeconfig;
 use super::layout::{Host, Layout};
 use super::pki::{Authority, Leaf, Usage, ensure_token_keys};
 
-/// Kubernetes' own name for "may do everything".
+/// Kubernetes' own name for "may do everything": for people, not for parts.
 const MASTERS: &str = "system:masters";
+/// Those whose rights the authorizer for nodes and `NodeRestriction` measure out.
+const NODES: &str = "system:nodes";
 
 /// Makes what is missing, renews what is old, and writes all kubeconfigs anew. Answers how many
 /// certificates were made.
@@ -59,7 +61,7 @@ fn ensure_host(
         "kubernetes.default.svc.cluster.local",
         SERVICE_ADDRESS,
     ];
-    let kubelet_client = client("kube-apiserver-kubelet-client", vec![MASTERS]);
+    let kubelet_client = client("kube-apiserver-kubelet-client", vec![]);
     let etcd_client = client("kube-apiserver-etcd-client", vec![]);
     let leaves = [
         (store, "etcd/server", leaf(&host.name, &own, Usage::Both)),
@@ -74,12 +76,13 @@ fn ensure_host(
     for (authority, stem, leaf) in leaves {
         made += usize::from(authority.ensure_leaf(&layout.pair(host, stem), &leaf)?);
     }
-    // These two talk to their own host's API server: a host that is whole works by itself.
+    // These two talk to their own host's API server: a host that is whole works by itself. Their
+    // names are what upstream's policy binds their roles to.
     let server = format!("https://{}:{}", host.address, layout.shape.api_port);
     for who in ["controller-manager", "scheduler"] {
         let user = format!("system:kube-{who}");
         let pair = layout.pair(host, &format!("{who}-client"));
-        made += usize::from(api.ensure_leaf(&pair, &client(&user, vec![MASTERS]))?);
+        made += usize::from(api.ensure_leaf(&pair, &client(&user, vec![]))?);
         let path = layout.kubeconfig_of(host, who);
         kubeconfig::write(&path, &server, &user, &api.certificate, &pair)?;
     }
@@ -93,9 +96,8 @@ fn ensure_node(layout: &Layout, node: &Host, api: &Authority) -> anyhow::Result<
     let own = [node.name.as_str(), node.address.as_str(), "localhost", "127.0.0.1"];
     let serving = layout.pair(node, "kubelet");
     let talking = layout.pair(node, "kubelet-client");
-    let groups = vec!["system:nodes", MASTERS];
     let mut made = usize::from(api.ensure_leaf(&serving, &leaf(&user, &own, Usage::Server))?);
-    made += usize::from(api.ensure_leaf(&talking, &client(&user, groups))?);
+    made += usize::from(api.ensure_leaf(&talking, &client(&user, vec![NODES]))?);
     let path = layout.kubeconfig_of(node, "kubelet");
     kubeconfig::write(&path, &layout.api_url(), &user, &api.certificate, &talking)?;
     Ok(made)
@@ -136,6 +138,51 @@ mod tests {
                 found.push(path);
             }
         }
+    }
+
+    /// Whom a certificate speaks for: name and groups.
+    fn speaks_for(certificate: &Path) -> (String, Vec<String>) {
+        let text = fs::read(certificate).unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&text).unwrap();
+        let parsed = pem.parse_x509().unwrap();
+        let subject = parsed.subject();
+        let name = subject.iter_common_name().map(|name| name.as_str().unwrap()).collect();
+        let groups = subject.iter_organization().map(|group| group.as_str().unwrap().to_owned());
+        (name, groups.collect())
+    }
+
+    #[test]
+    fn only_people_may_do_everything() {
+        let dir = tempfile::tempdir().unwrap();
+        let shape = Shape {
+            members: 1,
+            nodes: 1,
+            host_prefix: "127.0.0.".to_owned(),
+            api_port: 6443,
+            store_client_port: 2379,
+        };
+        let layout = Layout { dir: dir.path().to_owned(), shape };
+        ensure(&layout, true).unwrap();
+        let mut found = Vec::new();
+        files(dir.path(), &mut found);
+        let node = &layout.nodes()[0];
+        let talking = layout.pair(node, "kubelet-client");
+        for path in found.iter().filter(|path| path.extension().is_some_and(|end| end == "crt")) {
+            let (name, groups) = speaks_for(path);
+            let wanted: &[&str] = match name.as_str() {
+                "kubernetes-admin" => &[MASTERS],
+                _ if *path == talking.certificate => &[NODES],
+                _ => &[],
+            };
+            assert_eq!(groups, wanted, "{name}");
+        }
+        // Folders of an earlier version have certificates that may do everything.
+        let ca = Authority::ensure(&layout.ca(), "", false).unwrap();
+        let name = format!("system:node:{}", node.name);
+        fs::remove_file(&talking.key).unwrap();
+        assert!(ca.ensure_leaf(&talking, &client(&name, vec![NODES, MASTERS])).unwrap());
+        assert_eq!(ensure(&layout, false).unwrap(), 1, "P4");
+        assert_eq!(ensure(&layout, false).unwrap(), 0);
     }
 
     #[test]

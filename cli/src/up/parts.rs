@@ -122,8 +122,8 @@ impl Writer<'_> {
             .set("etcd-cafile", &layout.store_ca().certificate)
             .pair("etcd-certfile", "etcd-keyfile", &layout.pair(host, "apiserver-etcd-client"))
             .set("client-ca-file", &ca)
-            // Every part's certificate is of the group system:masters; nobody else may do anything.
-            .set("authorization-mode", "RBAC")
+            .set("authorization-mode", "Node,RBAC")
+            .set("enable-admission-plugins", "NodeRestriction")
             .pair("tls-cert-file", "tls-private-key-file", &layout.pair(host, "apiserver"))
             .pair("kubelet-client-certificate", "kubelet-client-key", &kubelet_client)
             .set("kubelet-certificate-authority", &ca)
@@ -137,7 +137,9 @@ impl Writer<'_> {
 
     pub(crate) fn controller_manager(&self, host: &Host) -> Spec {
         let mut flags = self.manager(host, Kind::ControllerManager);
-        flags.set("root-ca-file", &self.layout.ca().certificate);
+        flags
+            .set("root-ca-file", &self.layout.ca().certificate)
+            .set("use-service-account-credentials", "true");
         self.spec(host, Kind::ControllerManager, layout::CONTROLLER_MANAGER_PORT, flags, "/healthz")
     }
 

@@ -5,6 +5,7 @@
 //! | P1 | A private key is readable by its owner only, from the moment that the file exists. |
 //! | P2 | A CA is made once. A finished folder that has lost one is refused, never given another. |
 //! | P3 | A leaf with less than 30 days left is made anew, key and all. |
+//! | P4 | So is one that speaks for somebody else than it is to: rights that it had go with it. |
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -90,7 +91,10 @@ impl Authority {
 
     /// Makes or renews the leaf at `pair`. Answers whether it was made now.
     pub(crate) fn ensure_leaf(&self, pair: &Pair, leaf: &Leaf) -> anyhow::Result<bool> {
-        if pair.key.exists() && remaining(&pair.certificate)? > RENEW_BELOW {
+        if pair.key.exists()
+            && pair.certificate.exists()
+            && is_good(&pair.certificate, leaf, RENEW_BELOW)?
+        {
             return Ok(false);
         }
         let key = KeyPair::generate().context("cannot make a private key")?;
@@ -184,18 +188,21 @@ fn set_lifetime(params: &mut CertificateParams, lifetime: Duration) {
     params.not_after = (now + lifetime).into();
 }
 
-/// How long the certificate is still good for; zero when it is not there.
-fn remaining(certificate: &Path) -> anyhow::Result<Duration> {
-    if !certificate.exists() {
-        return Ok(Duration::ZERO);
-    }
+/// P3, P4: whether a certificate is good for longer than this, and says who it is to speak for.
+fn is_good(certificate: &Path, leaf: &Leaf, longer_than: Duration) -> anyhow::Result<bool> {
     let text = read_text(certificate)?;
     let (_, pem) = x509_parser::pem::parse_x509_pem(text.as_bytes())
         .with_context(|| format!("{} is not a PEM file", certificate.display()))?;
     let parsed =
         pem.parse_x509().with_context(|| format!("{} is damaged", certificate.display()))?;
     let until = parsed.validity().time_to_expiration();
-    Ok(until.and_then(|left| left.try_into().ok()).unwrap_or(Duration::ZERO))
+    let left = until.and_then(|left| Duration::try_from(left).ok()).unwrap_or(Duration::ZERO);
+    let subject = parsed.subject();
+    let names: Vec<_> = subject.iter_common_name().filter_map(|name| name.as_str().ok()).collect();
+    let groups: Vec<_> =
+        subject.iter_organization().filter_map(|name| name.as_str().ok()).collect();
+    let speaks_for_it = names == [leaf.common_name.as_str()] && groups == leaf.organizations;
+    Ok(left > longer_than && speaks_for_it)
 }
 
 fn read_text(path: &Path) -> anyhow::Result<String> {
@@ -313,7 +320,7 @@ mod tests {
         write_public(&pair.certificate, &old).unwrap();
 
         assert!(authority.ensure_leaf(&pair, &leaf()).unwrap());
-        assert!(remaining(&pair.certificate).unwrap() > DAY * 364);
+        assert!(is_good(&pair.certificate, &leaf(), DAY * 364).unwrap());
         assert!(!authority.ensure_leaf(&pair, &leaf()).unwrap());
     }
 }

@@ -6,7 +6,7 @@
 //! | A2 | Plugins run in upstream's order, each on what those before it made of the object. |
 //! | A3 | A dry run leaves nothing behind. |
 //!
-//! Those of upstream's default set that are here are the calls of [`mutate`] and [`validate`].
+//! Those of upstream's default set that are here, and `NodeRestriction`, are the calls of [`mutate`] and [`validate`].
 
 mod certificates;
 mod claim_resize;
@@ -16,10 +16,10 @@ mod limit_ranger;
 pub(crate) mod lookup;
 mod merge_tolerations;
 mod namespace_lifecycle;
-#[cfg_attr(not(test), expect(dead_code, reason = "the chain of admission calls it"))]
 mod node_restriction;
 mod node_taint;
 mod notes;
+mod plugins;
 mod pod_resize;
 mod pod_security;
 mod pod_topology;
@@ -39,6 +39,7 @@ use crate::state::Server;
 
 pub(crate) use limit_ranger::LookedUp;
 pub(crate) use notes::Notes;
+pub use plugins::Plugins;
 pub(crate) use resource_quota::Ledger;
 
 /// What is to be done to an object.
@@ -110,6 +111,7 @@ async fn built_in(asked: &Attributes<'_>, object: &mut Object) -> Result<(), Sta
     namespace_lifecycle::mutate(asked, object).await?;
     limit_ranger::mutate(asked, object).await?;
     service_account::mutate(asked, object).await?;
+    node_restriction::admit(asked, Some(object)).await?;
     node_taint::mutate(asked, object);
     priority::mutate(asked, object).await?;
     tolerations::mutate(asked, object);
@@ -128,6 +130,7 @@ pub(crate) async fn validate(
 ) -> Result<(), Status> {
     let Some(object) = object else {
         namespace_lifecycle::delete(asked)?;
+        node_restriction::admit(asked, None).await?;
         priority::validate(asked, None).await?;
         return policy::validate(asked, None).await;
     };

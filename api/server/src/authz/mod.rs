@@ -10,6 +10,7 @@ use api_machinery::rbac::{Action, MASTERS, Rule};
 use api_machinery::status::Grouped;
 
 use crate::authn::User;
+use crate::limits::{NODE_GRAPH_LOOKS, NODE_GRAPH_WAIT};
 use crate::request::RequestInfo;
 use crate::state::Server;
 
@@ -59,6 +60,28 @@ pub(crate) fn authorize(server: &Server, user: &User, action: &Action<'_>) -> Ve
         }
     }
     Verdict { allowed: false, reason: reasons.join("\n") }
+}
+
+/// Decides about a request. A node that was told of a pod by another server may ask here for what the
+/// pod needs before these caches know of it: then they are waited for.
+pub(crate) async fn decide(server: &Server, user: &User, action: &Action<'_>) -> Verdict {
+    let mut verdict = authorize(server, user, action);
+    let may_be_late = |verdict: &Verdict| {
+        !verdict.allowed
+            && verdict.reason.contains(node::UNRELATED)
+            && node_identity(user).is_some()
+    };
+    if may_be_late(&verdict) && server.caches.wait_until_fresh(&server.storage).await.is_ok() {
+        for _ in 0..NODE_GRAPH_LOOKS {
+            verdict = authorize(server, user, action);
+            if !may_be_late(&verdict) {
+                break;
+            }
+            // The graph follows the caches at once, on another thread.
+            tokio::time::sleep(NODE_GRAPH_WAIT).await;
+        }
+    }
+    verdict
 }
 
 /// Upstream's 403 unless it is allowed.

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::admission::priority;
 use crate::registry::By;
 use crate::state::Server;
-use crate::{flow_control, kubernetes_service, registry};
+use crate::{flow_control, kubernetes_service, registry, service_addresses, service_cidrs};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -29,6 +29,8 @@ pub(crate) async fn run(server: Arc<Server>) {
     if until_done(&server).await {
         server.is_bootstrapped.store(true, Ordering::Relaxed);
         tokio::join!(
+            service_cidrs::run(&server),
+            service_addresses::run(&server),
             kubernetes_service::run(&server),
             aggregation::run(&server),
             flow_control::run(&server),

@@ -8,6 +8,8 @@ use http::Response;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::pods::attributes;
+use crate::admission;
 use crate::authn::{Audiences, Bound, Claims, Reference};
 use crate::body::Body;
 use crate::encoding;
@@ -28,6 +30,8 @@ pub(crate) async fn token(context: &Context, body: &[u8]) -> Result<Response<Bod
     let dry_run = context.dry_run()?;
     let mut request = context.decode(body, KIND)?;
     let (namespace, name) = (context.namespace(), context.info.name.as_str());
+    let asked = attributes(context, "token", name, dry_run);
+    admission::mutate(&asked, &mut request).await?;
     matches_url(&request, namespace, name)?;
     let account = server.storage.get(context.kind, namespace, name).await?;
     let account = account.ok_or_else(|| context.not_found())?.object;
@@ -41,6 +45,7 @@ pub(crate) async fn token(context: &Context, body: &[u8]) -> Result<Response<Bod
     }
     complete(&mut request, &account, &tokens.audiences);
     let seconds = checked_seconds(&request)?;
+    admission::validate(&asked, Some(&request)).await?;
     let mut bound = bound_to(context, &request).await?;
     bound.namespace = namespace.to_owned();
     bound.serviceaccount = reference(&account);

@@ -4,9 +4,6 @@
 
 use api_machinery::ResourceInfo;
 
-/// What the server itself would have to heed when it admits requests.
-const BY_THE_SERVER: [&str; 1] = ["ServiceCIDR"];
-
 /// What is called over the network.
 const WEBHOOKS: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
 
@@ -30,9 +27,6 @@ const BY_CONTROLLERS: [&str; 12] = [
 /// programs bring their own controllers for, as with upstream (Ingress, CSI drivers).
 pub(super) fn warning(kind: &ResourceInfo) -> Option<String> {
     let name = kind.kind;
-    if BY_THE_SERVER.contains(&name) {
-        return Some(format!("this server keeps {name} objects, and does not heed them yet"));
-    }
     if WEBHOOKS.contains(&name) {
         return Some(format!(
             "this server keeps {name} objects, and does not call the webhooks yet"
@@ -51,7 +45,7 @@ mod tests {
 
     #[test]
     fn every_kind_that_is_named_is_served() {
-        for name in BY_THE_SERVER.iter().chain(&WEBHOOKS).chain(&BY_CONTROLLERS) {
+        for name in WEBHOOKS.iter().chain(&BY_CONTROLLERS) {
             let found = kinds::all().iter().find(|kind| kind.kind == *name);
             assert!(found.and_then(warning).is_some(), "{name}");
         }

@@ -146,8 +146,8 @@ async fn create_service(
     if server.storage.get(info, service.namespace(), service.name()).await?.is_some() {
         return Err(Status::already_exists(&info.group_resource(), service.name()));
     }
-    let (range, ports) = (server.config.service_range, server.config.node_ports);
-    cluster_ip::allocate(&server.storage, range, ports, info, &mut service).await?;
+    let ports = server.config.node_ports;
+    cluster_ip::allocate(server, info, &mut service).await?;
     match server.storage.put(info, &mut service, 0).await {
         Ok(Outcome::Done(_)) => Ok(service),
         Ok(Outcome::Conflict(_)) => {

@@ -113,9 +113,9 @@ async fn put(
     if request.kind.kind != "Service" || request.subresource != Subresource::None {
         return shape.put(storage, next, revision).await;
     }
-    let (range, ports) = (server.config.service_range, server.config.node_ports);
+    let ports = server.config.node_ports;
     let change = (&mut *next, current);
-    let taken = cluster_ip::allocate_change(storage, range, ports, request.kind, change).await?;
+    let taken = cluster_ip::allocate_change(server, request.kind, change).await?;
     // The write may have happened when it fails otherwise: what it took stays taken then.
     let outcome = storage.put(request.kind, next, revision).await?;
     match &outcome {

@@ -125,6 +125,7 @@ impl Cluster {
             service_range: ServiceRange::parse("10.96.0.0/24").unwrap(),
             node_ports: (30000, 30099),
             authorization: vec![Mode::Rbac],
+            admission: api_server::Plugins::default(),
             readonly_inflight_max: 100,
             mutating_inflight_max: 100,
             anonymous: true,

@@ -6,6 +6,8 @@
 //! | R2 | A node makes only mirror pods of its own, which name nothing else in the API. |
 //! | R3 | A node gets tokens only for pods that are bound to it, and for audiences that they name. |
 
+mod chain;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use api_machinery::rbac::Action;
@@ -19,8 +21,11 @@ use serde_json::Value;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
+use super::Operation;
 use crate::authn::User;
 use crate::authz;
+
+pub(crate) use chain::admit;
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const LEASES: &str = "kube-node-lease";
@@ -44,25 +49,25 @@ const LABELS: [&str; 11] = [
 /// And the domains of labels that it may give itself.
 const LABEL_DOMAINS: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
 const RESTRICTED_DOMAIN: &str = "node-restriction.kubernetes.io";
+/// Who serves the volumes that were in-tree once.
+const DRIVERS: [(&str, &str); 7] = [
+    ("awsElasticBlockStore", "ebs.csi.aws.com"),
+    ("azureDisk", "disk.csi.azure.com"),
+    ("azureFile", "file.csi.azure.com"),
+    ("cinder", "cinder.csi.openstack.org"),
+    ("gcePersistentDisk", "pd.csi.storage.gke.io"),
+    ("portworxVolume", "pxd.portworx.com"),
+    ("vsphereVolume", "csi.vsphere.vmware.com"),
+];
 /// Signers whose certificates speak for nodes.
 const NODE_SIGNERS: [&str; 2] =
     ["kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"];
 
-/// What kind of write it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Create,
-    Update,
-    Delete,
-}
-
-impl Operation {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Create => "CREATE",
-            Self::Update => "UPDATE",
-            Self::Delete => "DELETE",
-        }
+fn word(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Create => "CREATE",
+        Operation::Update => "UPDATE",
+        Operation::Delete => "DELETE",
     }
 }
 
@@ -168,7 +173,7 @@ impl Request<'_> {
 
     fn existing_pod(&self, name: &str) -> Result<Object, Status> {
         let found = (self.known.find)("pods", self.write.namespace, name);
-        found.ok_or_else(|| Status::not_found(&Grouped::new("", "pods"), name))
+        found.ok_or_else(|| Status::not_found(&Grouped::new("", "pod"), name))
     }
 
     fn pod(&self) -> Result<(), Status> {
@@ -183,7 +188,7 @@ impl Request<'_> {
             }
             Operation::Update => write.refuse(format!(
                 "unexpected operation {:?}, node {node:?} can only create and delete mirror pods",
-                write.operation.word()
+                word(write.operation)
             )),
         }
     }
@@ -215,7 +220,7 @@ impl Request<'_> {
         let why = format!("node {node:?} must not set blockOwnerDeletion on an owner reference");
         write.unless(owner.block_owner_deletion != Some(true), why)?;
         let found = (self.known.find)("nodes", "", node);
-        let found = found.ok_or_else(|| Status::not_found(&Grouped::new("", "nodes"), node))?;
+        let found = found.ok_or_else(|| Status::not_found(&Grouped::new("", "node"), node))?;
         let why = format!("node {node} UID mismatch: expected {} got {}", owner.uid, found.uid());
         write.unless(owner.uid == found.uid(), why)?;
         match referenced(pod) {
@@ -229,7 +234,7 @@ impl Request<'_> {
     fn pod_status(&self) -> Result<(), Status> {
         let (write, node) = (self.write, self.node);
         if write.operation != Operation::Update {
-            return write.refuse(format!("unexpected operation {:?}", write.operation.word()));
+            return write.refuse(format!("unexpected operation {:?}", word(write.operation)));
         }
         let (new, old) = (self.new_object()?, self.old_object()?);
         let why = format!(
@@ -249,7 +254,7 @@ impl Request<'_> {
     fn eviction(&self) -> Result<(), Status> {
         let (write, node) = (self.write, self.node);
         if write.operation != Operation::Create {
-            return write.refuse(format!("unexpected operation {}", write.operation.word()));
+            return write.refuse(format!("unexpected operation {}", word(write.operation)));
         }
         let pod = self.existing_pod(write.name)?;
         let why = format!("node {node} can only evict pods with spec.nodeName set to itself");
@@ -259,7 +264,7 @@ impl Request<'_> {
     fn claim_status(&self) -> Result<(), Status> {
         let (write, node) = (self.write, self.node);
         if write.operation != Operation::Update {
-            return write.refuse(format!("unexpected operation {:?}", write.operation.word()));
+            return write.refuse(format!("unexpected operation {:?}", word(write.operation)));
         }
         let bare = |claim: &Object| {
             let mut claim = claim.clone();
@@ -395,7 +400,7 @@ impl Request<'_> {
         };
         let driver = match claim {
             Some(claim) => self.driver_behind(pod.namespace(), &claim)?,
-            None => volume.pointer("/csi/driver").and_then(Value::as_str).map(str::to_owned),
+            None => driver_of(volume),
         };
         let Some(driver) = driver else { return Ok(false) };
         let found = (self.known.find)("csidrivers", "", &driver)
@@ -409,8 +414,7 @@ impl Request<'_> {
         let name = claim.text(&["spec", "volumeName"]);
         let volume = (self.known.find)("persistentvolumes", "", name)
             .ok_or_else(|| format!("persistentvolume {name:?} not found"))?;
-        let driver = volume.text(&["spec", "csi", "driver"]);
-        Ok((!driver.is_empty()).then(|| driver.to_owned()))
+        Ok(volume.at(&["spec"]).and_then(driver_of))
     }
 
     fn lease(&self) -> Result<(), Status> {
@@ -448,6 +452,14 @@ impl Request<'_> {
         let why = format!("can only create a node CSR with CN={wanted}");
         self.write.unless(name == wanted, why)
     }
+}
+
+/// The driver of a volume, also of the kinds that were in-tree once.
+fn driver_of(volume: &Value) -> Option<String> {
+    let driver = volume.pointer("/csi/driver").and_then(Value::as_str);
+    let moved = || DRIVERS.iter().find(|(kind, _)| volume[*kind].is_object());
+    let driver = driver.or_else(|| moved().map(|(_, driver)| *driver))?;
+    (!driver.is_empty()).then(|| driver.to_owned())
 }
 
 fn list(value: Option<&Value>) -> impl Iterator<Item = &Value> {

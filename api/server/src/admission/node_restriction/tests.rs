@@ -149,7 +149,7 @@ fn a_node_touches_only_what_is_its_own() {
             case(Delete, "pods", "a/other", json!({})),
             "node \"n1\" can only delete pods with spec.nodeName set to itself",
         ),
-        (case(Delete, "pods", "a/nobody", json!({})), "pods \"nobody\" not found"),
+        (case(Delete, "pods", "a/nobody", json!({})), "pod \"nobody\" not found"),
         (
             case(Update, "pods", "a/own", json!({})),
             "unexpected operation \"UPDATE\", node \"n1\" can only create and delete mirror pods",

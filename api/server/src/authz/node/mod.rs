@@ -14,6 +14,8 @@ pub(crate) use feed::run;
 
 const PREFIX: &str = "system:node:";
 const GROUP: &str = "system:nodes";
+/// How the refusal begins of what no pod of the node needs.
+pub(super) const UNRELATED: &str = "no relationship found between node";
 const LEASES: &str = "kube-node-lease";
 
 /// The name of the node whose agent this user is; `Some("")` when it does not say which.
@@ -107,10 +109,7 @@ impl Request<'_> {
     fn reaches(&self, thing: Thing) -> Result<(), String> {
         let vertex = Vertex::new(thing, self.action.namespace, self.action.name);
         let reached = self.nodes.graph.read().reaches(self.node, &vertex);
-        unless(
-            reached,
-            format!("no relationship found between node '{}' and this object", self.node),
-        )
+        unless(reached, format!("{UNRELATED} '{}' and this object", self.node))
     }
 
     fn get(&self, thing: Thing) -> Result<(), String> {
