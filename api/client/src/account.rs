@@ -124,7 +124,7 @@ impl Accounts {
             answer => answer?,
         };
         let status = answer.status.unwrap_or_default();
-        let left = status.expiration_timestamp.map(|end| end.0.duration_since(Timestamp::now()));
+        let left = status.expiration_timestamp.map(|end| end.0.duration_since(clock::now()));
         let life = left.and_then(|left| Duration::try_from(left).ok()).unwrap_or(Duration::ZERO);
         let mut header =
             HeaderValue::try_from(format!("Bearer {}", status.token.unwrap_or_default()))

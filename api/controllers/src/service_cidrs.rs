@@ -180,7 +180,7 @@ pub async fn sync(context: Arc<Context>, key: String) -> Result<Outcome, kube::E
     let Some(object) = world.service_cidrs.get(&key) else { return Ok(Outcome::Done) };
     let api: Api<ServiceCIDR> = Api::all(context.client.clone());
     let has_finalizer = object.metadata.finalizers.iter().flatten().any(|one| one == FINALIZER);
-    match judge(world, &object, Timestamp::now()) {
+    match judge(world, &object, clock::now()) {
         Verdict::Stays => {
             if !has_finalizer {
                 write(&api, &key, json!({"finalizers": [FINALIZER]})).await?;
@@ -225,7 +225,7 @@ async fn tell(
         return Ok(());
     }
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+    let now = Timestamp::from_second(clock::now().as_second()).unwrap_or_default();
     let patch = Patch::Apply(json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "ServiceCIDR",

@@ -84,7 +84,7 @@ fn taken(object: View<'_>, now: Timestamp) -> Option<(Ipv4Addr, Taken)> {
 
 async fn repair(server: &Server) -> Result<(), Status> {
     server.caches.wait_until_fresh(&server.storage).await?;
-    let now = Timestamp::now();
+    let now = clock::now();
     let mut services = BTreeMap::new();
     for version in lookup::list(server, ("", "services"), "")? {
         if let Ok(address) = version.view().get("spec").get("clusterIP").text().parse() {

@@ -79,7 +79,7 @@ async fn reconcile(server: &Server) -> Result<(), Status> {
 
 /// C2.
 async fn mark(server: &Server, kind: &'static ResourceInfo) -> Result<(), Status> {
-    let now = time::seconds(jiff::Timestamp::now());
+    let now = time::seconds(clock::now());
     let config = json!({
         "apiVersion": kind.api_version(),
         "kind": kind.kind,
