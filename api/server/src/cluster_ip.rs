@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::limits::UPDATE_TRIES_MAX;
 use crate::service_cidrs;
 use crate::state::Server;
-use crate::storage::{Outcome, Storage, Write};
+use crate::storage::{self, Outcome, Storage, Write};
 
 /// An IPv4 range for Services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -390,10 +390,11 @@ async fn change_ports<T>(
     let key = storage.raw_key("ranges/servicenodeports");
     for _ in 0..UPDATE_TRIES_MAX {
         let found = storage.get_raw(&key).await?;
-        let document: Value = found
-            .as_ref()
-            .and_then(|found| serde_json::from_slice(&found.value).ok())
-            .unwrap_or_default();
+        // What cannot be read is not written over: ports that are taken would be given again.
+        let document = match &found {
+            Some(found) => storage::decode(found.value()?)?.into_value(),
+            None => Value::Null,
+        };
         let mut taken = read_bitmap(range.0, document["data"].as_str().unwrap_or_default());
         let result = change(&mut taken)?;
         let next = json!({

@@ -9,6 +9,7 @@ use crate::admission::Plugins;
 use crate::audit::{AuditConfig, AuditFlags};
 use crate::authz::Mode;
 use crate::cluster_ip::ServiceRange;
+use crate::encryption::EncryptionConfig;
 use crate::kubernetes_service::EndpointTimes;
 
 /// Flags of the API server, with the names and meaning of kube-apiserver.
@@ -100,6 +101,13 @@ pub struct Flags {
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1,
           default_missing_value = "true", require_equals = true)]
     pub enable_bootstrap_token_auth: bool,
+    /// File that says which resources are sealed in the store, and with what.
+    #[arg(long)]
+    pub encryption_provider_config: Option<PathBuf>,
+    /// Whether that file is put in force again when it changes.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1,
+          default_missing_value = "true", require_equals = true)]
+    pub encryption_provider_config_automatic_reload: bool,
     /// The audit log.
     #[command(flatten)]
     pub audit: AuditFlags,
@@ -154,6 +162,8 @@ pub struct StoreConfig {
     pub identity: Option<Identity>,
     /// Prefix of all keys, with a leading and no trailing slash.
     pub prefix: String,
+    /// What of it is sealed.
+    pub encryption: Option<EncryptionConfig>,
 }
 
 /// What node agents are reached with.
@@ -250,6 +260,10 @@ impl Flags {
                 ("etcd-keyfile", self.etcd_keyfile.as_deref()),
             )?,
             prefix: format!("/{}", self.etcd_prefix.trim_matches('/')),
+            encryption: encryption(
+                self.encryption_provider_config,
+                self.encryption_provider_config_automatic_reload,
+            )?,
         };
         let kubelet = KubeletConfig {
             identity: identity(
@@ -333,6 +347,19 @@ fn identity(
         })),
         (Some(_), None) => Err(ConfigError::Missing(key.0)),
         (None, Some(_)) => Err(ConfigError::Missing(certificate.0)),
+    }
+}
+
+fn encryption(
+    file: Option<PathBuf>,
+    reload: bool,
+) -> Result<Option<EncryptionConfig>, ConfigError> {
+    match file {
+        Some(path) => EncryptionConfig::load(path, reload)
+            .map(Some)
+            .map_err(|why| invalid("encryption-provider-config", why)),
+        None if reload => Err(ConfigError::Missing("encryption-provider-config")),
+        None => Ok(None),
     }
 }
 

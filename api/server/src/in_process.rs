@@ -19,7 +19,6 @@ use crate::limits::{IN_PROCESS_BUFFER_BYTES, IN_PROCESS_STREAMS_MAX, READY_LOOK,
 use crate::pipeline::{self, Peer};
 use crate::server::{self, Running};
 use crate::state::Server;
-use crate::storage::Storage;
 
 /// Starts a server on `store`, whatever the configuration says of one; see [`crate::start`].
 ///
@@ -30,8 +29,7 @@ pub async fn start_on(
     store: Client,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Running> {
-    let storage = Storage::on(store, &config.store.prefix);
-    server::start_with(config, storage, shutdown).await
+    server::start_with(config, store, shutdown).await
 }
 
 impl Running {

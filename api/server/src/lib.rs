@@ -15,6 +15,7 @@ mod config;
 mod custom;
 mod discovery;
 mod encoding;
+mod encryption;
 mod flow_control;
 mod handlers;
 mod in_process;
@@ -43,6 +44,7 @@ pub use config::{
     Config, ConfigError, Flags, Identity, KubeletConfig, ServiceAccountConfig, StoreConfig,
     TokenUser,
 };
+pub use encryption::EncryptionConfig;
 pub use in_process::start_on;
 pub use kubernetes_service::EndpointTimes;
 pub use server::{Running, run, start};

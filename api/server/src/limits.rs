@@ -37,6 +37,13 @@ pub(crate) const FRESH_WAIT: Duration = Duration::from_secs(3);
 /// The store is asked again for its progress this often while somebody waits.
 pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The file of encryption is looked at this often (upstream's).
+pub(crate) const ENCRYPTION_RELOAD_INTERVAL: Duration = Duration::from_secs(60);
+/// Shortest wait after a file of encryption that cannot be used; it doubles up to the interval.
+pub(crate) const ENCRYPTION_RETRY: Duration = Duration::from_millis(500);
+/// A larger file of encryption is not read.
+pub(crate) const ENCRYPTION_FILE_BYTES_MAX: usize = 3 * 1024 * 1024;
+
 /// Keys read from the store in one page.
 pub(crate) const STORE_PAGE_KEYS: i64 = 500;
 /// One call to the store takes no longer than this.

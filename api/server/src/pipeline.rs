@@ -29,7 +29,7 @@ use crate::body::Body;
 use crate::encoding::{self, Accepted, Offer};
 use crate::flow_control::Class;
 use crate::limits::REQUEST_TIMEOUT;
-use crate::metrics::{InflightLabels, RequestLabels};
+use crate::metrics::{InflightLabels, RequestLabels, TimeLabels};
 use crate::request::{Query, RequestInfo};
 use crate::state::Server;
 use crate::{authn, authz, routes};
@@ -66,7 +66,9 @@ pub(crate) async fn serve(
     let span = tracing::debug_span!(
         "request", verb = info.verb, path = %info.path, audit_id = ?audit_id
     );
-    let labels = labels(&info);
+    let kind = kinds::find(&info.group, &info.version, &info.resource);
+    let kind = kind.or_else(|| server.custom.row(&info.group, &info.version, &info.resource));
+    let labels = TimeLabels::of(&info, kind, (&query, &parts.headers));
     let request_headers = parts.headers.clone();
     let streams = info.is_long_running(&query);
 
@@ -90,9 +92,11 @@ pub(crate) async fn serve(
     let mut response = trail.ends(response, streams).await;
     response.headers_mut().insert("audit-id", audit_id);
     if !streams {
-        server.metrics.duration_seconds.observe(started.elapsed().as_secs_f64());
+        let took = started.elapsed().as_secs_f64();
+        server.metrics.duration_seconds.get_or_create(&labels).observe(took);
+        server.metrics.sli_duration_seconds.get_or_create(&labels).observe(took);
     }
-    let labels = RequestLabels { code: response.status().as_u16(), ..labels };
+    let labels = RequestLabels { code: response.status().as_u16(), of: labels };
     server.metrics.requests.get_or_create(&labels).inc();
     response
 }
@@ -103,19 +107,6 @@ fn audit_id(headers: &HeaderMap) -> HeaderValue {
         HeaderValue::from_str(&uuid::Uuid::new_v4().to_string())
             .expect("hexadecimal digits and dashes make a header value")
     })
-}
-
-fn labels(info: &RequestInfo) -> RequestLabels {
-    let kind = kinds::find(&info.group, &info.version, &info.resource);
-    let subresource = kind.and_then(|kind| kind.subresource(&info.subresource));
-    RequestLabels {
-        verb: info.verb,
-        group: kind.map_or("", |kind| kind.group),
-        version: kind.map_or("", |kind| kind.version),
-        resource: kind.map_or("", |kind| kind.plural),
-        subresource: subresource.map_or("", |subresource| subresource.name),
-        code: 0,
-    }
 }
 
 async fn filtered(

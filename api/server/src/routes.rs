@@ -138,17 +138,18 @@ async fn outside(server: &Arc<Server>, request: &Admitted) -> Result<Response<Bo
     if let Some(answer) = handlers::time(info, query) {
         return answer;
     }
+    let path = info.path.trim_end_matches('/');
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    if let Some(check @ ("healthz" | "livez" | "readyz")) = parts.first().copied() {
+        // Upstream answers any method here.
+        return Ok(handlers::health(server, check, &info.path, query).await);
+    }
     if !matches!(info.verb, "get" | "head") {
         return Err(Status::no_such_path());
     }
-    let path = info.path.trim_end_matches('/');
-    let parts: Vec<&str> = path.split('/').skip(1).collect();
     match parts.as_slice() {
         ["version"] => Ok(handlers::version()),
-        ["metrics"] => Ok(handlers::metrics(server)),
-        [check @ ("healthz" | "livez" | "readyz"), rest @ ..] => {
-            handlers::health(server, check, rest, query).await
-        }
+        ["metrics"] => handlers::metrics(server).await,
         [".well-known", "openid-configuration"] => {
             let tokens = &server.authenticator.service_accounts;
             handlers::published(tokens.openid_configuration(&server.address), "application/json")

@@ -8,6 +8,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use store_client::Client;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -16,8 +17,8 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::limits::{DRAIN_TIMEOUT, HEADER_READ_TIMEOUT, HTTP2_STREAMS_MAX, TLS_HANDSHAKE_TIMEOUT};
 use crate::state::Server;
-use crate::storage::Storage;
-use crate::{admission, authn, authz, bootstrap, custom, pipeline, storage, tls, watch_cache};
+use crate::{admission, authn, authz, bootstrap, custom, encryption, pipeline, storage};
+use crate::{tls, watch_cache};
 
 /// A server that listens.
 #[derive(Debug)]
@@ -50,13 +51,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 /// # Errors
 /// As for [`run`].
 pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Running> {
-    let storage = Storage::new(&config.store)?;
-    start_with(config, storage, shutdown).await
+    let store = storage::connect(&config.store)?;
+    start_with(config, store, shutdown).await
 }
 
 pub(crate) async fn start_with(
     config: Config,
-    storage: Arc<Storage>,
+    store: Client,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Running> {
     let door = tls::server(&config)?;
@@ -65,10 +66,13 @@ pub(crate) async fn start_with(
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr()?;
     let advertised = SocketAddr::new(config.advertise, address.port()).to_string();
-    let server = Server::new(config, advertised, storage, shutdown.clone())?;
+    let server = Server::new(config, advertised, store, shutdown.clone())?;
 
     let tasks = TaskTracker::new();
     tasks.spawn(watch_cache::run(server.storage.clone(), server.caches.clone(), shutdown.clone()));
+    if let Some(config) = server.config.store.encryption.clone() {
+        tasks.spawn(encryption::run(server.clone(), config));
+    }
     tasks.spawn(storage::compaction::run(server.storage.clone(), shutdown.clone()));
     tasks.spawn(admission::policy::run(server.clone(), shutdown.clone()));
     tasks.spawn(bootstrap::run(server.clone()));

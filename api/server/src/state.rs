@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use store_client::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::policy::Policies;
@@ -33,6 +34,8 @@ pub(crate) struct Server {
     pub(crate) nodes: Nodes,
     /// Whether everything is there that must be from the start.
     pub(crate) is_bootstrapped: AtomicBool,
+    /// Whether the APIServices of this server have been made.
+    pub(crate) has_api_services: AtomicBool,
     pub(crate) kubelets: Kubelets,
     pub(crate) metrics: Metrics,
     pub(crate) limit_ranges: LookedUp,
@@ -47,12 +50,13 @@ impl Server {
     pub(crate) fn new(
         config: Config,
         address: String,
-        storage: Arc<Storage>,
+        store: Client,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Arc<Self>> {
         let seats = config.readonly_inflight_max + config.mutating_inflight_max;
         let metrics = Metrics::new();
         let audit = config.audit.as_ref().map(|audit| Audit::open(audit, &metrics.audit));
+        let storage = Storage::on(store, &config.store, &metrics);
         let caches = Caches::new();
         Ok(Arc::new(Self {
             address,
@@ -74,6 +78,7 @@ impl Server {
             policies: Policies::default(),
             nodes: Nodes::new(),
             is_bootstrapped: AtomicBool::new(false),
+            has_api_services: AtomicBool::new(false),
             kubelets: Kubelets::new(&config.kubelet)?,
             metrics,
             audit: audit.transpose()?.map(Arc::new),

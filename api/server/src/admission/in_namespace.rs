@@ -12,7 +12,7 @@ pub(super) fn cached(
     namespace: &str,
 ) -> Result<Vec<Object>, Status> {
     let prefix = storage.prefix(kind, namespace);
-    let (versions, _) = caches.of(kind).list(&prefix, &Filter::default(), 0);
+    let (versions, _) = caches.of(kind).list_whole(&prefix, &Filter::default(), 0)?;
     versions.iter().map(|version| version.object()).collect()
 }
 

@@ -19,7 +19,7 @@ pub(super) fn cached(
 ) -> Result<Option<Object>, Status> {
     let info = info(group, plural)?;
     let key = server.storage.key(info, namespace, name);
-    server.caches.of(info).get(&key).map(|version| version.object()).transpose()
+    server.caches.of(info).find(&key)?.map(|version| version.object()).transpose()
 }
 
 /// One object; one that the caches do not know yet is looked for in the store.
@@ -47,7 +47,7 @@ pub(crate) fn list(
     let info = info(group, plural)?;
     let prefix = server.storage.prefix(info, namespace);
     let cache = server.caches.of(info);
-    Ok(cache.list(&prefix, &Filter::default(), server.caches.revision()).0)
+    Ok(cache.list_whole(&prefix, &Filter::default(), server.caches.revision())?.0)
 }
 
 /// The class that is marked as the default: of several the newest, of those the first by name.

@@ -1,49 +1,25 @@
 //! ClusterRoles that are made of others (`admin`, `edit`, `view`): their rules follow those that
 //! their selectors choose.
 
-use std::time::Duration;
-
 use api_machinery::rbac::GROUP;
 use api_machinery::selector::Labels;
 use api_machinery::{Object, ResourceInfo, Status, kinds};
 use serde_json::Value;
 
+use super::looks::Looks;
 use crate::handlers::Subresource;
 use crate::registry::{self, By, Retry};
 use crate::state::Server;
-use crate::watch_cache::{Filter, Start};
-
-/// After a failure, and after a stream that ended.
-const RETRY: Duration = Duration::from_secs(1);
+use crate::watch_cache::Filter;
 
 /// Runs until the server stops.
 pub(super) async fn run(server: &Server) {
     let Some(kind) = kinds::find(GROUP, "v1", "clusterroles") else { return };
-    let prefix = server.storage.prefix(kind, "");
-    loop {
-        let cache = server.caches.of(kind);
-        let seen = server.caches.revision();
-        let subscribed = cache.subscribe(&prefix, Filter::default(), Start::Now, seen);
-        if let Ok(mut changes) = subscribed {
-            loop {
-                if let Err(error) = all(server, kind).await {
-                    tracing::warn!(%error, "cluster roles are not put together, will try again");
-                    break;
-                }
-                let change = tokio::select! {
-                    () = server.shutdown.cancelled() => return,
-                    change = changes.queue.recv() => change,
-                };
-                if change.is_none() {
-                    break;
-                }
-                // One look is enough for all that has changed by now.
-                while changes.queue.try_recv().is_ok() {}
-            }
-        }
-        tokio::select! {
-            () = server.shutdown.cancelled() => return,
-            () = tokio::time::sleep(RETRY) => {}
+    let mut looks = Looks::at(server, kind);
+    while looks.wait().await {
+        if let Err(error) = all(server, kind).await {
+            tracing::warn!(%error, "cluster roles are not put together, will try again");
+            looks.failed();
         }
     }
 }

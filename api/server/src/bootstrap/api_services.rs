@@ -3,18 +3,16 @@
 //! This server's own are made at every start, and are always available. Those of other servers are
 //! kept and marked as unavailable: nothing here sends requests on to them yet.
 
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use api_machinery::{Object, ResourceInfo, Status, discovery, kinds, time};
 use serde_json::{Value, json};
 
+use super::looks::Looks;
 use crate::handlers::Subresource;
 use crate::registry::{self, By, Retry};
 use crate::state::Server;
-use crate::watch_cache::{Filter, Start};
-
-/// After a failure, and after a stream that ended.
-const RETRY: Duration = Duration::from_secs(1);
+use crate::watch_cache::Filter;
 
 const AUTOMANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 /// Upstream's ranks of its groups: clients show them in this order.
@@ -45,41 +43,21 @@ const GROUP_PRIORITIES: [(&str, i64); 21] = [
 /// Runs until the server stops.
 pub(super) async fn run(server: &Server) {
     let Some(kind) = kinds::find("apiregistration.k8s.io", "v1", "apiservices") else { return };
-    let prefix = server.storage.prefix(kind, "");
-    let mut is_made = false;
-    loop {
-        let cache = server.caches.of(kind);
-        let seen = server.caches.revision();
-        let subscribed = cache.subscribe(&prefix, Filter::default(), Start::Now, seen);
-        if let Ok(mut changes) = subscribed {
-            loop {
-                let done = async {
-                    if !is_made {
-                        make(server, kind).await?;
-                        is_made = true;
-                    }
-                    judge(server, kind).await
-                };
-                if let Err(error) = done.await {
-                    tracing::warn!(%error, "APIServices are not up to date, will try again");
-                    break;
-                }
-                let change = tokio::select! {
-                    () = server.shutdown.cancelled() => return,
-                    change = changes.queue.recv() => change,
-                };
-                if change.is_none() {
-                    break;
-                }
-                // One look is enough for all that has changed by now.
-                while changes.queue.try_recv().is_ok() {}
-            }
-        }
-        tokio::select! {
-            () = server.shutdown.cancelled() => return,
-            () = tokio::time::sleep(RETRY) => {}
+    let mut looks = Looks::at(server, kind);
+    while looks.wait().await {
+        if let Err(error) = look(server, kind).await {
+            tracing::warn!(%error, "APIServices are not up to date, will try again");
+            looks.failed();
         }
     }
+}
+
+async fn look(server: &Server, kind: &'static ResourceInfo) -> Result<(), Status> {
+    if !server.has_api_services.load(Ordering::Relaxed) {
+        make(server, kind).await?;
+        server.has_api_services.store(true, Ordering::Relaxed);
+    }
+    judge(server, kind).await
 }
 
 /// Makes those of this server that are not there.

@@ -5,6 +5,7 @@
 
 mod aggregation;
 mod api_services;
+mod looks;
 mod policy;
 
 use std::sync::Arc;

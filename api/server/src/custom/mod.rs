@@ -103,6 +103,16 @@ impl Kinds {
         self.snapshot().by_url.get(&url(group, version, plural)).cloned()
     }
 
+    /// The row of a version of a kind by its URL.
+    pub(crate) fn row(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+    ) -> Option<&'static ResourceInfo> {
+        self.find(group, version, plural).map(|served| served.version.info)
+    }
+
     /// A version of a kind by its row.
     pub(crate) fn of(&self, info: &ResourceInfo) -> Option<Served> {
         self.find(info.group, info.version, info.plural)

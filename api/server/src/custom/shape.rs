@@ -219,7 +219,7 @@ impl Shape {
             let before = found.object.clone();
             let mut tree = Value::Object(found.object.0);
             served.definition.kind.read(&mut tree);
-            found.is_stale = tree != Value::Object(before.0);
+            found.is_stale |= tree != Value::Object(before.0);
             served.show(&mut tree);
             found.object = Object::from_value(tree).unwrap_or_default();
         }

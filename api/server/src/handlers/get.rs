@@ -20,8 +20,9 @@ pub(crate) async fn get(context: &Context) -> Result<Response<Body>, Status> {
         Some(revision) => {
             server.caches.wait_for(revision.max(1)).await?;
             let key = server.storage.key(context.kind, namespace, name);
-            let found = context.cache().get(&key);
+            let found = context.cache().find(&key);
             context.check_cache()?;
+            let found = found?;
             context.shape.object_of(&*found.ok_or_else(|| context.not_found())?)?
         }
     };

@@ -1,144 +1,194 @@
-//! `/healthz`, `/livez`, `/readyz`, `/metrics`, `/version`.
+//! `/healthz`, `/livez`, `/readyz` and each of their checks at a path of its own, as upstream has
+//! them: the same names as far as there is something here that they tell of, in the same order.
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use api_machinery::Status;
 use http::Response;
 use http::header::HeaderValue;
-use serde_json::{Value, json};
 
+use crate::authz::Mode;
 use crate::body::Body;
 use crate::encoding;
-use crate::metrics::ResourceLabels;
 use crate::request::Query;
 use crate::state::Server;
 
 /// A health check of the store takes no longer than this (upstream's 2 s).
 const STORE_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Custom kinds that were there at the start are served.
-const KINDS: &str = "poststarthook/crd-informer-synced";
-/// Until then only `system:masters` may do anything.
-const BOOTSTRAP: &str = "poststarthook/rbac/bootstrap-roles";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-struct Check {
-    name: &'static str,
-    ok: bool,
+/// What a check looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    /// That it can be asked.
+    Alive,
+    /// The store answers.
+    Store,
+    /// The caches have been filled.
+    Caches,
+    /// Custom kinds that were there at the start are served.
+    Kinds,
+    /// What must be there from the start is there.
+    Bootstrap,
+    /// The same, where access is decided by roles.
+    Roles,
+    /// The APIServices of this server have been made.
+    ApiServices,
+    /// The file of encryption is followed.
+    Reload,
+    /// The server does not stop.
+    Serving,
 }
 
-/// Runs the checks of an endpoint, or one of them.
+/// Which endpoints have a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum On {
+    All,
+    /// `/readyz` alone.
+    Ready,
+    /// All but `/livez`.
+    NotLive,
+}
+
+/// Upstream's checks in upstream's order.
+const CHECKS: [(&str, On, Probe); 26] = [
+    ("ping", On::All, Probe::Alive),
+    ("log", On::All, Probe::Alive),
+    ("etcd", On::All, Probe::Store),
+    ("etcd-readiness", On::Ready, Probe::Store),
+    ("kms-providers", On::NotLive, Probe::Reload),
+    ("informer-sync", On::Ready, Probe::Caches),
+    ("poststarthook/start-encryption-provider-config-automatic-reload", On::All, Probe::Reload),
+    ("poststarthook/start-apiserver-admission-initializer", On::All, Probe::Alive),
+    ("poststarthook/generic-apiserver-start-informers", On::All, Probe::Alive),
+    ("poststarthook/priority-and-fairness-config-consumer", On::All, Probe::Alive),
+    ("poststarthook/priority-and-fairness-filter", On::All, Probe::Alive),
+    ("poststarthook/storage-object-count-tracker-hook", On::All, Probe::Alive),
+    ("poststarthook/start-apiextensions-informers", On::All, Probe::Alive),
+    ("poststarthook/start-apiextensions-controllers", On::All, Probe::Alive),
+    ("poststarthook/crd-informer-synced", On::All, Probe::Kinds),
+    ("poststarthook/start-system-namespaces-controller", On::All, Probe::Alive),
+    ("poststarthook/storage-readiness", On::All, Probe::Caches),
+    ("poststarthook/rbac/bootstrap-roles", On::All, Probe::Roles),
+    ("poststarthook/scheduling/bootstrap-system-priority-classes", On::All, Probe::Bootstrap),
+    ("poststarthook/priority-and-fairness-config-producer", On::All, Probe::Bootstrap),
+    ("poststarthook/bootstrap-controller", On::All, Probe::Bootstrap),
+    ("poststarthook/apiservice-status-local-available-controller", On::All, Probe::Alive),
+    ("poststarthook/apiservice-registration-controller", On::All, Probe::Alive),
+    ("poststarthook/kube-apiserver-autoregistration", On::All, Probe::Alive),
+    ("autoregister-completion", On::All, Probe::ApiServices),
+    ("shutdown", On::Ready, Probe::Serving),
+];
+
+/// The checks of an endpoint of this server.
+fn checks(server: &Server, endpoint: &str) -> impl Iterator<Item = (&'static str, Probe)> {
+    let reloads = server.config.store.encryption.as_ref().is_some_and(|one| one.reload.is_some());
+    let has_roles = server.config.authorization.contains(&Mode::Rbac);
+    let endpoint = endpoint.to_owned();
+    CHECKS.into_iter().filter_map(move |(name, on, probe)| {
+        let is_on = match on {
+            On::All => true,
+            On::Ready => endpoint == "readyz",
+            On::NotLive => endpoint != "livez",
+        };
+        let is_here = match probe {
+            Probe::Reload => reloads,
+            Probe::Roles => has_roles,
+            Probe::Alive
+            | Probe::Store
+            | Probe::Caches
+            | Probe::Kinds
+            | Probe::Bootstrap
+            | Probe::ApiServices
+            | Probe::Serving => true,
+        };
+        (is_on && is_here).then_some((name, probe))
+    })
+}
+
+/// Runs the checks of an endpoint, or the one at `path`.
 pub(crate) async fn health(
     server: &Server,
     endpoint: &str,
-    only: &[&str],
+    path: &str,
     query: &Query,
-) -> Result<Response<Body>, Status> {
-    let only = if only.is_empty() { None } else { Some(only.join("/")) };
-    let mut names = vec!["ping", "log", "etcd"];
-    if endpoint == "readyz" {
-        let more = ["etcd-readiness", "informer-sync", KINDS, BOOTSTRAP, "shutdown"];
-        names.extend(more);
-    }
-    if let Some(only) = only {
-        names.retain(|name| *name == only);
-        if names.is_empty() {
-            return Err(Status::no_such_path());
-        }
+) -> Response<Body> {
+    if path != format!("/{endpoint}") {
+        return one(server, endpoint, path).await;
     }
     let excluded: Vec<&str> = query.all("exclude").collect();
-    let mut checks = Vec::new();
-    for name in names {
-        let ok = excluded.contains(&name) || passes(server, name).await;
-        checks.push(Check { name, ok });
+    let mut unknown: Vec<&str> = excluded.clone();
+    let (mut text, mut failed) = (String::new(), Vec::new());
+    for (name, probe) in checks(server, endpoint) {
+        unknown.retain(|one| *one != name);
+        let line = if excluded.contains(&name) {
+            format!("[+]{name} excluded: ok\n")
+        } else if let Err(why) = look(server, probe).await {
+            failed.push(format!("{name}: {why}"));
+            format!("[-]{name} failed: reason withheld\n")
+        } else {
+            format!("[+]{name} ok\n")
+        };
+        text.push_str(&line);
     }
-    let failed = checks.iter().any(|check| !check.ok);
-    let mut text = String::new();
-    if failed || query.get("verbose").is_some() {
-        for check in &checks {
-            let line = match (check.ok, excluded.contains(&check.name)) {
-                (true, true) => format!("[+]{} excluded: ok\n", check.name),
-                (true, false) => format!("[+]{} ok\n", check.name),
-                (false, _) => format!("[-]{} failed: reason withheld\n", check.name),
-            };
-            text.push_str(&line);
-        }
-        let word = if failed { "failed" } else { "passed" };
-        writeln!(text, "{endpoint} check {word}").expect("writing to a String cannot fail");
-    } else {
-        text.push_str("ok");
+    unknown.sort_unstable();
+    unknown.dedup();
+    if !unknown.is_empty() {
+        let quoted: Vec<String> = unknown.iter().map(|name| format!("{name:?}")).collect();
+        let names = quoted.join(",");
+        let warning = "warn: some health checks cannot be excluded: no matches for";
+        writeln!(text, "{warning} {names}").expect("writing to a String cannot fail");
     }
-    let mut response = encoding::plain(if failed { 500 } else { 200 }, TEXT, text);
+    if !failed.is_empty() {
+        tracing::debug!(endpoint, failed = failed.join(", "), "a health check failed");
+        return answer(500, format!("{text}{endpoint} check failed\n"));
+    }
+    if query.get("verbose").is_some() {
+        return answer(200, format!("{text}{endpoint} check passed\n"));
+    }
+    answer(200, "ok".to_owned())
+}
+
+/// One check, which says what is wrong to who may ask for it.
+async fn one(server: &Server, endpoint: &str, path: &str) -> Response<Body> {
+    let name = path.strip_prefix(&format!("/{endpoint}/")).unwrap_or_default();
+    let found = checks(server, endpoint).find(|(known, _)| *known == name);
+    let Some((_, probe)) = found else {
+        return answer(404, "404 page not found\n".to_owned());
+    };
+    match look(server, probe).await {
+        Ok(()) => encoding::plain(200, TEXT, "ok".to_owned()),
+        Err(why) => answer(500, format!("internal server error: {why}\n")),
+    }
+}
+
+fn answer(code: u16, text: String) -> Response<Body> {
+    let mut response = encoding::plain(code, TEXT, text);
     response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    Ok(response)
+    response
 }
 
-async fn passes(server: &Server, name: &str) -> bool {
-    match name {
-        "etcd" | "etcd-readiness" => {
+async fn look(server: &Server, probe: Probe) -> Result<(), String> {
+    let done = |is_done: bool| is_done.then_some(()).ok_or_else(|| "not finished".to_owned());
+    match probe {
+        Probe::Alive | Probe::Reload => Ok(()),
+        Probe::Store => {
             let read = server.storage.revision();
-            matches!(tokio::time::timeout(STORE_CHECK_TIMEOUT, read).await, Ok(Ok(_)))
+            let why = match tokio::time::timeout(STORE_CHECK_TIMEOUT, read).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(status)) => status.message,
+                Err(_) => "context deadline exceeded".to_owned(),
+            };
+            Err(format!("error getting data from etcd: {why}"))
         }
-        BOOTSTRAP => server.is_bootstrapped.load(Ordering::Relaxed),
-        "informer-sync" => server.caches.is_synced(),
-        KINDS => server.custom.is_ready(),
-        "shutdown" => !server.shutdown.is_cancelled(),
-        _ => true,
-    }
-}
-
-/// The metrics as Prometheus reads them.
-pub(crate) fn metrics(server: &Server) -> Response<Body> {
-    for cache in server.caches.all() {
-        let labels = ResourceLabels { resource: cache.info().plural };
-        let count = i64::try_from(cache.object_count()).unwrap_or(i64::MAX);
-        server.metrics.objects.get_or_create(&labels).set(count);
-    }
-    encoding::plain(
-        200,
-        "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        server.metrics.text(),
-    )
-}
-
-/// A document for those who check our tokens: it may be kept for an hour, as upstream says.
-pub(crate) fn published(
-    document: Option<Value>,
-    content_type: &'static str,
-) -> Result<Response<Body>, Status> {
-    let document = document.ok_or_else(Status::no_such_path)?;
-    let mut response = encoding::plain(200, content_type, document.to_string());
-    let keep = HeaderValue::from_static("public, max-age=3600");
-    response.headers_mut().insert(http::header::CACHE_CONTROL, keep);
-    Ok(response)
-}
-
-/// The level of Kubernetes that is spoken.
-pub(crate) fn version() -> Response<Body> {
-    let version = json!({
-        "major": "1",
-        "minor": "36",
-        "emulationMajor": "1",
-        "emulationMinor": "36",
-        "minCompatibilityMajor": "1",
-        "minCompatibilityMinor": "35",
-        "gitVersion": "v1.36.2+orlop",
-        "gitCommit": "",
-        "gitTreeState": "",
-        "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": "",
-        "compiler": "rustc",
-        "platform": format!("{}/{}", std::env::consts::OS, platform()),
-    });
-    encoding::plain(200, "application/json", format!("{version:#}"))
-}
-
-/// Go's name of the machine.
-fn platform() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
+        Probe::Caches => done(server.caches.is_synced()),
+        Probe::Kinds => done(server.custom.is_ready()),
+        Probe::Bootstrap | Probe::Roles => done(server.is_bootstrapped.load(Ordering::Relaxed)),
+        Probe::ApiServices => done(server.has_api_services.load(Ordering::Relaxed)),
+        Probe::Serving if server.shutdown.is_cancelled() => {
+            Err("process is shutting down".to_owned())
+        }
+        Probe::Serving => Ok(()),
     }
 }

@@ -159,8 +159,9 @@ fn from_cache(
     limit: u64,
 ) -> Result<(Vec<Arc<Version>>, ListMeta), Status> {
     let seen = context.server.caches.revision();
-    let (mut items, revision) = context.cache().list(prefix, filter, seen);
+    let listed = context.cache().list_whole(prefix, filter, seen);
     context.check_cache()?;
+    let (mut items, revision) = listed?;
     let mut meta = ListMeta { revision, ..ListMeta::default() };
     let page = usize::try_from(limit).unwrap_or(usize::MAX);
     if limit > 0 && items.len() > page {
@@ -201,6 +202,7 @@ async fn from_store(
         revision = page.revision;
         let mut beyond = page.count.saturating_sub(page.values.len() as u64);
         for (index, raw) in page.values.iter().enumerate() {
+            raw.check_listed()?;
             let version = context.shape.version_of(raw)?;
             start = format!("{}\u{0}", version.key);
             if filter.matches(&version.header) {

@@ -1,5 +1,6 @@
 //! One file per thing that a client can ask for.
 
+mod about;
 mod component_status;
 mod create;
 mod delete;
@@ -41,12 +42,13 @@ use crate::request::{Query, RequestInfo};
 use crate::state::Server;
 use crate::watch_cache::Cache;
 
+pub(crate) use about::{GIT_VERSION, metrics, published, version};
 pub(crate) use component_status::{get_component, list_components};
 pub(crate) use create::create;
 pub(crate) use delete::{delete, delete_many};
 pub(crate) use eviction::eviction;
 pub(crate) use get::get;
-pub(crate) use health::{health, metrics, published, version};
+pub(crate) use health::health;
 pub(crate) use list::list;
 pub(crate) use log::log;
 pub(crate) use patch::patch;

@@ -8,6 +8,7 @@ use api_machinery::selector::Fields;
 use bytes::Bytes;
 use http::Response;
 use http::header::{self, HeaderValue};
+use prometheus_client::metrics::counter::Counter;
 use rand::Rng;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ use super::list::{filter, invalid_options, parse_revision};
 use crate::body::Body;
 use crate::encoding::Framer;
 use crate::limits::{BOOKMARK_INTERVAL, WATCH_TIMEOUT_MIN};
-use crate::metrics::ResourceLabels;
+use crate::metrics::{TimeLabels, VersionLabels};
 use crate::state::Server;
 use crate::watch_cache::{Change, Message, Start, Subscription};
 use std::sync::Arc;
@@ -58,8 +59,13 @@ pub(crate) async fn watch(context: &Context) -> Result<Response<Body>, Status> {
     let seen = server.caches.revision();
     let subscribed = context.cache().subscribe(&prefix, filter, start, seen);
     context.check_cache()?;
-    let stream = Stream { server: server.clone(), framer, wishes, sender };
-    let labels = ResourceLabels { resource: context.kind.plural };
+    let (group, version, resource) =
+        (context.kind.group, context.kind.version, context.kind.plural);
+    let counted = VersionLabels { group, version, resource };
+    let counted = server.metrics.watch_events.get_or_create_owned(&counted);
+    let stream = Stream { server: server.clone(), framer, wishes, sender, counted };
+    let (kind, info) = (context.kind, &context.info);
+    let labels = TimeLabels::of(info, Some(kind), (&context.query, &context.headers)).about;
     tokio::spawn(async move {
         let gauge = stream.server.metrics.watchers.get_or_create_owned(&labels);
         gauge.inc();
@@ -101,8 +107,8 @@ fn read_wishes(context: &Context) -> Result<(Start, Option<u64>, Wishes), Status
         None => matches!(revision, None | Some(0)),
     };
     let (start, not_older_than, after) = match (wants_state, revision) {
-        (true, None) => (Start::State, None, 0),
-        (true, Some(revision)) => (Start::State, Some(revision), 0),
+        (true, None) => (Start::Whole, None, 0),
+        (true, Some(revision)) => (Start::Whole, Some(revision), 0),
         (false, None | Some(0)) => (Start::Now, None, 0),
         // Events after it may not have happened yet; nothing to wait for.
         (false, Some(revision)) => (Start::After(revision), Some(1), revision),
@@ -122,6 +128,8 @@ struct Stream {
     framer: Framer,
     wishes: Wishes,
     sender: mpsc::Sender<Bytes>,
+    /// Frames that were sent.
+    counted: Counter,
 }
 
 /// The client is gone.
@@ -205,7 +213,10 @@ impl Stream {
 
     async fn send(&mut self, frame: Result<Bytes, Status>) -> Result<(), Gone> {
         match frame {
-            Ok(frame) => self.sender.send(frame).await.map_err(|_| Gone),
+            Ok(frame) => {
+                self.counted.inc();
+                self.sender.send(frame).await.map_err(|_| Gone)
+            }
             Err(status) => {
                 tracing::error!(%status, "a watch event cannot be encoded");
                 if let Ok(frame) = self.framer.error(&status) {

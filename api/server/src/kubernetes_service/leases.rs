@@ -70,7 +70,7 @@ impl Leases {
         let page = page.map_err(|error| storage::status(&error))?;
         let mut addresses = Vec::new();
         for raw in &page.values {
-            let object = storage::decode(&raw.value)?;
+            let object = storage::decode(raw.value()?)?;
             let address = object
                 .at(&["subsets"])
                 .and_then(|subsets| subsets[0]["addresses"][0]["ip"].as_str().map(str::to_owned));

@@ -7,6 +7,7 @@
 //! |    | does not, as its key may be free again. Where something else stands there afterwards, |
 //! |    | nobody knows whether it happened, and the caller is told just that. |
 //! | T3 | An object's resourceVersion is the revision of its last write, and is not stored. |
+//! | T4 | What is sealed is opened and sealed here only: values above are plain, or an error. |
 
 pub(crate) mod compaction;
 pub(crate) mod continue_token;
@@ -15,13 +16,17 @@ mod progress;
 mod revision;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use api_machinery::{Object, ResourceInfo, Status, protobuf};
 use bytes::Bytes;
+use store_client::mvccpb::KeyValue;
 use store_client::{Client, Error, compare, op, rpc};
 
 use crate::config::StoreConfig;
+use crate::encryption::{self, Encryption};
 use crate::limits::UPDATE_TRIES_MAX;
+use crate::metrics::{Call, Metrics, StoreMetrics};
 
 pub(crate) use revision::Reader as RevisionReader;
 
@@ -32,6 +37,8 @@ pub(crate) struct Storage {
     prefix: String,
     event_lease: lease::Shared,
     revisions: RevisionReader,
+    encryption: Arc<Encryption>,
+    metrics: StoreMetrics,
 }
 
 /// An object as it is in the store; its `metadata.resourceVersion` is set.
@@ -56,8 +63,44 @@ pub(crate) enum Outcome {
 #[derive(Clone, Debug)]
 pub(crate) struct RawValue {
     pub(crate) key: Bytes,
-    pub(crate) value: Bytes,
     pub(crate) revision: u64,
+    /// As it was before it was sealed, or why it cannot be opened.
+    opened: Result<encryption::Opened, String>,
+}
+
+impl RawValue {
+    /// The value; upstream's 500 when it cannot be opened.
+    pub(crate) fn value(&self) -> Result<&Bytes, Status> {
+        let opened = self.opened.as_ref().map_err(|why| Status::internal(why))?;
+        Ok(&opened.value)
+    }
+
+    /// The same for a list, which says what it stumbles over.
+    pub(crate) fn check_listed(&self) -> Result<(), Status> {
+        let key = String::from_utf8_lossy(&self.key);
+        match &self.opened {
+            Ok(_) => Ok(()),
+            Err(why) => Err(Status::internal(&format!("unable to transform key {key:?}: {why}"))),
+        }
+    }
+
+    /// Another key or provider would seal it now.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.opened.as_ref().is_ok_and(|opened| opened.is_stale)
+    }
+
+    /// A value that was never sealed.
+    #[cfg(test)]
+    pub(crate) fn plain(key: impl Into<Bytes>, value: impl Into<Bytes>, revision: u64) -> Self {
+        let opened = Ok(encryption::Opened { value: value.into(), is_stale: false });
+        Self { key: key.into(), revision, opened }
+    }
+
+    /// A value that cannot be opened.
+    #[cfg(test)]
+    pub(crate) fn unreadable(key: impl Into<Bytes>, why: &str, revision: u64) -> Self {
+        Self { key: key.into(), revision, opened: Err(why.to_owned()) }
+    }
 }
 
 /// Some keys of a range, in order.
@@ -77,29 +120,33 @@ pub(crate) enum Write {
     Delete,
 }
 
-impl Storage {
-    /// Makes the client; connections are opened when they are needed.
-    pub(crate) fn new(config: &StoreConfig) -> Result<Arc<Self>, Error> {
-        let mut client = store_client::Config::new(config.endpoints.iter().cloned());
-        client.request_timeout = crate::limits::STORE_TIMEOUT;
-        if config.ca.is_some() || config.identity.is_some() {
-            client = client.with_tls(store_client::Tls {
-                ca: config.ca.clone().unwrap_or_default(),
-                identity: config
-                    .identity
-                    .as_ref()
-                    .map(|identity| (identity.certificate.clone(), identity.key.clone())),
-            });
-        }
-        Ok(Self::on(Client::new(&client)?, &config.prefix))
+/// Makes the client; connections are opened when they are needed.
+pub(crate) fn connect(config: &StoreConfig) -> Result<Client, Error> {
+    let mut client = store_client::Config::new(config.endpoints.iter().cloned());
+    client.request_timeout = crate::limits::STORE_TIMEOUT;
+    if config.ca.is_some() || config.identity.is_some() {
+        client = client.with_tls(store_client::Tls {
+            ca: config.ca.clone().unwrap_or_default(),
+            identity: config
+                .identity
+                .as_ref()
+                .map(|identity| (identity.certificate.clone(), identity.key.clone())),
+        });
     }
+    Client::new(&client)
+}
 
-    /// The same on a store that is reached already.
-    pub(crate) fn on(client: Client, prefix: &str) -> Arc<Self> {
-        let revisions = RevisionReader::start(client.clone(), format!("{prefix}/health"));
+impl Storage {
+    /// The objects of a store.
+    pub(crate) fn on(client: Client, config: &StoreConfig, metrics: &Metrics) -> Arc<Self> {
+        let revisions = RevisionReader::start(client.clone(), format!("{}/health", config.prefix));
+        let encrypted = config.encryption.as_ref();
+        let root = format!("{}/", config.prefix);
         Arc::new(Self {
+            encryption: Encryption::new(encrypted, root, metrics.encryption.clone()),
+            metrics: metrics.store.clone(),
             client,
-            prefix: prefix.to_owned(),
+            prefix: config.prefix.clone(),
             event_lease: lease::Shared::default(),
             revisions,
         })
@@ -107,6 +154,16 @@ impl Storage {
 
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    pub(crate) fn encryption(&self) -> &Encryption {
+        &self.encryption
+    }
+
+    /// A value as the store has it, opened (T4).
+    pub(crate) fn open(&self, kv: KeyValue) -> RawValue {
+        let opened = self.encryption.open(&kv.key, kv.value);
+        RawValue { key: kv.key, revision: unsigned(kv.mod_revision), opened }
     }
 
     /// `/registry/`.
@@ -151,12 +208,17 @@ impl Storage {
 
     /// Reads one key, linearizably.
     pub(crate) async fn get_raw(&self, key: &str) -> Result<Option<RawValue>, Status> {
+        Ok(self.get_sealed(key).await?.map(|kv| self.open(kv)))
+    }
+
+    async fn get_sealed(&self, key: &str) -> Result<Option<KeyValue>, Status> {
         let request = rpc::RangeRequest {
             key: Bytes::copy_from_slice(key.as_bytes()),
             ..rpc::RangeRequest::default()
         };
-        let response = self.client.range(request).await.map_err(|error| status(&error))?;
-        Ok(response.kvs.into_iter().next().map(raw_value))
+        let answered = self.timed(Call::Get, key, self.client.range(request)).await;
+        let response = answered.map_err(|error| status(&error))?;
+        Ok(response.kvs.into_iter().next())
     }
 
     /// Reads up to `limit` keys of a prefix from `start` on; `revision` 0 is now.
@@ -175,10 +237,10 @@ impl Storage {
             revision: signed(revision),
             ..rpc::RangeRequest::default()
         };
-        let response = self.client.range(request).await?;
+        let response = self.timed(Call::List, prefix, self.client.range(request)).await?;
         let now = response.header.as_ref().map_or(0, |header| unsigned(header.revision));
         Ok(Page {
-            values: response.kvs.into_iter().map(raw_value).collect(),
+            values: response.kvs.into_iter().map(|kv| self.open(kv)).collect(),
             count: unsigned(response.count),
             revision: if revision == 0 { now } else { revision },
         })
@@ -191,6 +253,7 @@ impl Storage {
         expected: u64,
         write: Write,
     ) -> Result<Outcome, Status> {
+        let write = self.sealed(key, write)?;
         let bytes = Bytes::copy_from_slice(key.as_bytes());
         let change = match &write {
             Write::Put { value, lease } => op::put(bytes.clone(), value.clone(), *lease),
@@ -201,10 +264,15 @@ impl Storage {
             success: vec![change],
             failure: vec![op::get(bytes)],
         };
+        let call = match (&write, expected) {
+            (Write::Delete, _) => Call::Delete,
+            (Write::Put { .. }, 0) => Call::Create,
+            (Write::Put { .. }, _) => Call::Update,
+        };
         // How the answer was lost, in the store's words where it gave some.
         let mut lost = None;
         for _ in 0..UPDATE_TRIES_MAX {
-            let response = match self.client.txn(request.clone()).await {
+            let response = match self.timed(call, key, self.client.txn(request.clone())).await {
                 Ok(response) => response,
                 Err(error) => {
                     // Whatever comes after the first loss, that is what became of the write.
@@ -216,7 +284,7 @@ impl Storage {
                         return Err(unknown);
                     }
                     if expected == 0 {
-                        let current = self.get_raw(key).await.map_err(|_| unknown)?;
+                        let current = self.get_sealed(key).await.map_err(|_| unknown)?;
                         return resolved(&write, current.as_ref(), 0);
                     }
                     lost = Some(unknown);
@@ -231,9 +299,35 @@ impl Storage {
             if lost.is_some() {
                 return resolved(&write, current.as_ref(), revision);
             }
-            return Ok(Outcome::Conflict(current));
+            return Ok(Outcome::Conflict(current.map(|kv| self.open(kv))));
         }
         Err(Status::service_unavailable("the store does not confirm the write"))
+    }
+
+    /// A call that is counted, and its time.
+    async fn timed<T>(
+        &self,
+        call: Call,
+        key: &str,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let started = Instant::now();
+        let answered = answer.await;
+        let of = self.encryption.resource(key);
+        let of = of.as_ref().map_or(("", ""), |of| (&*of.group, &*of.resource));
+        self.metrics.ended(call, of, started.elapsed(), answered.is_ok());
+        answered
+    }
+
+    /// T4: sealed once, so that T2 knows its own bytes again.
+    fn sealed(&self, key: &str, write: Write) -> Result<Write, Status> {
+        Ok(match write {
+            Write::Put { value, lease } => {
+                let sealed = self.encryption.seal(key.as_bytes(), value);
+                Write::Put { value: sealed.map_err(|why| Status::internal(&why))?, lease }
+            }
+            Write::Delete => Write::Delete,
+        })
     }
 
     /// Writes an object if its key is at `expected`; gives it its new resourceVersion.
@@ -256,10 +350,10 @@ impl Storage {
 }
 
 /// T2: what stands there tells of a write whose answer was lost. `revision` is now.
-fn resolved(write: &Write, current: Option<&RawValue>, revision: u64) -> Result<Outcome, Status> {
+fn resolved(write: &Write, current: Option<&KeyValue>, revision: u64) -> Result<Outcome, Status> {
     match (write, current) {
         (Write::Put { value, .. }, Some(found)) if found.value == *value => {
-            Ok(Outcome::Done(found.revision))
+            Ok(Outcome::Done(unsigned(found.mod_revision)))
         }
         (Write::Delete, None) => Ok(Outcome::Done(revision)),
         // Somebody wrote later. Whether on top of ours or instead of it cannot be seen: a conflict
@@ -275,19 +369,13 @@ fn is_event(info: &ResourceInfo) -> bool {
     info.kind == "Event"
 }
 
-fn range_answer(answer: rpc::ResponseOp) -> Option<RawValue> {
+fn range_answer(answer: rpc::ResponseOp) -> Option<KeyValue> {
     match answer.response? {
-        rpc::response_op::Response::ResponseRange(range) => {
-            range.kvs.into_iter().next().map(raw_value)
-        }
+        rpc::response_op::Response::ResponseRange(range) => range.kvs.into_iter().next(),
         rpc::response_op::Response::ResponsePut(_)
         | rpc::response_op::Response::ResponseDeleteRange(_)
         | rpc::response_op::Response::ResponseTxn(_) => None,
     }
-}
-
-pub(crate) fn raw_value(kv: store_client::mvccpb::KeyValue) -> RawValue {
-    RawValue { key: kv.key, value: kv.value, revision: unsigned(kv.mod_revision) }
 }
 
 /// Decodes a stored value: JSON, or the protobuf that a kube-apiserver writes.
@@ -302,9 +390,9 @@ pub(crate) fn decode(value: &[u8]) -> Result<Object, Status> {
 
 /// Decodes a stored value and sets its resourceVersion.
 pub(crate) fn stored(raw: &RawValue) -> Result<Stored, Status> {
-    let mut object = decode(&raw.value)?;
+    let mut object = decode(raw.value()?)?;
     object.set_resource_version(raw.revision);
-    Ok(Stored { object, revision: raw.revision, is_stale: false })
+    Ok(Stored { object, revision: raw.revision, is_stale: raw.is_stale() })
 }
 
 /// Revisions are never negative; a negative one would be a broken server.
@@ -337,9 +425,10 @@ mod tests {
         Write::Put { value: Bytes::from_static(value.as_bytes()), lease: 0 }
     }
 
-    fn stands(value: &'static str) -> RawValue {
+    fn stands(value: &'static str) -> KeyValue {
         let value = Bytes::from_static(value.as_bytes());
-        RawValue { key: Bytes::from_static(b"k"), value, revision: 7 }
+        let key = Bytes::from_static(b"k");
+        KeyValue { key, value, mod_revision: 7, ..KeyValue::default() }
     }
 
     #[test]

@@ -24,8 +24,10 @@ pub(crate) enum Message {
 /// Where a watch starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
-    /// With the objects as they are.
+    /// With the objects as they are, as far as they can be read.
     State,
+    /// With all objects as they are, or not at all.
+    Whole,
     /// With the events after a revision.
     After(u64),
     /// With what comes next.
@@ -74,6 +76,8 @@ struct Watcher {
 #[derive(Debug, Default)]
 struct Inner {
     objects: BTreeMap<Box<str>, Arc<Version>>,
+    /// What is there and cannot be read: who asks for it is told why (C6).
+    broken: BTreeMap<Box<str>, Arc<Status>>,
     window: VecDeque<Arc<Event>>,
     window_bytes: usize,
     /// Every event after this revision is in the window.
@@ -91,8 +95,18 @@ struct Inner {
     is_closed: bool,
 }
 
+/// What a key holds: an object, nothing, or something that cannot be read.
+type Found = Result<Option<Version>, Arc<Status>>;
+
 /// A change that waits for the fill: key, revision, what is there now.
-type Pending = (Box<str>, u64, Option<Version>);
+type Pending = (Box<str>, u64, Found);
+
+/// What a cache is filled with.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub(super) versions: Vec<Arc<Version>>,
+    pub(super) broken: Vec<(Box<str>, Arc<Status>)>,
+}
 
 /// The cache of one resource.
 #[derive(Debug)]
@@ -116,6 +130,7 @@ impl Cache {
 
     /// A value of the store as this cache holds it.
     pub(super) fn read(&self, raw: &RawValue) -> Result<Version, Status> {
+        raw.check_listed()?;
         match &self.kind {
             Some(kind) => Version::of_custom(kind, raw),
             None => Version::of(self.info, raw),
@@ -123,7 +138,7 @@ impl Cache {
     }
 
     /// The first fill of a cache that gets events already; false when too many came meanwhile.
-    pub(super) fn fill_attached(&self, versions: Vec<Arc<Version>>, revision: u64) -> bool {
+    pub(super) fn fill_attached(&self, contents: Contents, revision: u64) -> bool {
         let mut inner = self.inner.write();
         if !inner.is_attached_only {
             // The feed began anew, and filled it.
@@ -133,7 +148,7 @@ impl Cache {
             inner.pending = Some(Vec::new());
             return false;
         };
-        inner.fill(versions, revision);
+        inner.fill(contents, revision);
         for (key, revision, current) in pending {
             inner.apply(&key, revision, current, self.info.plural);
         }
@@ -141,10 +156,10 @@ impl Cache {
     }
 
     /// Another fill, by a feed that begins anew; one that is newer already stays.
-    pub(super) fn fill_again(&self, versions: Vec<Arc<Version>>, revision: u64) {
+    pub(super) fn fill_again(&self, contents: Contents, revision: u64) {
         let mut inner = self.inner.write();
         if inner.is_attached_only || inner.filled_at < revision {
-            inner.fill(versions, revision);
+            inner.fill(contents, revision);
         }
     }
 
@@ -166,13 +181,18 @@ impl Cache {
 
     /// Replaces everything by what the store had at `revision`; ends all watches, because what
     /// happened in between is not known.
-    pub(super) fn fill(&self, versions: Vec<Arc<Version>>, revision: u64) {
-        self.inner.write().fill(versions, revision);
+    pub(super) fn fill(&self, contents: Contents, revision: u64) {
+        self.inner.write().fill(contents, revision);
     }
 
     /// Takes one change in: index, window, watchers.
-    pub(super) fn apply(&self, key: &str, revision: u64, current: Option<Version>) {
+    pub(super) fn apply(&self, key: &str, revision: u64, current: Found) {
         self.inner.write().apply(key, revision, current, self.info.plural);
+    }
+
+    /// Whether something is there that cannot be read.
+    pub(super) fn has_broken(&self) -> bool {
+        !self.inner.read().broken.is_empty()
     }
 
     /// Revision of the newest event of this resource, or of the fill.
@@ -180,12 +200,31 @@ impl Cache {
         self.inner.read().last_event
     }
 
-    /// One object by key.
+    /// One object by key, if it is there and can be read.
     pub(crate) fn get(&self, key: &str) -> Option<Arc<Version>> {
         self.inner.read().objects.get(key).cloned()
     }
 
-    /// The matching objects below a prefix, and the revision they are of. `seen` is
+    /// One object by key; an error when it is there and cannot be read.
+    pub(crate) fn find(&self, key: &str) -> Result<Option<Arc<Version>>, Status> {
+        let inner = self.inner.read();
+        inner.broken.get(key).map_or(Ok(()), |why| Err(Status::clone(why)))?;
+        Ok(inner.objects.get(key).cloned())
+    }
+
+    /// The same as [`Self::list`]; an error when something below the prefix cannot be read.
+    pub(crate) fn list_whole(
+        &self,
+        prefix: &str,
+        filter: &Filter,
+        seen: u64,
+    ) -> Result<(Vec<Arc<Version>>, u64), Status> {
+        let inner = self.inner.read();
+        inner.check_whole(prefix)?;
+        Ok((inner.matching(prefix, filter), seen.max(inner.last_event)))
+    }
+
+    /// The matching objects below a prefix that can be read, and the revision they are of. `seen` is
     /// [`super::Caches::revision`], read before.
     pub(crate) fn list(
         &self,
@@ -210,6 +249,10 @@ impl Cache {
         let (mut initial, mut replay) = (Vec::new(), Vec::new());
         match start {
             Start::State => initial = inner.matching(prefix, &filter),
+            Start::Whole => {
+                inner.check_whole(prefix)?;
+                initial = inner.matching(prefix, &filter);
+            }
             Start::After(after) if after < inner.window_start => {
                 return Err(Status::expired(format!(
                     "too old resource version: {after} ({})",
@@ -246,20 +289,35 @@ impl Cache {
 }
 
 impl Inner {
-    fn fill(&mut self, versions: Vec<Arc<Version>>, revision: u64) {
-        self.objects = versions.into_iter().map(|v| (v.key.clone(), v)).collect();
-        self.window.clear();
-        self.window_bytes = 0;
-        self.window_start = revision;
-        self.last_event = revision;
+    fn fill(&mut self, contents: Contents, revision: u64) {
+        self.objects = contents.versions.into_iter().map(|v| (v.key.clone(), v)).collect();
+        self.broken = contents.broken.into_iter().collect();
+        self.begin_anew(revision);
         self.filled_at = revision;
-        self.watchers.clear();
         self.is_attached_only = false;
         self.pending = None;
     }
 
+    /// Nobody can go on from before this revision.
+    fn begin_anew(&mut self, revision: u64) {
+        self.window.clear();
+        self.window_bytes = 0;
+        self.window_start = revision;
+        self.last_event = revision;
+        self.watchers.clear();
+    }
+
+    /// C6: what cannot be read is not left out of what is said to be all.
+    fn check_whole(&self, prefix: &str) -> Result<(), Status> {
+        let from = (std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded);
+        match self.broken.range::<str, _>(from).next() {
+            Some((key, why)) if key.starts_with(prefix) => Err(Status::clone(why)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Takes one change in: index, window, watchers.
-    fn apply(&mut self, key: &str, revision: u64, current: Option<Version>, kind: &str) {
+    fn apply(&mut self, key: &str, revision: u64, current: Found, kind: &str) {
         if self.is_attached_only {
             if let Some(pending) = &mut self.pending {
                 pending.push((key.into(), revision, current));
@@ -273,7 +331,17 @@ impl Inner {
         if revision <= self.filled_at || self.is_closed {
             return;
         }
-        let current = current.map(Arc::new);
+        let current = match current {
+            Ok(current) => current.map(Arc::new),
+            Err(why) => {
+                // C6: what there was before it is no more, and nobody can be told what is now.
+                self.objects.remove(key);
+                self.broken.insert(key.into(), why);
+                self.begin_anew(revision);
+                return;
+            }
+        };
+        self.broken.remove(key);
         let previous = match &current {
             Some(version) => self.objects.insert(key.into(), version.clone()),
             None => self.objects.remove(key),
@@ -314,7 +382,6 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use api_machinery::kinds;
-    use bytes::Bytes;
 
     use super::*;
 
@@ -322,7 +389,7 @@ mod tests {
         let json = format!(
             r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}","namespace":"n","labels":{{"l":"{label}"}}}}}}"#
         );
-        let raw = RawValue { key: Bytes::from(key(name)), value: json.into(), revision };
+        let raw = RawValue::plain(key(name), json, revision);
         Version::of(kinds::find("", "v1", "pods").unwrap(), &raw).unwrap()
     }
 
@@ -332,7 +399,7 @@ mod tests {
 
     fn cache() -> Arc<Cache> {
         let cache = Arc::new(Cache::new(kinds::find("", "v1", "pods").unwrap()));
-        cache.fill(Vec::new(), 10);
+        cache.fill(Contents::default(), 10);
         cache
     }
 
@@ -359,12 +426,12 @@ mod tests {
     fn an_object_that_leaves_the_selection_is_deleted_for_the_watcher() {
         let cache = cache();
         let mut red = cache.subscribe("/registry/pods/", labelled("red"), Start::Now, 10).unwrap();
-        cache.apply(&key("a"), 11, Some(pod("a", "red", 11)));
-        cache.apply(&key("a"), 12, Some(pod("a", "red", 12)));
-        cache.apply(&key("a"), 13, Some(pod("a", "blue", 13)));
-        cache.apply(&key("a"), 14, Some(pod("a", "blue", 14)));
-        cache.apply(&key("a"), 15, Some(pod("a", "red", 15)));
-        cache.apply(&key("a"), 16, None);
+        cache.apply(&key("a"), 11, Ok(Some(pod("a", "red", 11))));
+        cache.apply(&key("a"), 12, Ok(Some(pod("a", "red", 12))));
+        cache.apply(&key("a"), 13, Ok(Some(pod("a", "blue", 13))));
+        cache.apply(&key("a"), 14, Ok(Some(pod("a", "blue", 14))));
+        cache.apply(&key("a"), 15, Ok(Some(pod("a", "red", 15))));
+        cache.apply(&key("a"), 16, Ok(None));
         red.request_bookmark(20);
         let wanted =
             ["ADDED 11", "MODIFIED 12", "DELETED 13", "ADDED 15", "DELETED 16", "BOOKMARK 20"];
@@ -380,14 +447,45 @@ mod tests {
         let cache = cache();
         let mut all =
             cache.subscribe("/registry/pods/", Filter::default(), Start::Now, 10).unwrap();
-        cache.apply(&key("a"), 11, Some(pod("a", "red", 11)));
-        cache.apply(&key("a"), 12, None);
+        cache.apply(&key("a"), 11, Ok(Some(pod("a", "red", 11))));
+        cache.apply(&key("a"), 12, Ok(None));
         all.queue.try_recv().unwrap();
         let Message::Event(change, event) = all.queue.try_recv().unwrap() else {
             panic!("a bookmark")
         };
         let object = event.version(change).unwrap().object().unwrap();
         assert_eq!((object.name(), object.resource_version()), ("a", "12"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_and_hides_nothing_else() {
+        let cache = cache();
+        let all =
+            |prefix: &str| cache.list_whole(prefix, &Filter::default(), 10).map(|all| all.0.len());
+        cache.apply(&key("a"), 11, Ok(Some(pod("a", "red", 11))));
+        cache.apply(&key("b"), 12, Ok(Some(pod("b", "red", 12))));
+        let mut watch =
+            cache.subscribe("/registry/pods/", Filter::default(), Start::Now, 12).unwrap();
+        let raw = RawValue::unreadable(key("a"), "no key", 13);
+        let why = Arc::new(cache.read(&raw).unwrap_err());
+        cache.apply(&key("a"), 13, Err(why.clone()));
+        assert!(watch.queue.try_recv().is_err() && watch.queue.is_closed());
+        assert_eq!(why.code, 500);
+        let text =
+            "Internal error occurred: unable to transform key \"/registry/pods/n/a\": no key";
+        assert_eq!(why.message, text);
+        assert!(all("/registry/pods/").is_err() && all("/registry/pods/n/a").is_err());
+        assert_eq!((all("/registry/pods/n/b").unwrap(), all("/registry/pods/o/").unwrap()), (1, 0));
+        assert!(cache.find(&key("a")).is_err() && cache.get(&key("a")).is_none());
+        assert!(cache.find(&key("b")).unwrap().is_some());
+        let start = |start| cache.subscribe("/registry/pods/", Filter::default(), start, 13);
+        assert_eq!(start(Start::Whole).unwrap_err().code, 500);
+        assert_eq!(start(Start::After(12)).unwrap_err().code, 410);
+        assert_eq!(start(Start::State).unwrap().initial.len(), 1);
+        // Its end and a version that can be read mend it.
+        cache.apply(&key("a"), 14, Ok(None));
+        assert_eq!(all("/registry/pods/").unwrap(), 1);
+        assert!(!cache.has_broken());
     }
 
     #[test]
@@ -409,7 +507,7 @@ mod tests {
         let filter = Filter::default();
         let slow = cache.subscribe("/registry/pods/", filter.clone(), Start::Now, 10).unwrap();
         for revision in 0..=WATCHER_QUEUE_EVENTS_MAX as u64 {
-            cache.apply(&key("a"), 11 + revision, Some(pod("a", "red", 11 + revision)));
+            cache.apply(&key("a"), 11 + revision, Ok(Some(pod("a", "red", 11 + revision))));
         }
         assert_eq!(cache.watcher_count(), 0);
         let other = cache.subscribe("/registry/pods/", filter, Start::Now, 10).unwrap();

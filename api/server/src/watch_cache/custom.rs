@@ -61,8 +61,8 @@ pub(crate) async fn fill_one(storage: &Storage, cache: &Cache) -> Result<(), Err
         let revision = storage.page(&prefix, "", 1, 0).await?.revision;
         match read_all(storage, cache, revision).await {
             // False: more came meanwhile than may wait.
-            Ok(versions) => {
-                if cache.fill_attached(versions, revision) {
+            Ok(contents) => {
+                if cache.fill_attached(contents, revision) {
                     return Ok(());
                 }
             }

@@ -27,16 +27,17 @@ impl Version {
     /// Reads a stored value. JSON is checked and kept; no tree is made of it.
     pub(crate) fn of(info: &'static ResourceInfo, raw: &storage::RawValue) -> Result<Self, Status> {
         let key = String::from_utf8_lossy(&raw.key).into_owned().into_boxed_str();
-        let json = if raw.value.starts_with(&protobuf::MAGIC) {
+        let value = raw.value()?;
+        let json = if value.starts_with(&protobuf::MAGIC) {
             Bytes::from(storage::stored(raw)?.object.to_json())
         } else {
             let refuse = |why: &str| Status::internal(&format!("stored object: {why}"));
-            serde_json::from_slice::<IgnoredAny>(&raw.value)
+            serde_json::from_slice::<IgnoredAny>(value)
                 .map_err(|error| refuse(&error.to_string()))?;
-            if !View::new(&raw.value).is_object() {
+            if !View::new(value).is_object() {
                 return Err(refuse("not a JSON object"));
             }
-            Bytes::from(with_resource_version(&raw.value, raw.revision))
+            Bytes::from(with_resource_version(value, raw.revision))
         };
         Ok(Self { key, header: Header::of(info, View::new(&json)), json, message: OnceLock::new() })
     }

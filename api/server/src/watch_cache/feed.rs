@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use api_machinery::Status;
 use bytes::Bytes;
 use store_client::{Batch, Error, WatchOptions, mvccpb};
 use tokio_util::sync::CancellationToken;
 
-use super::{Cache, Caches, Version};
+use super::cache::Contents;
+use super::{Cache, Caches};
 use crate::limits::STORE_PAGE_KEYS;
 use crate::storage::{self, Storage};
 
@@ -41,13 +43,13 @@ async fn fill_and_follow(storage: &Arc<Storage>, caches: &Caches) -> Result<(), 
     let first = storage.page(&storage.root(), "", 1, 0).await?;
     let revision = first.revision;
     for cache in caches.all() {
-        let versions = read_all(storage, cache, revision).await?;
-        cache.fill(versions, revision);
+        let contents = read_all(storage, cache, revision).await?;
+        cache.fill(contents, revision);
     }
     // Those that are attached from here on fill themselves, from a later revision.
     for cache in caches.custom.all() {
-        let versions = read_all(storage, &cache, revision).await?;
-        cache.fill_again(versions, revision);
+        let contents = read_all(storage, &cache, revision).await?;
+        cache.fill_again(contents, revision);
     }
     caches.revision.send_replace(revision);
     tracing::info!(revision, "watch caches filled");
@@ -67,6 +69,7 @@ async fn fill_and_follow(storage: &Arc<Storage>, caches: &Caches) -> Result<(), 
     loop {
         let batch = tokio::select! {
             batch = watch.next() => batch,
+            () = caches.refill_wanted.notified() => return Ok(()),
             () = caches.progress_wanted.notified() => {
                 if reliable {
                     watch.request_progress();
@@ -78,7 +81,7 @@ async fn fill_and_follow(storage: &Arc<Storage>, caches: &Caches) -> Result<(), 
             }
         };
         let Some(batch) = batch else { return Ok(()) };
-        take(caches, (root.as_str(), &prefixes), batch?);
+        take(storage, caches, (root.as_str(), &prefixes), batch?);
     }
 }
 
@@ -86,9 +89,9 @@ pub(super) async fn read_all(
     storage: &Storage,
     cache: &Cache,
     revision: u64,
-) -> Result<Vec<Arc<Version>>, Error> {
+) -> Result<Contents, Error> {
     let prefix = storage.prefix(cache.info(), "");
-    let mut versions = Vec::new();
+    let mut contents = Contents::default();
     let mut start = String::new();
     loop {
         let page = storage.page(&prefix, &start, STORE_PAGE_KEYS, revision).await?;
@@ -98,21 +101,29 @@ pub(super) async fn read_all(
         }
         for raw in &page.values {
             match cache.read(raw) {
-                Ok(version) => versions.push(Arc::new(version)),
-                Err(error) => skipped(&raw.key, &error),
+                Ok(version) => contents.versions.push(Arc::new(version)),
+                Err(error) => {
+                    let key = String::from_utf8_lossy(&raw.key).into();
+                    contents.broken.push((key, broken(&raw.key, error)));
+                }
             }
         }
         if is_last {
-            return Ok(versions);
+            return Ok(contents);
         }
     }
 }
 
-fn take(caches: &Caches, (root, prefixes): (&str, &[(String, &Arc<Cache>)]), batch: Batch) {
+fn take(
+    storage: &Storage,
+    caches: &Caches,
+    (root, prefixes): (&str, &[(String, &Arc<Cache>)]),
+    batch: Batch,
+) {
     for event in batch.events {
         let is_delete = event.r#type() == mvccpb::event::EventType::Delete;
         let Some(kv) = event.kv else { continue };
-        let raw = storage::raw_value(kv);
+        let raw = storage.open(kv);
         let Ok(key) = std::str::from_utf8(&raw.key) else { continue };
         match prefixes.iter().find(|(prefix, _)| key.starts_with(prefix)) {
             Some((_, cache)) => change(cache, (key, &raw), is_delete),
@@ -136,16 +147,15 @@ fn take(caches: &Caches, (root, prefixes): (&str, &[(String, &Arc<Cache>)]), bat
 
 fn change(cache: &Cache, (key, raw): (&str, &storage::RawValue), is_delete: bool) {
     if is_delete {
-        cache.apply(key, raw.revision, None);
+        cache.apply(key, raw.revision, Ok(None));
         return;
     }
-    match cache.read(raw) {
-        Ok(version) => cache.apply(key, raw.revision, Some(version)),
-        Err(error) => skipped(&raw.key, &error),
-    }
+    let found = cache.read(raw).map(Some).map_err(|error| broken(&raw.key, error));
+    cache.apply(key, raw.revision, found);
 }
 
-/// One unreadable value must not hide all others.
-fn skipped(key: &[u8], error: &api_machinery::Status) {
+/// One unreadable value must not hide all others, nor go unseen (C6).
+fn broken(key: &[u8], error: Status) -> Arc<Status> {
     tracing::error!(key = %String::from_utf8_lossy(key), %error, "stored object cannot be read");
+    Arc::new(error)
 }

@@ -10,6 +10,8 @@
 //! | C3 | A bookmark's revision is not below any event before it in the queue, nor above one after. |
 //! | C4 | A replay has every event after the revision asked for, or is refused as too old. |
 //! | C5 | An event is encoded once per encoding, whatever the number of watchers. |
+//! | C6 | An object that cannot be read is an error to who asks for it, never an object that is not |
+//! |    | there or that is older; all others are served. |
 
 mod cache;
 mod custom;
@@ -40,6 +42,8 @@ pub(crate) struct Caches {
     /// Every event up to here is in the caches; 0 before the first fill.
     revision: watch::Sender<u64>,
     progress_wanted: Notify,
+    /// What could not be read may be readable now.
+    refill_wanted: Notify,
     /// Whether asking the store for its progress costs no more than a question.
     progress_is_free: AtomicBool,
 }
@@ -54,6 +58,7 @@ impl Caches {
             custom: custom::CustomCaches::default(),
             revision: watch::Sender::new(0),
             progress_wanted: Notify::new(),
+            refill_wanted: Notify::new(),
             progress_is_free: AtomicBool::new(false),
         })
     }
@@ -79,6 +84,18 @@ impl Caches {
     /// Whether the caches have been filled.
     pub(crate) fn is_synced(&self) -> bool {
         self.revision() > 0
+    }
+
+    /// The caches of built-in and custom kinds.
+    pub(crate) fn every(&self) -> Vec<Arc<Cache>> {
+        self.all.iter().cloned().chain(self.custom.all()).collect()
+    }
+
+    /// Fills the caches anew if something in them could not be read.
+    pub(crate) fn look_again_at_broken(&self) {
+        if self.every().iter().any(|cache| cache.has_broken()) {
+            self.refill_wanted.notify_one();
+        }
     }
 
     /// Waits until the caches have seen `revision`; upstream's 504 when that takes too long.

@@ -102,6 +102,7 @@ impl Cluster {
                 ca: None,
                 identity: None,
                 prefix: "/registry".to_owned(),
+                encryption: None,
             },
             listen: "127.0.0.1:0".parse().unwrap(),
             advertise: "127.0.0.1".parse().unwrap(),

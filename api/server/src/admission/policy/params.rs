@@ -60,9 +60,11 @@ pub(super) fn collect(
     let versions = if name.is_empty() {
         let labels = Labels::from_object(&reference["selector"]);
         let filter = Filter { namespace: namespace.to_owned(), labels, ..Filter::default() };
-        cache.list(&server.storage.prefix(info, namespace), &filter, 0).0
+        let listed = cache.list_whole(&server.storage.prefix(info, namespace), &filter, 0);
+        listed.map_err(|error| error.message)?.0
     } else {
-        cache.get(&server.storage.key(info, namespace, name)).into_iter().collect()
+        let found = cache.find(&server.storage.key(info, namespace, name));
+        found.map_err(|error| error.message)?.into_iter().collect()
     };
     if versions.is_empty() && reference["parameterNotFoundAction"] == "Deny" {
         return Err(

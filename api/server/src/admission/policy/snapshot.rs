@@ -63,7 +63,11 @@ impl Policies {
             return Ok(held);
         }
         // A change in between is seen with the next request: its stamp is older than the caches.
-        let lists = caches.map(|cache| cache.list("", &Filter::default(), 0).0);
+        let mut lists: [Vec<Arc<Version>>; 4] = Default::default();
+        for (list, cache) in lists.iter_mut().zip(caches) {
+            // A policy that cannot be read is not one that is not there.
+            *list = cache.list_whole("", &Filter::default(), 0)?.0;
+        }
         let before = self.held.lock().as_ref().map(|(_, held)| Arc::clone(held));
         let built = tokio::task::spawn_blocking(move || Snapshot::of(&lists, before.as_deref()));
         let snapshot = built.await.map_err(|error| Status::internal(&error.to_string()))?;
