@@ -4,12 +4,14 @@
 //! same whoever comes first. Each pass looks at all definitions, so that a lost event costs nothing.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use api_machinery::custom::CustomKind;
 use api_machinery::custom::definition::conditions;
 use api_machinery::{Object, Status};
+use futures::FutureExt;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::{Notify, Semaphore};
@@ -39,16 +41,22 @@ struct Work {
     done: Notify,
 }
 
+impl Work {
+    fn new(shutdown: CancellationToken) -> Self {
+        Self {
+            busy: Mutex::default(),
+            settled: Mutex::default(),
+            refused: Mutex::default(),
+            fills: Semaphore::new(CUSTOM_FILLS_MAX),
+            shutdown,
+            done: Notify::new(),
+        }
+    }
+}
+
 /// Runs until the server stops.
 pub(crate) async fn run(server: Arc<Server>) {
-    let work = Arc::new(Work {
-        busy: Mutex::default(),
-        settled: Mutex::default(),
-        refused: Mutex::default(),
-        fills: Semaphore::new(CUSTOM_FILLS_MAX),
-        shutdown: server.shutdown.clone(),
-        done: Notify::new(),
-    });
+    let work = Arc::new(Work::new(server.shutdown.clone()));
     loop {
         tokio::select! {
             () = server.shutdown.cancelled() => return,
@@ -288,13 +296,41 @@ fn spawn(
     tokio::spawn(async move {
         let outcome = tokio::select! {
             () = work.shutdown.cancelled() => return,
-            outcome = task => outcome,
+            outcome = AssertUnwindSafe(task).catch_unwind() => outcome,
         };
-        if let Err(error) = outcome {
+        // A task that panicked has ended too: nothing else would ever try its kind again.
+        let panicked = |_| Err(Status::internal("the task panicked"));
+        if let Err(error) = outcome.unwrap_or_else(panicked) {
             tracing::warn!(task = name, %error, "will try again");
             tokio::time::sleep(CUSTOM_RETRY).await;
         }
         work.busy.lock().remove(&name);
         work.done.notify_one();
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn panics() -> Result<(), Status> {
+        panic!("as a test wants it")
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_tried_again() {
+        let work = Arc::new(Work::new(CancellationToken::new()));
+        for _ in 0..2 {
+            spawn(&work, "install a", panics());
+            assert!(work.busy.lock().contains("install a"));
+            work.done.notified().await;
+            assert!(work.busy.lock().is_empty());
+        }
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        spawn(&work, "install a", async move {
+            let _ = sender.send(());
+            Ok(())
+        });
+        receiver.await.unwrap();
+    }
 }
