@@ -9,6 +9,7 @@
 
 pub mod admission;
 pub mod apply;
+pub mod continue_token;
 pub mod convert;
 pub mod custom;
 pub mod decode;

@@ -8,6 +8,17 @@ pub const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
 pub const JSON_PATCH_COPY_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Depth of nesting in a body: deeper ones are refused instead of using up the stack.
 pub const NESTING_DEPTH_MAX: usize = 128;
+/// Depth of nesting in a body, which is less: what is stored has the fields of its managers in it,
+/// nested deeper than the object itself, and must be read again.
+pub const BODY_DEPTH_MAX: usize = NESTING_DEPTH_MAX - 12;
+/// Values that one JSON patch looks at to know how deep they are nested.
+pub const JSON_PATCH_LOOKS_MAX: usize = 10_000_000;
+/// Values in one YAML body: as many as fit into one of [`REQUEST_BODY_BYTES_MAX`].
+pub const YAML_NODES_MAX: usize = REQUEST_BODY_BYTES_MAX / 2;
+/// What a parser of YAML tells of one body: values, and where lists and maps start and end.
+pub const YAML_EVENTS_MAX: usize = REQUEST_BODY_BYTES_MAX;
+/// Text in one YAML body, with what aliases write again.
+pub const YAML_SCALAR_BYTES_MAX: usize = 4 * REQUEST_BODY_BYTES_MAX;
 /// Unknown and duplicate fields that one decode reports by name.
 pub const STRICT_ERRORS_MAX: usize = 100;
 /// Characters of a generated name before its random suffix.

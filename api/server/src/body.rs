@@ -3,21 +3,34 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use crate::audit::Audited;
+use crate::limits::REQUEST_BODY_BYTES_MAX;
+use crate::stream::{self, Broken};
 use api_machinery::Status;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use tokio::sync::mpsc;
-
-use crate::audit::Audited;
-use crate::limits::{REQUEST_BODY_BYTES_MAX, STREAM_CHUNKS_MAX};
 
 /// A long body that is written while it is sent: nobody has to hold all of it, and a client that
 /// reads slowly slows down only its own.
 pub(crate) trait Pull: Send {
     /// The next bytes; `None` at the end.
     fn pull(&mut self) -> Option<Bytes>;
+
+    /// Whether the end came too early.
+    fn is_broken(&self) -> bool {
+        false
+    }
+}
+
+/// Why a body ends before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Proxied(#[from] hyper::Error),
+    #[error(transparent)]
+    Broken(#[from] Broken),
 }
 
 impl std::fmt::Debug for dyn Pull {
@@ -34,7 +47,7 @@ pub(crate) enum Body {
     /// Chunks that are made when the connection wants them.
     Pulled(Box<dyn Pull>),
     /// Chunks as they come; the stream ends when the sender is dropped.
-    Stream(mpsc::Receiver<Bytes>),
+    Stream(stream::Receiver),
     /// What another server sends.
     Proxied(Incoming),
     /// One of these, whose end is written down.
@@ -48,29 +61,35 @@ impl Body {
     }
 
     /// A bounded stream and its sender.
-    pub(crate) fn stream() -> (mpsc::Sender<Bytes>, Self) {
-        let (sender, receiver) = mpsc::channel(STREAM_CHUNKS_MAX);
+    pub(crate) fn stream() -> (stream::Sender, Self) {
+        let (sender, receiver) = stream::channel();
         (sender, Self::Stream(receiver))
     }
 }
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Failure;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(
                 bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes))),
             ),
-            Self::Pulled(writer) => Poll::Ready(writer.pull().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Pulled(writer) => Poll::Ready(match writer.pull() {
+                Some(bytes) => Some(Ok(Frame::data(bytes))),
+                None if writer.is_broken() => Some(Err(Broken.into())),
+                None => None,
+            }),
             Self::Stream(chunks) => {
-                chunks.poll_recv(context).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
+                chunks.poll(context).map(|chunk| chunk.map(|chunk| Ok(chunk.map(Frame::data)?)))
             }
-            Self::Proxied(incoming) => Pin::new(incoming).poll_frame(context),
+            Self::Proxied(incoming) => {
+                Pin::new(incoming).poll_frame(context).map_err(Failure::Proxied)
+            }
             Self::Audited(audited) => audited.poll_frame(context),
         }
     }

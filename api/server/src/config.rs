@@ -9,6 +9,7 @@ use crate::admission::Plugins;
 use crate::audit::{AuditConfig, AuditFlags};
 use crate::authz::Mode;
 use crate::cluster_ip::ServiceRange;
+use crate::connection::Patience;
 use crate::encryption::EncryptionConfig;
 use crate::kubernetes_service::EndpointTimes;
 
@@ -210,6 +211,8 @@ pub struct Config {
     pub advertise: IpAddr,
     /// How the servers of a cluster know of each other.
     pub endpoint_times: EndpointTimes,
+    /// How long clients may take.
+    pub patience: Patience,
     /// Serving certificate.
     pub serving: Identity,
     /// CA of client certificates, PEM.
@@ -300,6 +303,7 @@ impl Flags {
             listen: SocketAddr::new(self.bind_address, self.secure_port),
             advertise,
             endpoint_times: EndpointTimes::default(),
+            patience: Patience::default(),
             serving,
             client_ca: optional("client-ca-file", self.client_ca_file.as_deref())?,
             tokens,

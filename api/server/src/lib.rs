@@ -12,6 +12,7 @@ mod body;
 mod bootstrap;
 mod cluster_ip;
 mod config;
+mod connection;
 mod custom;
 mod discovery;
 mod encoding;
@@ -32,6 +33,7 @@ mod service_addresses;
 mod service_cidrs;
 mod state;
 mod storage;
+mod stream;
 mod tls;
 mod watch_cache;
 mod working;
@@ -44,6 +46,7 @@ pub use config::{
     Config, ConfigError, Flags, Identity, KubeletConfig, ServiceAccountConfig, StoreConfig,
     TokenUser,
 };
+pub use connection::Patience;
 pub use encryption::EncryptionConfig;
 pub use in_process::start_on;
 pub use kubernetes_service::EndpointTimes;

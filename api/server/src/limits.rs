@@ -14,16 +14,48 @@ pub(crate) const LIST_CHUNK_BYTES: usize = 128 * 1024;
 pub(crate) const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for the request headers to arrive on an HTTP/1 connection.
 pub(crate) const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(32);
+/// Bytes of the headers of one HTTP/2 request, names and path included (upstream's).
+pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 1 << 20;
+/// Headers of one HTTP/1 request.
+pub(crate) const HEADERS_MAX: usize = 1000;
 /// Streams that one HTTP/2 connection may have open (upstream's default).
-pub(crate) const HTTP2_STREAMS_MAX: u32 = 250;
+pub(crate) const HTTP2_STREAMS_MAX: u32 = 100;
+/// Bytes that may wait in one HTTP/2 stream below its body.
+pub(crate) const HTTP2_SEND_BYTES_MAX: usize = 64 * 1024;
+/// An HTTP/2 client that is quiet is asked this often whether it is there, and must answer.
+pub(crate) const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
+pub(crate) const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// The same below HTTP (upstream's), in seconds.
+pub(crate) const TCP_KEEPALIVE_S: u32 = 180;
+/// A client that takes nothing of what is written for it is given up after this long.
+pub(crate) const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Files of the process that are not for clients: the store, node agents, logs.
+pub(crate) const FILES_RESERVED: u64 = 128;
+/// Connections that are let in however few files there may be.
+pub(crate) const CONNECTIONS_MIN: u64 = 64;
+/// That connections are refused is said this often.
+pub(crate) const REFUSALS_LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Time to the next try when a connection cannot be accepted.
+pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How long open connections get to finish when the server stops.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Chunks that may wait between a streaming handler and its connection.
 pub(crate) const STREAM_CHUNKS_MAX: usize = 64;
+/// Bytes that may wait there.
+pub(crate) const STREAM_BYTES_MAX: usize = 64 * 1024;
+/// A watcher that waits for its client looks this often whether it has been ended.
+pub(crate) const WATCHER_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Events that may wait for one watcher; a watcher that falls further behind is ended.
 pub(crate) const WATCHER_QUEUE_EVENTS_MAX: usize = 4096;
+/// Bytes of objects that may wait for one watcher, or one event.
+pub(crate) const WATCHER_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Events that may wait for all watchers of one resource; beyond that each may have
+/// [`WATCHER_SHARE_EVENTS`] only.
+pub(crate) const WATCHERS_QUEUED_EVENTS_MAX: usize = 2 * 1024 * 1024;
+/// What any watcher may be behind, however many there are.
+pub(crate) const WATCHER_SHARE_EVENTS: usize = 256;
 /// Events that one resource keeps for replay.
 pub(crate) const WINDOW_EVENTS_MAX: usize = 8192;
 /// Bytes of objects that one resource keeps for replay.
@@ -44,6 +76,8 @@ pub(crate) const ENCRYPTION_RETRY: Duration = Duration::from_millis(500);
 /// A larger file of encryption is not read.
 pub(crate) const ENCRYPTION_FILE_BYTES_MAX: usize = 3 * 1024 * 1024;
 
+/// Lists of many items that are made as a whole (YAML, indented JSON) at one time.
+pub(crate) const WHOLE_LISTS_MAX: usize = 4;
 /// Keys read from the store in one page.
 pub(crate) const STORE_PAGE_KEYS: i64 = 500;
 /// One call to the store takes no longer than this.

@@ -191,7 +191,9 @@ fn deadline(info: &RequestInfo, query: &Query) -> Result<Option<Duration>, Statu
     }
     let Some(text) = query.non_empty("timeout") else { return Ok(Some(REQUEST_TIMEOUT)) };
     let asked = parse_duration(text).ok_or_else(|| {
-        Status::bad_request(format!("invalid timeout specified in the request URL: {text:?}"))
+        Status::bad_request(format!(
+            "invalid timeout specified in the request URL - time: invalid duration {text:?}"
+        ))
     })?;
     Ok(Some(if asked.is_zero() { REQUEST_TIMEOUT } else { asked.min(REQUEST_TIMEOUT) }))
 }

@@ -1,23 +1,20 @@
-//! Listens, shakes hands, serves connections, and stops in order.
+//! Listens, lets connections in, and stops in order.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::graceful::GracefulShutdown;
 use store_client::Client;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::limits::{DRAIN_TIMEOUT, HEADER_READ_TIMEOUT, HTTP2_STREAMS_MAX, TLS_HANDSHAKE_TIMEOUT};
+use crate::connection::{self, Room};
+use crate::limits::{ACCEPT_RETRY, DRAIN_TIMEOUT};
 use crate::state::Server;
-use crate::{admission, authn, authz, bootstrap, custom, encryption, pipeline, storage};
+use crate::{admission, authz, bootstrap, custom, encryption, storage};
 use crate::{tls, watch_cache};
 
 /// A server that listens.
@@ -93,6 +90,7 @@ async fn accept(
     shutdown: CancellationToken,
 ) {
     let graceful = GracefulShutdown::new();
+    let mut room = Room::new();
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -100,14 +98,19 @@ async fn accept(
         };
         match accepted {
             Ok((stream, address)) => {
-                let watcher = graceful.watcher();
+                let Some(place) = room.enter() else { continue };
                 let from = (stream, address.ip());
-                tokio::spawn(connection(server.clone(), from, door.clone(), watcher));
+                let served =
+                    connection::serve(server.clone(), from, door.clone(), graceful.watcher());
+                tokio::spawn(async move {
+                    served.await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 // Out of file descriptors, most often: others must close before it can go on.
-                tracing::warn!(%error, "accepting a connection failed");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                room.refused(&format!("accepting a connection failed: {error}"));
+                tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }
     }
@@ -117,38 +120,5 @@ async fn accept(
     }
     if let Some(audit) = &server.audit {
         audit.flush().await;
-    }
-}
-
-async fn connection(
-    server: Arc<Server>,
-    (stream, address): (TcpStream, IpAddr),
-    door: tls::Door,
-    watcher: Watcher,
-) {
-    // Small frames of watches must not wait for more.
-    let _ = stream.set_nodelay(true);
-    let handshake = TlsAcceptor::from(door.config).accept(stream);
-    let stream = match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "TLS handshake failed");
-            return;
-        }
-        Err(_) => return,
-    };
-    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let certificate = authn::Certificate::of(chain, door.verifier.as_deref());
-    let peer = Arc::new(pipeline::Peer { address, certificate });
-    let service = service_fn(move |request| {
-        let (server, peer) = (server.clone(), peer.clone());
-        async move { Ok::<_, std::convert::Infallible>(pipeline::serve(server, peer, request).await) }
-    });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(HTTP2_STREAMS_MAX);
-    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(served.into_owned()).await {
-        tracing::debug!(%error, "connection ended");
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use store_client::Client;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::policy::Policies;
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::custom::Kinds;
 use crate::flow_control::FlowControl;
 use crate::kubelet::Kubelets;
+use crate::limits::WHOLE_LISTS_MAX;
 use crate::metrics::Metrics;
 use crate::storage::Storage;
 use crate::watch_cache::Caches;
@@ -41,6 +43,8 @@ pub(crate) struct Server {
     pub(crate) limit_ranges: LookedUp,
     pub(crate) quotas: Arc<Ledger>,
     pub(crate) flow_control: Arc<FlowControl>,
+    /// Places of the long lists that are made as a whole.
+    pub(crate) whole_lists: Arc<Semaphore>,
     pub(crate) audit: Option<Arc<Audit>>,
     pub(crate) shutdown: CancellationToken,
 }
@@ -81,6 +85,7 @@ impl Server {
             has_api_services: AtomicBool::new(false),
             kubelets: Kubelets::new(&config.kubelet)?,
             metrics,
+            whole_lists: Arc::new(Semaphore::new(WHOLE_LISTS_MAX)),
             audit: audit.transpose()?.map(Arc::new),
             shutdown,
             config,

@@ -1,5 +1,6 @@
 //! Request bodies to objects: JSON, YAML and protobuf, strict about unknown and duplicate fields.
 
+pub(crate) mod depth;
 pub(crate) mod kind;
 pub(crate) mod raw;
 pub(crate) mod walk;
@@ -9,8 +10,12 @@ use serde_json::Value;
 use self::raw::Raw;
 use self::walk::Walk;
 use crate::kinds;
+use crate::limits::{BODY_DEPTH_MAX, YAML_EVENTS_MAX, YAML_NODES_MAX, YAML_SCALAR_BYTES_MAX};
 use crate::schema::TypeId;
 use crate::{Object, Status, protobuf};
+
+/// Bytes of a body that an error shows.
+const SHOWN_BYTES: usize = 30;
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,11 +87,16 @@ pub fn body(
     expected: Expected<'_>,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
+    let unread = |status: Status| unrecognized(expected.kind, &status.message, bytes);
     let raw = match encoding {
-        Encoding::Json => parse_json(bytes)?,
-        Encoding::Yaml => parse_yaml(bytes)?,
+        Encoding::Json => parse_json(bytes).map_err(unread)?,
+        Encoding::Yaml => parse_yaml(bytes).map_err(unread)?,
         Encoding::Protobuf => {
-            let object = protobuf::decode(bytes)?;
+            let tree = protobuf::decode(bytes)?.into_value();
+            if depth::is_too_deep(&tree) {
+                return Err(Status::bad_request(depth::TOO_DEEP));
+            }
+            let object = Object::from_value(tree).unwrap_or_default();
             check_kind(object.api_version(), object.kind(), expected)?;
             return Ok(Decoded { object, warnings: Vec::new() });
         }
@@ -160,6 +170,22 @@ fn check_kind(api_version: &str, kind: &str, expected: Expected<'_>) -> Result<(
     Ok(())
 }
 
+/// 400 about bytes that are no document, with how they start: text when they start as JSON does.
+pub(crate) fn unrecognized(kind: &str, why: &str, bytes: &[u8]) -> Status {
+    let start = &bytes[..bytes.len().min(SHOWN_BYTES)];
+    let mut shown = match bytes.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(start).into_owned(),
+        Some(_) => start.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if bytes.len() > SHOWN_BYTES {
+        shown.push_str(" ...");
+    }
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {why} ({shown})"
+    ))
+}
+
 /// Reads the body of a server-side apply: YAML or JSON, with only the fields that it is about.
 ///
 /// # Errors
@@ -176,9 +202,13 @@ pub fn apply_patch(bytes: &[u8]) -> Result<Object, Status> {
 }
 
 pub(crate) fn parse_json(bytes: &[u8]) -> Result<Raw, Status> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
-    })
+    let refuse = |why: &str| {
+        Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
+    };
+    if depth::is_json_too_deep(bytes) {
+        return Err(refuse(depth::TOO_DEEP));
+    }
+    serde_json::from_slice(bytes).map_err(|error| refuse(&error.to_string()))
 }
 
 pub(crate) fn parse_yaml(bytes: &[u8]) -> Result<Raw, Status> {
@@ -186,6 +216,15 @@ pub(crate) fn parse_yaml(bytes: &[u8]) -> Result<Raw, Status> {
     let text = std::str::from_utf8(bytes).map_err(|error| refuse(&error.to_string()))?;
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+        budget: serde_saphyr::budget! {
+            max_depth: BODY_DEPTH_MAX,
+            max_nodes: YAML_NODES_MAX,
+            max_events: YAML_EVENTS_MAX,
+            max_total_scalar_bytes: YAML_SCALAR_BYTES_MAX,
+            flow_nesting_limit: BODY_DEPTH_MAX,
+            // One anchor may be used often: what that adds up to is bounded by the others.
+            enforce_alias_anchor_ratio: false,
+        },
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| refuse(&error.to_string()))
 }

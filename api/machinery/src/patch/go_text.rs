@@ -13,7 +13,7 @@ use crate::field::{Error, Path};
 use crate::status::Grouped;
 
 /// Why bytes are not JSON.
-pub(super) fn not_json(bytes: &[u8], error: &serde_json::Error) -> String {
+pub(crate) fn not_json(bytes: &[u8], error: &serde_json::Error) -> String {
     if error.is_eof() {
         return "unexpected end of JSON input".to_owned();
     }
@@ -24,7 +24,7 @@ pub(super) fn not_json(bytes: &[u8], error: &serde_json::Error) -> String {
 }
 
 /// What Go's JSON reader calls a value.
-pub(super) fn json_kind(value: &Value) -> &'static str {
+pub(crate) fn json_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

@@ -1,8 +1,11 @@
 //! JSON patches that mutations make, one operation after the other, with upstream's messages.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::limits::{JSON_PATCH_COPY_BYTES_MAX, JSON_PATCH_OPERATIONS_MAX};
+use crate::decode::depth;
+use crate::limits::{
+    BODY_DEPTH_MAX, JSON_PATCH_COPY_BYTES_MAX, JSON_PATCH_LOOKS_MAX, JSON_PATCH_OPERATIONS_MAX,
+};
 
 /// Why a patch was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,62 +28,157 @@ pub fn operations(target: &Value, patch: &[Value]) -> Result<Value, Failed> {
         return Err(Failed::Other(why));
     }
     let mut out = target.clone();
-    let mut copied = 0;
+    let mut spent = Spent::default();
     for one in patch {
-        if one["op"] == "copy"
-            && let Some(source) = one["from"].as_str().and_then(|from| out.pointer(from))
-        {
-            copied += source.to_string().len();
-            if copied > JSON_PATCH_COPY_BYTES_MAX {
-                let why = "the copy operations of the patch add too many bytes";
-                return Err(Failed::Other(why.to_owned()));
-            }
-        }
-        operation(&mut out, one)?;
+        operation(&mut out, one, &mut spent)?;
     }
     Ok(out)
 }
 
-fn operation(target: &mut Value, one: &Value) -> Result<(), Failed> {
+/// What the operations of one patch have used up: each may be small, and double what the one before
+/// it made.
+#[derive(Default)]
+struct Spent {
+    copied_bytes: usize,
+    looks: usize,
+}
+
+impl Spent {
+    /// A value that may stand at a place: the tree does not become too deep by it.
+    fn fitting(&mut self, place: &Place, value: Value) -> Result<Value, Failed> {
+        let above = place.above.len() + 1;
+        let deepest = above + depth::of(&value, BODY_DEPTH_MAX, &mut self.looks);
+        if deepest > BODY_DEPTH_MAX || self.looks > JSON_PATCH_LOOKS_MAX {
+            return Err(Failed::Other(depth::TOO_DEEP.to_owned()));
+        }
+        Ok(value)
+    }
+
+    fn copy(&mut self, value: &Value) -> Result<Value, Failed> {
+        self.copied_bytes += value.to_string().len();
+        if self.copied_bytes > JSON_PATCH_COPY_BYTES_MAX {
+            let why = "the copy operations of the patch add too many bytes";
+            return Err(Failed::Other(why.to_owned()));
+        }
+        Ok(value.clone())
+    }
+}
+
+/// Where a pointer leads: the keys above, and the last one. What stands before its first slash counts
+/// for nothing upstream.
+struct Place {
+    above: Vec<String>,
+    key: String,
+}
+
+impl Place {
+    fn of(path: &str) -> Option<Self> {
+        let decoded = |part: &str| part.replace("~1", "/").replace("~0", "~");
+        let mut above: Vec<_> = path.split('/').skip(1).map(decoded).collect();
+        let key = above.pop()?;
+        Some(Self { above, key })
+    }
+
+    /// The map or list that has the last key.
+    fn parent<'v>(&self, target: &'v mut Value) -> Option<&'v mut Value> {
+        let mut value = target;
+        for key in &self.above {
+            value = match value {
+                Value::Object(map) => map.get_mut(key)?,
+                Value::Array(items) => {
+                    let at = index(key, items.len())?;
+                    items.get_mut(at)?
+                }
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
+            };
+        }
+        matches!(value, Value::Object(_) | Value::Array(_)).then_some(value)
+    }
+
+    /// What is there: null for a field that is not; `None` for an item that is not.
+    fn value<'v>(&self, target: &'v mut Value) -> Option<&'v Value> {
+        match self.parent(target)? {
+            Value::Array(items) => items.get(index(&self.key, items.len())?),
+            map => Some(map.get(&self.key).unwrap_or(&Value::Null)),
+        }
+    }
+
+    fn add(&self, target: &mut Value, value: Value) -> Option<()> {
+        match self.parent(target)? {
+            Value::Array(items) if self.key == "-" => items.push(value),
+            Value::Array(items) => {
+                let at = index(&self.key, items.len() + 1)?;
+                items.insert(at, value);
+            }
+            map => drop(map.as_object_mut()?.insert(self.key.clone(), value)),
+        }
+        Some(())
+    }
+
+    fn replace(&self, target: &mut Value, value: Value) -> Option<()> {
+        match self.parent(target)? {
+            Value::Array(items) => {
+                let at = index(&self.key, items.len())?;
+                *items.get_mut(at)? = value;
+            }
+            map => drop(map.as_object_mut()?.insert(self.key.clone(), value)),
+        }
+        Some(())
+    }
+
+    fn remove(&self, target: &mut Value) -> Option<Value> {
+        match self.parent(target)? {
+            Value::Array(items) => {
+                let at = index(&self.key, items.len())?;
+                Some(items.remove(at))
+            }
+            map => map.as_object_mut()?.remove(&self.key),
+        }
+    }
+}
+
+/// A place in a list of so many; a negative one counts from its end.
+fn index(key: &str, length: usize) -> Option<usize> {
+    let at: i64 = key.parse().ok()?;
+    let length = i64::try_from(length).ok()?;
+    let at = if at < 0 { at + length } else { at };
+    usize::try_from(at).ok().filter(|_| at < length)
+}
+
+fn operation(target: &mut Value, one: &Value, spent: &mut Spent) -> Result<(), Failed> {
     let text = |key: &str| one[key].as_str().unwrap_or_default();
-    let (op, path) = (text("op"), text("path"));
+    let (op, path, from) = (text("op"), text("path"), text("from"));
     if !matches!(op, "add" | "remove" | "replace" | "move" | "copy" | "test") {
         return Err(Failed::Other(format!("Unexpected kind: {op}")));
     }
     let (parent, key) = path.rsplit_once('/').unwrap_or(("", ""));
-    let from = text("from").to_owned();
-    let mut one: Map<String, Value> = one.as_object().cloned().unwrap_or_default();
-    if matches!(op, "add" | "replace" | "test") {
-        one.entry("value").or_insert(Value::Null);
-    }
-    // Upstream replaces a field that is not there, and tests one for null.
-    let parent_node = target.pointer(parent);
-    if op == "replace" && !path.is_empty() && parent_node.is_some_and(Value::is_object) {
-        one.insert("op".to_owned(), "add".into());
-    }
-    // A field that is not there is copied as null.
-    let from_parent = from.rsplit_once('/').and_then(|(parent, _)| target.pointer(parent));
-    if op == "copy" && target.pointer(&from).is_none() && from_parent.is_some_and(Value::is_object)
-    {
-        one.insert("op".to_owned(), "add".into());
-        one.insert("value".to_owned(), Value::Null);
-        one.remove("from");
-    }
-    let is_nothing = target.pointer(path).is_none() && parent_node.is_some_and(Value::is_object);
-    if op == "test" && is_nothing {
-        return if one["value"].is_null() { Ok(()) } else { Err(Failed::Test) };
-    }
-    let why = |target: &Value| why(target, (op, path), (parent, key), &from);
-    let parsed: Result<json_patch::Patch, _> =
-        serde_json::from_value(Value::Array(vec![Value::Object(one)]));
-    let Ok(parsed) = parsed else { return Err(Failed::Other(why(target))) };
-    match json_patch::patch(target, &parsed) {
-        Ok(()) => Ok(()),
-        Err(error) => match error.kind {
-            json_patch::PatchErrorKind::TestFailed => Err(Failed::Test),
-            _ => Err(Failed::Other(why(target))),
+    let failed = |target: &Value| Failed::Other(why(target, (op, path), (parent, key), from));
+    let Some(place) = Place::of(path) else { return Err(failed(target)) };
+    let value = one["value"].clone();
+    let done = match op {
+        "add" => place.add(target, spent.fitting(&place, value)?),
+        "replace" => place.replace(target, spent.fitting(&place, value)?),
+        "remove" => place.remove(target).map(drop),
+        "test" => match place.value(target) {
+            Some(found) if *found == value => Some(()),
+            Some(_) => return Err(Failed::Test),
+            None => None,
         },
-    }
+        "move" => {
+            let moved = Place::of(from).and_then(|source| source.remove(target));
+            let Some(moved) = moved else { return Err(failed(target)) };
+            place.add(target, spent.fitting(&place, moved)?)
+        }
+        _ => {
+            let source = Place::of(from);
+            let Some(found) = source.as_ref().and_then(|source| source.value(target)) else {
+                return Err(failed(target));
+            };
+            let copied = spent.copy(found)?;
+            place.add(target, spent.fitting(&place, copied)?)
+        }
+    };
+    done.ok_or_else(|| failed(target))
 }
 
 fn why(

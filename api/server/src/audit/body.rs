@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame};
 
 use super::trail::Trail;
-use crate::body::{Body, Pull};
+use crate::body::{Body, Failure, Pull};
 use crate::limits::AUDIT_BODY_BYTES_MAX;
 
 type Ending = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -45,7 +45,7 @@ impl Audited {
     pub(crate) fn poll_frame(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         if let State::Running = self.state {
             match Pin::new(&mut self.inner).poll_frame(context) {
                 Poll::Ready(None) => self.state = State::Ending(self.ending()),
@@ -108,5 +108,9 @@ impl Pull for Copied {
             Some(chunk) => self.copy.extend_from_slice(chunk),
         }
         chunk
+    }
+
+    fn is_broken(&self) -> bool {
+        self.source.is_broken()
     }
 }

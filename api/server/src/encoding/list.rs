@@ -8,6 +8,7 @@ use http::Response;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::expiring::Expiring;
 use super::negotiate::{Accepted, Media, Transform};
 use super::reply;
 use crate::body::{Body, Pull};
@@ -76,7 +77,7 @@ pub(crate) fn list(
 /// A short list at once, with its length; a long one in chunks.
 fn respond(mut writer: Box<dyn Pull>, size: usize, content_type: &'static str) -> Response<Body> {
     if size > LIST_CHUNK_BYTES {
-        return reply::body(200, content_type, Body::Pulled(writer));
+        return reply::body(200, content_type, Body::Pulled(Box::new(Expiring::new(writer))));
     }
     let mut all = Vec::with_capacity(size + 1024);
     while let Some(chunk) = writer.pull() {

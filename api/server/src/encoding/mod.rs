@@ -1,10 +1,12 @@
 //! How answers are written: what the client accepts, objects, lists, tables, watch frames.
 
+mod expiring;
 mod frame;
 mod list;
 mod negotiate;
 mod reply;
 
+pub(crate) use expiring::{Expiring, Held};
 pub(crate) use frame::Framer;
 pub(crate) use list::{ListMeta, list};
 pub(crate) use negotiate::{

@@ -164,6 +164,9 @@ impl Pull for Gzip {
         let written = "writing to memory cannot fail";
         while encoder.get_ref().is_empty() {
             let Some(chunk) = self.source.pull() else {
+                if self.source.is_broken() {
+                    return None;
+                }
                 return Some(encoder.finish().expect(written).into());
             };
             encoder.write_all(&chunk).expect(written);
@@ -171,6 +174,10 @@ impl Pull for Gzip {
         let packed = std::mem::take(encoder.get_mut());
         self.encoder = Some(encoder);
         Some(packed.into())
+    }
+
+    fn is_broken(&self) -> bool {
+        self.source.is_broken()
     }
 }
 

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use api_machinery::field::{Error, Path};
 use api_machinery::selector::{Fields, Labels};
 use api_machinery::status::Grouped;
-use api_machinery::{Status, convert};
+use api_machinery::{Status, continue_token, convert};
 use http::Response;
 use store_client::Error as StoreError;
 
 use super::Context;
 use crate::body::Body;
 use crate::encoding::{self, ListMeta};
-use crate::limits::STORE_PAGE_KEYS;
-use crate::storage::{self, continue_token};
+use crate::limits::{LIST_CHUNK_BYTES, STORE_PAGE_KEYS};
+use crate::request::Query;
+use crate::storage;
 use crate::watch_cache::{Filter, Version};
 
 /// Where a list is read.
@@ -56,6 +57,22 @@ pub(super) fn parse_revision(text: &str) -> Result<Option<u64>, Status> {
     })
 }
 
+/// A number of the query, as Go reads it; `None` when it is not given.
+fn number(query: &Query, name: &str) -> Result<Option<i64>, Status> {
+    let Some(text) = query.non_empty(name) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| {
+        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if is_number { "value out of range" } else { "invalid syntax" };
+        Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: {why}"))
+    })
+}
+
+/// How long a watch is to go on, in seconds; lists look at it too, and do nothing with it.
+pub(super) fn timeout_seconds(query: &Query) -> Result<Option<u64>, Status> {
+    Ok(number(query, "timeoutSeconds")?.map(|seconds| seconds.try_into().unwrap_or(0)))
+}
+
 /// 422 about the options of a list or watch.
 pub(super) fn invalid_options(error: &Error) -> Status {
     Status::invalid(&Grouped::new("meta.k8s.io", "ListOptions"), "", std::slice::from_ref(error))
@@ -68,10 +85,23 @@ pub(crate) async fn list(context: &Context) -> Result<Response<Body>, Status> {
     if accepted.is_written_as_sent() {
         return encoding::list(&shape, &meta, items, &accepted);
     }
+    // Trees of many items take many times their memory, and what is made of them lies there until it
+    // is sent: there are only so many at one time.
+    let size = items.iter().map(|item| item.json.len()).sum::<usize>();
+    let place = match size > LIST_CHUNK_BYTES {
+        true => context.server.whole_lists.clone().acquire_owned().await.ok(),
+        false => None,
+    };
     // Making trees or messages of many items takes a while: not on a thread that serves others.
-    tokio::task::spawn_blocking(move || encoding::list(&shape, &meta, items, &accepted))
-        .await
-        .map_err(|error| Status::internal(&error.to_string()))?
+    let mut response =
+        tokio::task::spawn_blocking(move || encoding::list(&shape, &meta, items, &accepted))
+            .await
+            .map_err(|error| Status::internal(&error.to_string()))??;
+    if let (Some(_place), Body::Full(Some(bytes))) = (place, response.body()) {
+        let held = encoding::Held { bytes: bytes.clone(), _place };
+        *response.body_mut() = Body::Pulled(Box::new(encoding::Expiring::new(Box::new(held))));
+    }
+    Ok(response)
 }
 
 fn source(context: &Context, limit: u64, prefix: &str) -> Result<Source, Status> {
@@ -124,12 +154,10 @@ pub(super) async fn read(
     filter: &Filter,
 ) -> Result<(Vec<Arc<Version>>, ListMeta), Status> {
     let server = &context.server;
-    let limit = match context.query.non_empty("limit") {
-        None => 0,
-        Some(text) => text.parse::<u64>().map_err(|_| {
-            Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
-        })?,
-    };
+    // A negative one is none to upstream.
+    let limit = number(&context.query, "limit")?.and_then(|limit| limit.try_into().ok());
+    let limit: u64 = limit.unwrap_or(0);
+    timeout_seconds(&context.query)?;
     let prefix = server.storage.prefix(context.kind, context.namespace());
     match source(context, limit, &prefix)? {
         Source::Exact { revision, start } => {

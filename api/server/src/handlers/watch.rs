@@ -10,16 +10,16 @@ use http::Response;
 use http::header::{self, HeaderValue};
 use prometheus_client::metrics::counter::Counter;
 use rand::Rng;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Context;
-use super::list::{filter, invalid_options, parse_revision};
+use super::list::{filter, invalid_options, parse_revision, timeout_seconds};
 use crate::body::Body;
 use crate::encoding::Framer;
-use crate::limits::{BOOKMARK_INTERVAL, WATCH_TIMEOUT_MIN};
+use crate::limits::{BOOKMARK_INTERVAL, WATCH_TIMEOUT_MIN, WATCHER_LOOK_INTERVAL};
 use crate::metrics::{TimeLabels, VersionLabels};
 use crate::state::Server;
+use crate::stream::Sender;
 use crate::watch_cache::{Change, Message, Start, Subscription};
 use std::sync::Arc;
 
@@ -113,11 +113,10 @@ fn read_wishes(context: &Context) -> Result<(Start, Option<u64>, Wishes), Status
         // Events after it may not have happened yet; nothing to wait for.
         (false, Some(revision)) => (Start::After(revision), Some(1), revision),
     };
-    let timeout = match query.non_empty("timeoutSeconds").map(str::parse::<u64>) {
-        Some(Ok(seconds)) if seconds > 0 => Duration::from_secs(seconds),
-        Some(Err(_)) => return Err(Status::bad_request("timeoutSeconds is not a number")),
+    let timeout = match timeout_seconds(query)? {
+        Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
         // Spread, so that watches that began together do not come back together.
-        Some(Ok(_)) | None => WATCH_TIMEOUT_MIN.mul_f64(rand::rng().random_range(1.0..2.0)),
+        Some(_) | None => WATCH_TIMEOUT_MIN.mul_f64(rand::rng().random_range(1.0..2.0)),
     };
     let marks_initial_end = send_initial == Some(true) && bookmarks;
     Ok((start, not_older_than, Wishes { bookmarks, marks_initial_end, after, timeout }))
@@ -127,19 +126,24 @@ struct Stream {
     server: Arc<Server>,
     framer: Framer,
     wishes: Wishes,
-    sender: mpsc::Sender<Bytes>,
+    sender: Sender,
     /// Frames that were sent.
     counted: Counter,
 }
 
-/// The client is gone.
-struct Gone;
+/// Why a stream ends before its time.
+enum Gone {
+    /// The client is no longer there, or has been told why.
+    Away,
+    /// It does not take what it is told, and is not told any more.
+    Stuck,
+}
 
 impl Stream {
     async fn refuse(mut self, status: &Status) {
         if let Ok(frame) = self.framer.error(status) {
-            // A client that is gone needs no error.
-            let _ = self.sender.send(frame).await;
+            // The first chunk has its room.
+            self.sender.push(frame);
         }
     }
 
@@ -147,29 +151,39 @@ impl Stream {
         let deadline = Instant::now() + self.wishes.timeout;
         let shutdown = self.server.shutdown.clone();
         let told = async {
-            self.begin(&mut subscription).await?;
+            self.begin(&mut subscription, deadline).await?;
             self.follow(&mut subscription, deadline).await
         };
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            // The client is gone, or all has been told: either way the stream ends here.
-            Ok(()) | Err(Gone) = told => {}
+        let ended = tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            ended = told => ended,
+        };
+        // Whoever reads comes to the end of what it has been told; nobody else is kept waiting for.
+        if let Err(Gone::Stuck) = ended {
+            self.sender.give_up();
         }
     }
 
     /// The initial objects, or the events since the client last looked.
-    async fn begin(&mut self, subscription: &mut Subscription) -> Result<(), Gone> {
+    async fn begin(
+        &mut self,
+        subscription: &mut Subscription,
+        deadline: Instant,
+    ) -> Result<(), Gone> {
         for version in std::mem::take(&mut subscription.initial) {
+            self.room(subscription, deadline).await?;
             let frame = self.framer.version(Change::Added, &version);
-            self.send(frame).await?;
+            self.send(frame)?;
         }
         if self.wishes.marks_initial_end {
+            self.room(subscription, deadline).await?;
             let frame = self.framer.bookmark(subscription.revision, true);
-            self.send(frame).await?;
+            self.send(frame)?;
         }
         for (change, event) in std::mem::take(&mut subscription.replay) {
+            self.room(subscription, deadline).await?;
             let frame = self.framer.event(change, &event);
-            self.send(frame).await?;
+            self.send(frame)?;
         }
         Ok(())
     }
@@ -185,8 +199,8 @@ impl Stream {
         loop {
             let message = tokio::select! {
                 biased;
-                message = subscription.queue.recv() => message,
-                () = self.sender.closed() => return Err(Gone),
+                message = subscription.next() => message,
+                () = self.sender.closed() => return Err(Gone::Away),
                 () = tokio::time::sleep_until(deadline) => return Ok(()),
                 () = tokio::time::sleep_until(next_bookmark), if self.wishes.bookmarks => {
                     subscription.request_bookmark(self.server.caches.revision());
@@ -198,6 +212,8 @@ impl Stream {
                     continue;
                 }
             };
+            // A frame is made when there is room for it: until then watchers share the event.
+            self.room(subscription, deadline).await?;
             let frame = match message {
                 None => return Ok(()),
                 Some(Message::Event(_, event)) if event.revision <= self.wishes.after => continue,
@@ -207,22 +223,40 @@ impl Stream {
                 Some(Message::Bookmark(revision)) if revision < self.wishes.after => continue,
                 Some(Message::Bookmark(revision)) => self.framer.bookmark(revision, false),
             };
-            self.send(frame).await?;
+            self.send(frame)?;
         }
     }
 
-    async fn send(&mut self, frame: Result<Bytes, Status>) -> Result<(), Gone> {
+    /// Waits until the connection has room for another frame, but not for ever: a client that takes
+    /// nothing ends with its time, with its place among the watchers, or after a while.
+    async fn room(&self, subscription: &Subscription, deadline: Instant) -> Result<(), Gone> {
+        let patience = Instant::now() + self.server.config.patience.taking;
+        loop {
+            tokio::select! {
+                biased;
+                room = self.sender.room() => return room.map_err(|_| Gone::Away),
+                () = tokio::time::sleep(WATCHER_LOOK_INTERVAL) => {}
+            }
+            let now = Instant::now();
+            if subscription.is_ended() || now >= deadline || now >= patience {
+                return Err(Gone::Stuck);
+            }
+        }
+    }
+
+    fn send(&mut self, frame: Result<Bytes, Status>) -> Result<(), Gone> {
         match frame {
             Ok(frame) => {
                 self.counted.inc();
-                self.sender.send(frame).await.map_err(|_| Gone)
+                self.sender.push(frame);
+                Ok(())
             }
             Err(status) => {
                 tracing::error!(%status, "a watch event cannot be encoded");
                 if let Ok(frame) = self.framer.error(&status) {
-                    self.sender.send(frame).await.map_err(|_| Gone)?;
+                    self.sender.push(frame);
                 }
-                Err(Gone)
+                Err(Gone::Away)
             }
         }
     }

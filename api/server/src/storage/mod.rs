@@ -10,7 +10,6 @@
 //! | T4 | What is sealed is opened and sealed here only: values above are plain, or an error. |
 
 pub(crate) mod compaction;
-pub(crate) mod continue_token;
 mod lease;
 mod progress;
 mod revision;

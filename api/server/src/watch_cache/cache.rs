@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use api_machinery::custom::CustomKind;
 use api_machinery::{ResourceInfo, Status};
@@ -10,7 +11,10 @@ use tokio::sync::mpsc;
 
 use super::event::{Change, Event, Version};
 use super::filter::Filter;
-use crate::limits::{WATCHER_QUEUE_EVENTS_MAX, WINDOW_BYTES_MAX, WINDOW_EVENTS_MAX};
+use crate::limits::{
+    WATCHER_QUEUE_BYTES_MAX, WATCHER_QUEUE_EVENTS_MAX, WATCHER_SHARE_EVENTS,
+    WATCHERS_QUEUED_EVENTS_MAX, WINDOW_BYTES_MAX, WINDOW_EVENTS_MAX,
+};
 use crate::storage::RawValue;
 
 /// What a watcher's queue carries.
@@ -47,9 +51,25 @@ pub(crate) struct Subscription {
     pub(crate) revision: u64,
     /// What follows; ends when this watcher was too slow or the cache was filled anew.
     pub(crate) queue: mpsc::Receiver<Message>,
+    /// Bytes of all events that were taken out of the queue.
+    taken: Arc<AtomicUsize>,
 }
 
 impl Subscription {
+    /// What comes next; `None` when this watcher has been ended and has seen all before that.
+    pub(crate) async fn next(&mut self) -> Option<Message> {
+        let message = self.queue.recv().await;
+        if let Some(Message::Event(_, event)) = &message {
+            self.taken.fetch_add(event.size(), Ordering::Relaxed);
+        }
+        message
+    }
+
+    /// Whether nothing will be added any more.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.queue.is_closed()
+    }
+
     /// Puts a bookmark into the queue, in its place among the events (C3).
     pub(crate) fn request_bookmark(&self, revision: u64) {
         let inner = self.cache.inner.write();
@@ -71,6 +91,23 @@ impl Drop for Subscription {
 struct Watcher {
     sender: mpsc::Sender<Message>,
     filter: Filter,
+    /// Bytes of all events that were put into the queue, and taken out of it.
+    given: usize,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Watcher {
+    fn waiting(&self) -> usize {
+        self.sender.max_capacity() - self.sender.capacity()
+    }
+
+    /// Whether the watcher may get further behind.
+    fn has_room(&self, bytes: usize, is_crowded: bool) -> bool {
+        let waiting = self.waiting();
+        let behind = self.given.saturating_sub(self.taken.load(Ordering::Relaxed));
+        let is_fair = !is_crowded || waiting < WATCHER_SHARE_EVENTS;
+        waiting == 0 || is_fair && behind + bytes <= WATCHER_QUEUE_BYTES_MAX
+    }
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +124,8 @@ struct Inner {
     /// Revision of the fill: what happened up to it is no news.
     filled_at: u64,
     watchers: HashMap<u64, Watcher>,
+    /// Events that waited for all watchers when it was last counted.
+    queued: usize,
     next_watcher: u64,
     /// Of a cache that is attached and not filled: what it is to take in then; `None` when that was
     /// too much.
@@ -272,8 +311,9 @@ impl Cache {
         let (sender, queue) = mpsc::channel(WATCHER_QUEUE_EVENTS_MAX);
         let id = inner.next_watcher;
         inner.next_watcher += 1;
-        inner.watchers.insert(id, Watcher { sender, filter });
-        Ok(Subscription { cache: self.clone(), id, initial, replay, revision, queue })
+        let taken = Arc::new(AtomicUsize::new(0));
+        inner.watchers.insert(id, Watcher { sender, filter, given: 0, taken: taken.clone() });
+        Ok(Subscription { cache: self.clone(), id, initial, replay, revision, queue, taken })
     }
 
     /// Watches that are running.
@@ -358,14 +398,20 @@ impl Inner {
             self.window_bytes -= oldest.size();
             self.window_start = oldest.revision;
         }
+        let is_crowded = self.queued > WATCHERS_QUEUED_EVENTS_MAX;
+        let (bytes, mut queued) = (event.size(), 0);
         self.watchers.retain(|id, watcher| {
             let Some(change) = watcher.filter.change(&event) else { return true };
-            let sent = watcher.sender.try_send(Message::Event(change, event.clone()));
-            if sent.is_err() {
+            let sent = watcher.has_room(bytes, is_crowded)
+                && watcher.sender.try_send(Message::Event(change, event.clone())).is_ok();
+            if !sent {
                 tracing::warn!(id, resource = kind, "watcher ended: it is too slow or gone");
             }
-            sent.is_ok()
+            watcher.given += bytes;
+            queued += watcher.waiting();
+            sent
         });
+        self.queued = queued;
     }
 
     fn matching(&self, prefix: &str, filter: &Filter) -> Vec<Arc<Version>> {

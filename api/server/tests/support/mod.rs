@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_server::{
-    Config, EndpointTimes, Identity, KubeletConfig, Mode, Running, ServiceAccountConfig,
+    Config, EndpointTimes, Identity, KubeletConfig, Mode, Patience, Running, ServiceAccountConfig,
     ServiceRange, StoreConfig,
 };
 use bytes::Bytes;
@@ -107,6 +107,7 @@ impl Cluster {
             listen: "127.0.0.1:0".parse().unwrap(),
             advertise: "127.0.0.1".parse().unwrap(),
             endpoint_times: EndpointTimes::default(),
+            patience: Patience::default(),
             serving: Identity {
                 certificate: made.cert.pem().into_bytes(),
                 key: made.signing_key.serialize_pem().into_bytes(),
@@ -324,5 +325,31 @@ impl Events {
         let event = self.next().await.unwrap();
         let name = event["object"]["metadata"]["name"].as_str().unwrap_or("-");
         format!("{} {name}", event["type"].as_str().unwrap())
+    }
+}
+
+/// Sends these bytes over a connection of its own, and reads what comes until the end.
+pub(crate) async fn raw(cluster: &Cluster, bytes: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = cluster.connect(&[b"http/1.1"]).await;
+    // The server may close before it has read all.
+    let _ = stream.write_all(bytes.as_bytes()).await;
+    let mut answer = Vec::new();
+    let reading = stream.read_to_end(&mut answer);
+    let _ = tokio::time::timeout(DEADLINE, reading).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+impl Cluster {
+    /// An open connection that speaks one of these protocols.
+    pub(crate) async fn connect(
+        &self,
+        protocols: &[&[u8]],
+    ) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+        let mut tls = (*self.tls).clone();
+        tls.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let stream = tokio::net::TcpStream::connect(self.running.address).await.unwrap();
+        let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
+        TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap()
     }
 }

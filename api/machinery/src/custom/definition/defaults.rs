@@ -7,7 +7,7 @@ use crate::Object;
 /// Sets the defaults.
 pub fn apply(definition: &mut Object) {
     let kind = definition.text(&["spec", "names", "kind"]).to_owned();
-    if definition.text(&["spec", "names", "singular"]).is_empty() {
+    if definition.text(&["spec", "names", "singular"]).is_empty() && !kind.is_empty() {
         definition.set(&["spec", "names", "singular"], kind.to_lowercase().into());
     }
     if definition.text(&["spec", "names", "listKind"]).is_empty() && !kind.is_empty() {

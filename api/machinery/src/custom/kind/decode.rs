@@ -13,9 +13,6 @@ use crate::field::Path;
 use crate::limits::STRICT_ERRORS_MAX;
 use crate::{Object, Status};
 
-/// Bytes of a body that errors show.
-const SHOWN_BYTES: usize = 30;
-
 impl CustomVersion {
     /// Decodes a body. Bodies of another kind pass: they are refused when they are checked.
     ///
@@ -66,15 +63,7 @@ impl CustomVersion {
     }
 
     fn unrecognized(&self, why: &str, bytes: &[u8]) -> Status {
-        let kind = self.info.kind;
-        let text = String::from_utf8_lossy(bytes);
-        let shown = match text.char_indices().find(|(at, _)| *at >= SHOWN_BYTES) {
-            Some((end, _)) if text.len() > SHOWN_BYTES => format!("{} ...", &text[..end]),
-            _ => text.into_owned(),
-        };
-        Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {kind}): {why} ({shown})"
-        ))
+        crate::decode::unrecognized(self.info.kind, why, bytes)
     }
 
     fn fit_tree(
