@@ -63,7 +63,7 @@ planted: ## Plant bugs in the store, and show how soon each is found: make plant
 	@$(rocksdb); cargo build -p chaos-planted --features planted --bin orlop-planted --locked
 	$(CARGO_TARGET_DIR)/debug/orlop-planted suite $(ARGS)
 
-fuzz: ## Fuzz what clients, peers and disks give the store: make fuzz ARGS="apply wal --time 600"
+fuzz: ## Fuzz what others give the store, or the API server: make fuzz ARGS="--api patches --time 600"
 	@scripts/fuzz.sh $(ARGS)
 
 clean: ## Remove what cargo built here; caches of RocksDB and of test programs stay

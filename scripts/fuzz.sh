@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Fuzzes what the store reads from clients, peers and disks: the targets of store/fuzz, one after the
-# other, each for a time, starting from the corpus that is kept there.
+# Fuzzes what the store reads from clients, peers and disks, or what the API server reads from clients:
+# the targets of store/fuzz or of api/fuzz, one after the other, each for a time, starting from the
+# corpus that is kept there.
 #
-#     scripts/fuzz.sh                       every target, for a minute each
+#     scripts/fuzz.sh                       every target of the store, for a minute each
+#     scripts/fuzz.sh --api                 every target of the API server
 #     scripts/fuzz.sh --time 600            for ten minutes each
 #     scripts/fuzz.sh apply wal --time 60   these two
-#     scripts/fuzz.sh --keep                and keep what was found to be worth it, in store/fuzz/corpus
+#     scripts/fuzz.sh --keep                and keep what was found to be worth it, in the corpus
 #
 # RocksDB is linked as it is and not watched: the decoders are ours.
 set -euo pipefail
@@ -13,6 +15,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/common.sh
 . scripts/common.sh
 
+part=store
 seconds=60
 keep=
 targets=()
@@ -20,13 +23,14 @@ while [ $# -gt 0 ]; do
     case $1 in
         --time) seconds=${2:?--time needs seconds} && shift ;;
         --keep) keep=yes ;;
+        --api) part=api ;;
         -*) die "unknown option $1" ;;
         *) targets+=("$1") ;;
     esac
     shift
 done
 
-fuzz=store/fuzz/cargo-fuzz
+fuzz=$part/fuzz/cargo-fuzz
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(sed -n 's/^name = "\([a-z]*\)"$/\1/p' $fuzz/Cargo.toml)
 for target in "${targets[@]}"; do
     [ -e "$fuzz/fuzz_targets/$target.rs" ] || die "there is no target $target"
@@ -37,11 +41,13 @@ cargo fuzz --version >/dev/null 2>&1 || {
     say "installing cargo-fuzz"
     cargo install cargo-fuzz --locked >&2
 }
-environment=$(scripts/rocksdb.sh)
-set -a
-eval "$environment"
-set +a
-# A folder and a lock of their own: tests and builds of the store go on beside this.
+if [ $part = store ]; then
+    environment=$(scripts/rocksdb.sh)
+    set -a
+    eval "$environment"
+    set +a
+fi
+# A folder and a lock of their own: tests and other builds go on beside this.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$orlop_cache/target}/fuzz"
 own_target
 
@@ -76,8 +82,8 @@ table=$(mktemp)
 trap 'rm -f "$table"' EXIT
 failed=0
 for target in "${targets[@]}"; do
-    work=$built/work/$target
-    kept=store/fuzz/corpus/$target
+    work=$built/work/$part/$target
+    kept=$part/fuzz/corpus/$target
     mkdir -p "$work/corpus" "$work/found" "$kept"
     rm -f "$work"/log.* "$work"/found/*
     say "$target for $seconds s"

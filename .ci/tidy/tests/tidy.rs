@@ -30,6 +30,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("api-tables", &["api-machinery"]),
     ("api-client", &["clock"]),
     ("api-server", &["clock", "api-machinery", "store-client"]),
+    ("api-fuzz", &["api-machinery", "api-cel"]),
     ("api-controllers", &["clock", "api-client", "api-machinery"]),
     ("api-ephemeral", &["clock", "store-memory", "api-server", "api-controllers"]),
     ("api-scheduler", &["api-client"]),

@@ -1,0 +1,4 @@
+//! `api_fuzz::selectors` for libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| api_fuzz::selectors(data));

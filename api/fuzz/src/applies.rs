@@ -1,0 +1,109 @@
+//! Server-side apply: who owns what after some writes of several managers.
+
+use api_machinery::apply::{self, Managers, Set, Target, Writer};
+use api_machinery::decode::Encoding;
+use api_machinery::{Object, ResourceInfo, defaults};
+use serde_json::Value;
+
+use crate::input::Input;
+use crate::{generate, laws};
+
+const MANAGERS: [&str; 3] = ["kubectl", "one", "two"];
+/// Writes of one input.
+const WRITES_MAX: usize = 6;
+
+/// Carries out some writes, one after the other.
+pub fn applies(data: &[u8]) {
+    let mut input = Input::new(data);
+    let info = generate::kind(&mut input);
+    // Of a custom kind without a schema there is nothing to know.
+    let target = match input.byte() & 1 {
+        0 => Target::of(info, ""),
+        _ => Target::deduced(&info.api_version(), info.kind, "", Set::default()),
+    };
+    let mut live: Option<Object> = None;
+    for _ in 0..WRITES_MAX {
+        if input.is_empty() {
+            break;
+        }
+        let choice = input.byte();
+        let manager = MANAGERS[usize::from(choice >> 2) % MANAGERS.len()];
+        let is_text = choice & 0x80 != 0;
+        let tree =
+            if is_text { text(info, input.piece()) } else { generate::object(info, &mut input) };
+        let Some(mut new) = Object::from_value(tree) else { continue };
+        new.set_name("x");
+        let writer = Writer { manager, now: "2026-01-01T00:00:00Z", force: choice & 1 == 1 };
+        let is_apply = choice & 2 == 0;
+        let written = laws::timed("a managed write", || {
+            if is_apply {
+                applied(&target, live.as_ref(), &new, writer)
+            } else {
+                put(info, &target, live.as_ref(), &new, writer)
+            }
+        });
+        if written.is_some() {
+            live = written;
+        }
+    }
+}
+
+fn text(info: &ResourceInfo, piece: &[u8]) -> Value {
+    let Ok(Value::Object(mut tree)) = serde_json::from_slice(piece) else { return Value::Null };
+    tree.insert("apiVersion".to_owned(), info.api_version().into());
+    tree.insert("kind".to_owned(), info.kind.into());
+    Value::Object(tree)
+}
+
+/// Y4: an apply that is done again changes nothing.
+fn applied(
+    target: &Target,
+    live: Option<&Object>,
+    config: &Object,
+    writer: Writer<'_>,
+) -> Option<Object> {
+    let object = apply::apply(target, live, config, writer).ok()?;
+    managed(&object);
+    // Upstream, too, takes an object that nobody owns for one that was never applied.
+    object.at(&["metadata", "managedFields"])?;
+    let later = Writer { now: "2027-01-01T00:00:00Z", ..writer };
+    let mut again = apply::apply(target, Some(&object), config, later)
+        .unwrap_or_else(|status| panic!("Y4: {status} when {config:?} was applied again"));
+    apply::keep_times(&mut again, &object);
+    assert!(again == object, "Y4: {object:?} became {again:?} when {config:?} was applied again");
+    Some(object)
+}
+
+fn put(
+    info: &'static ResourceInfo,
+    target: &Target,
+    live: Option<&Object>,
+    new: &Object,
+    writer: Writer<'_>,
+) -> Option<Object> {
+    let body = new.to_json();
+    let mut new = laws::decoded(&body, Encoding::Json, info).ok()?.object;
+    defaults::apply(info, &mut new);
+    let object = apply::update(target, live, new, writer);
+    managed(&object);
+    let mut again = apply::update(target, Some(&object), object.clone(), writer);
+    apply::keep_times(&mut again, &object);
+    assert!(again == object, "Y4: {object:?} became {again:?}");
+    Some(object)
+}
+
+/// What is told of the managers can be read, and is written the same.
+fn managed(object: &Object) {
+    let entries = object.at(&["metadata", "managedFields"]);
+    let managers = Managers::read(entries).expect("Y2: managed fields can be read");
+    let written = managers.entries();
+    if let Some(entries) = entries {
+        assert_eq!(&Value::Array(written), entries, "Y2: and are written as they were");
+    }
+    for entry in entries.and_then(Value::as_array).into_iter().flatten() {
+        let set = Set::from_json(&entry["fieldsV1"]).expect("Y2");
+        let text: Value = serde_json::from_str(&set.to_json()).expect("Y2: a set is JSON");
+        assert_eq!(Set::from_json(&text), Ok(set), "Y2: a set");
+    }
+    laws::stored(object);
+}
