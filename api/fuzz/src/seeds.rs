@@ -31,7 +31,7 @@ fn place(kind: &str) -> [u8; 2] {
 
 /// Bytes that say something else at each step, and are the same each time.
 fn noise(seed: u8, length: usize) -> Vec<u8> {
-    let mut state = u32::from(seed) * 2_654_435_761 + 1;
+    let mut state = u32::from(seed).wrapping_mul(2_654_435_761).wrapping_add(1);
     let step = |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state.to_le_bytes()[3]

@@ -8,8 +8,8 @@ use crate::limits::BODY_DEPTH_MAX;
 /// What upstream says of what is too deep for it.
 pub(crate) const TOO_DEEP: &str = "exceeded max depth";
 
-/// Whether JSON is nested too deep; what is no JSON may be either.
-pub(crate) fn is_json_too_deep(bytes: &[u8]) -> bool {
+/// What begins too deep in JSON, if something does; of what is no JSON it may say either.
+pub(crate) fn too_deep_in_json(bytes: &[u8]) -> Option<char> {
     let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
     for byte in bytes {
         match byte {
@@ -19,14 +19,19 @@ pub(crate) fn is_json_too_deep(bytes: &[u8]) -> bool {
             b'{' | b'[' if !is_text => {
                 depth += 1;
                 if depth > BODY_DEPTH_MAX {
-                    return true;
+                    return Some(char::from(*byte));
                 }
             }
             b'}' | b']' if !is_text => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    false
+    None
+}
+
+/// How Go's reader of JSON says it.
+pub(crate) fn refused_json(bytes: &[u8]) -> Option<String> {
+    too_deep_in_json(bytes).map(|letter| format!("invalid character {letter:?} {TOO_DEEP}"))
 }
 
 /// Lists and maps that a tree has inside one another, up to one more than `limit`; `visited` counts
@@ -70,13 +75,13 @@ mod tests {
     fn depth_is_counted_in_bytes_and_in_trees() {
         for (depth, is_deep) in [(1, false), (BODY_DEPTH_MAX, false), (BODY_DEPTH_MAX + 1, true)] {
             let text = nested(depth);
-            assert_eq!(is_json_too_deep(text.as_bytes()), is_deep);
+            assert_eq!(too_deep_in_json(text.as_bytes()).is_some(), is_deep);
             let tree = serde_json::from_str(&text).unwrap();
             assert_eq!(is_too_deep(&tree), is_deep);
             assert_eq!(of(&tree, 1000, &mut 0), depth);
         }
         let text = format!("[\"\\\"{}\"]", "[".repeat(1000));
-        assert!(!is_json_too_deep(text.as_bytes()));
+        assert_eq!(refused_json(text.as_bytes()), None);
         assert_eq!(of(&serde_json::from_str(&text).unwrap(), 1000, &mut 0), 1);
     }
 }

@@ -205,7 +205,7 @@ pub(crate) fn parse_json(bytes: &[u8]) -> Result<Raw, Status> {
     let refuse = |why: &str| {
         Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
     };
-    if depth::is_json_too_deep(bytes) {
+    if depth::too_deep_in_json(bytes).is_some() {
         return Err(refuse(depth::TOO_DEEP));
     }
     serde_json::from_slice(bytes).map_err(|error| refuse(&error.to_string()))

@@ -67,8 +67,8 @@ fn json_operations(patch: &[u8]) -> Result<Vec<Value>, Status> {
         let kind = go_text::json_kind(value);
         Err(refuse(format!("json: cannot unmarshal {kind} into Go {into}")))
     };
-    if depth::is_json_too_deep(patch) {
-        return Err(refuse(depth::TOO_DEEP.to_owned()));
+    if let Some(why) = depth::refused_json(patch) {
+        return Err(refuse(why));
     }
     let parsed: Value =
         serde_json::from_slice(patch).map_err(|error| refuse(go_text::not_json(patch, &error)))?;
@@ -115,8 +115,8 @@ enum Unfit {
 
 /// Reads a patch that must be an object.
 fn object_patch(patch: &[u8]) -> Result<Value, Unfit> {
-    if depth::is_json_too_deep(patch) {
-        return Err(Unfit::Other(depth::TOO_DEEP.to_owned()));
+    if let Some(why) = depth::refused_json(patch) {
+        return Err(Unfit::Other(why));
     }
     let parsed: Value = serde_json::from_slice(patch)
         .map_err(|error| Unfit::Other(go_text::not_json(patch, &error)))?;
