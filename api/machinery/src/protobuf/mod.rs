@@ -3,6 +3,7 @@
 //! On the wire an object is the four bytes `k8s\0` and an envelope (`runtime.Unknown`) with
 //! `apiVersion` and `kind` beside the message.
 
+mod either;
 mod read;
 mod wire;
 mod write;
@@ -226,6 +227,45 @@ mod tests {
                 "strategy": {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 1}},
                 "template": {"spec": {"containers": [{"name": "c"}]}}},
         }));
+    }
+
+    #[test]
+    fn a_schema_or_something_else_comes_back_from_protobuf() {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "one": {"type": "array", "items": {"type": "string"}},
+                "many": {"items": [{"type": "string"}, {"type": "integer"}]},
+                "open": {"type": "object", "additionalProperties": true},
+                "closed": {"type": "object", "additionalProperties": false},
+                "map": {"type": "object", "additionalProperties": {"type": "array",
+                    "items": {"type": "object", "default": {"a": [1, null]}}}},
+            },
+            "dependencies": {"a": ["b", "c"], "d": {"type": "object"}},
+            "enum": [1, "a", {"b": true}],
+        });
+        round_trip(&json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "as.x.y", "creationTimestamp": "2026-01-02T03:04:05Z"},
+            "spec": {"group": "x.y", "scope": "Namespaced",
+                "names": {"plural": "as", "kind": "A"},
+                "versions": [{"name": "v1", "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": schema}}]},
+            "status": {"conditions": [], "acceptedNames": {"plural": "as", "kind": "A"},
+                "storedVersions": ["v1"]},
+        }));
+    }
+
+    #[test]
+    fn a_schema_beside_a_boolean_is_upstreams_bytes() {
+        let schema = json!({"additionalProperties": {"type": "a"}, "items": {"type": "b"}});
+        let id = crate::Schema::get()
+            .find("apiextensions_apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps")
+            .unwrap();
+        let bytes = encode_message(id, &schema).unwrap();
+        let expected: &[u8] = b"\xc2\x01\x05\x0a\x03\x2a\x01b\xf2\x01\x07\x08\x01\x12\x03\x2a\x01a";
+        assert_eq!(bytes, expected);
+        assert_eq!(Value::Object(read::message(id, &bytes, 0).unwrap()), schema);
     }
 
     #[test]

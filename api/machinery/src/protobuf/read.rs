@@ -5,10 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::wire::{Reader, Wire};
-use super::{Error, MAGIC, decode};
+use super::{Error, MAGIC, decode, either};
 use crate::decode::walk::finish;
 use crate::limits::NESTING_DEPTH_MAX;
-use crate::schema::{Field, Kind, Schema, Shape, Special, TypeId};
+use crate::schema::{Field, Kind, Schema, Shape, Special, Type, TypeId};
 use crate::time;
 
 pub(super) struct Envelope<'a> {
@@ -43,14 +43,14 @@ pub(super) fn envelope(bytes: &[u8]) -> Result<Envelope<'_>, Error> {
 pub(super) fn message(id: TypeId, bytes: &[u8], depth: usize) -> Result<Map<String, Value>, Error> {
     let schema = Schema::get();
     let mut out = Map::new();
-    fields(schema, id, bytes, depth, &mut out)?;
+    add_fields(schema.of(id), bytes, depth, &mut out)?;
     finish(schema, id, &mut out);
     Ok(out)
 }
 
-fn fields(
-    schema: &Schema,
-    id: TypeId,
+/// Adds what the bytes say, and nothing that they leave out.
+pub(super) fn add_fields(
+    ty: &Type,
     bytes: &[u8],
     depth: usize,
     out: &mut Map<String, Value>,
@@ -60,12 +60,12 @@ fn fields(
     }
     let mut reader = Reader::new(bytes);
     while let Some((number, wire)) = reader.field()? {
-        let Some(field) = schema.of(id).fields.iter().find(|field| field.number == number) else {
+        let Some(field) = ty.fields.iter().find(|field| field.number == number) else {
             continue;
         };
         match (field.kind, wire) {
             (Kind::Message(inner), Wire::Bytes(bytes)) if field.is_inline() => {
-                fields(schema, inner, bytes, depth + 1, out)?;
+                add_fields(Schema::get().of(inner), bytes, depth + 1, out)?;
             }
             _ => add(field, wire, depth, out)?,
         }
@@ -145,9 +145,13 @@ fn one(field: &Field, wire: Wire<'_>, depth: usize) -> Result<Value, Error> {
 }
 
 fn special(id: TypeId, bytes: &[u8], depth: usize) -> Result<Value, Error> {
-    let special = Schema::get().of(id).special;
+    let ty = Schema::get().of(id);
+    let special = ty.special;
     if special == Special::None {
         return Ok(Value::Object(message(id, bytes, depth)?));
+    }
+    if either::is_either(ty) {
+        return either::from_message(ty, bytes, depth);
     }
     let (mut numbers, mut texts) = ([0_i64; 4], Vec::new());
     let mut reader = Reader::new(bytes);

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::wire::{put_bytes, put_double, put_number};
-use super::{Error, encode};
+use super::{Error, either, encode};
 use crate::schema::{Field, Kind, Schema, Shape, Special, TypeId};
 use crate::time;
 
@@ -50,7 +50,12 @@ fn wrong(field: &Field, value: &Value) -> Error {
     Error::Value(format!("{}: {value}", field.json))
 }
 
-fn one(field: &Field, number: u32, value: &Value, out: &mut Vec<u8>) -> Result<(), Error> {
+pub(super) fn one(
+    field: &Field,
+    number: u32,
+    value: &Value,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
     match (field.kind, value) {
         (Kind::String, Value::String(text)) => put_bytes(number, text.as_bytes(), out),
         (Kind::Bytes, Value::String(text)) => {
@@ -75,7 +80,11 @@ fn one(field: &Field, number: u32, value: &Value, out: &mut Vec<u8>) -> Result<(
 }
 
 fn special(field: &Field, id: TypeId, value: &Value, out: &mut Vec<u8>) -> Result<(), Error> {
-    match (Schema::get().of(id).special, value) {
+    let ty = Schema::get().of(id);
+    if either::is_either(ty) {
+        return either::to_message(ty, value, out);
+    }
+    match (ty.special, value) {
         (Special::None, Value::Object(map)) => message(id, map, out)?,
         (Special::Quantity, Value::String(text)) => put_bytes(1, text.as_bytes(), out),
         (Special::IntOrString, Value::Number(n)) => {
