@@ -130,7 +130,7 @@ async fn time_ends_tokens_events_and_finished_jobs() {
     let mut bearer = config(&server).await;
     bearer.auth_info.client_certificate_data = None;
     bearer.auth_info.client_key_data = None;
-    bearer.auth_info.token = Some(token.status.unwrap().token.into());
+    bearer.auth_info.token = token.status.unwrap().token.map(Into::into);
     let bearer = Client::try_from(bearer).unwrap();
     bearer.list_core_api_versions().await.unwrap();
 
