@@ -8,7 +8,6 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Request, header::AUTHORIZATION};
-use jiff::Timestamp;
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
     core::v1::ServiceAccount,
