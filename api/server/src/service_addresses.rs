@@ -49,21 +49,26 @@ struct Taken {
 /// What the store is asked about, because the caches say that it is wrong.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Doubts {
-    missing: BTreeSet<Name>,
-    stray: BTreeMap<Ipv4Addr, Name>,
+    missing: BTreeSet<(Ipv4Addr, Name)>,
+    stray: BTreeSet<(Ipv4Addr, Name)>,
 }
 
-fn doubts(services: &BTreeMap<Name, Ipv4Addr>, taken: &BTreeMap<Ipv4Addr, Taken>) -> Doubts {
-    let is_missing = |(_, address): &(&Name, &Ipv4Addr)| !taken.contains_key(address);
-    let is_stray = |(address, taken): &(&Ipv4Addr, &Taken)| {
-        taken.is_old && services.get(&taken.parent) != Some(*address)
-    };
-    let missing = services.iter().filter(is_missing).map(|(name, _)| name.clone());
-    let stray = taken.iter().filter(is_stray);
+/// `held` are the addresses that Services have.
+fn doubts(held: &BTreeSet<(Ipv4Addr, Name)>, taken: &BTreeMap<Ipv4Addr, Taken>) -> Doubts {
+    let missing = held.iter().filter(|(address, _)| !taken.contains_key(address));
+    let old = taken.iter().filter(|(_, taken)| taken.is_old);
+    let old = old.map(|(address, taken)| (*address, taken.parent.clone()));
     Doubts {
-        missing: missing.collect(),
-        stray: stray.map(|(address, taken)| (*address, taken.parent.clone())).collect(),
+        missing: missing.cloned().collect(),
+        stray: old.filter(|one| !held.contains(one)).collect(),
     }
+}
+
+/// The addresses of a Service; a second one may be of this family, too.
+fn addresses(service: View<'_>) -> impl Iterator<Item = Ipv4Addr> {
+    let spec = service.get("spec");
+    let all = std::iter::once(spec.get("clusterIP")).chain(spec.get("clusterIPs").items());
+    all.filter_map(|address| address.text().parse().ok())
 }
 
 /// D3: an address of the allocator, and for whom it is.
@@ -85,27 +90,25 @@ fn taken(object: View<'_>, now: Timestamp) -> Option<(Ipv4Addr, Taken)> {
 async fn repair(server: &Server) -> Result<(), Status> {
     server.caches.wait_until_fresh(&server.storage).await?;
     let now = clock::now();
-    let mut services = BTreeMap::new();
+    let mut held = BTreeSet::new();
     for version in lookup::list(server, ("", "services"), "")? {
-        if let Ok(address) = version.view().get("spec").get("clusterIP").text().parse() {
-            let (namespace, name) = (&version.header.namespace, &version.header.name);
-            services.insert((namespace.clone(), name.clone()), address);
-        }
+        let name = (version.header.namespace.clone(), version.header.name.clone());
+        held.extend(addresses(version.view()).map(|address| (address, name.clone())));
     }
-    let addresses = lookup::list(server, ("networking.k8s.io", "ipaddresses"), "")?;
-    let addresses = addresses.iter().filter_map(|version| taken(version.view(), now)).collect();
-    let doubts = doubts(&services, &addresses);
-    for name in doubts.missing {
+    let known = lookup::list(server, ("networking.k8s.io", "ipaddresses"), "")?;
+    let known = known.iter().filter_map(|version| taken(version.view(), now)).collect();
+    let Doubts { missing, stray } = doubts(&held, &known);
+    for (address, name) in missing {
         let Some(service) = stored(server, &name).await? else { continue };
-        let Ok(address) = service.text(&["spec", "clusterIP"]).parse() else { continue };
-        if cluster_ip::take(&server.storage, address, &service).await? {
+        let is_its = addresses(View::new(&service.to_json())).any(|one| one == address);
+        if is_its && cluster_ip::take(&server.storage, address, &service).await? {
             tracing::warn!(%address, service = ?name, "a Service had lost its address");
         }
     }
-    for (address, name) in doubts.stray {
-        let service = stored(server, &name).await?;
-        let text = address.to_string();
-        if service.is_none_or(|service| service.text(&["spec", "clusterIP"]) != text) {
+    for (address, name) in stray {
+        let service = stored(server, &name).await?.map(|service| service.to_json());
+        let is_its = |json: &Vec<u8>| addresses(View::new(json)).any(|one| one == address);
+        if !service.as_ref().is_some_and(is_its) {
             tracing::warn!(%address, service = ?name, "an address was left behind");
             cluster_ip::release(&server.storage, address).await?;
         }
@@ -152,15 +155,17 @@ mod tests {
         ];
         let all: BTreeMap<Ipv4Addr, Taken> = all.into_iter().flatten().collect();
         assert_eq!(all.len(), 4, "D3");
-        let services = [("right", 1), ("moved", 5), ("lost", 7)];
-        let services = services.map(|(one, last)| (name(one), address(last)));
-        let found = doubts(&services.into(), &all);
+        let held =
+            [(address(1), name("right")), (address(5), name("moved")), (address(7), name("lost"))];
+        let found = doubts(&held.into(), &all);
         assert_eq!(
             found,
             Doubts {
-                missing: [name("lost"), name("moved")].into(),
+                missing: [(address(5), name("moved")), (address(7), name("lost"))].into(),
                 stray: [(address(2), name("gone")), (address(4), name("moved"))].into(),
             }
         );
+        let both = br#"{"spec": {"clusterIP": "::1", "clusterIPs": ["::1", "10.0.0.9"]}}"#;
+        assert_eq!(addresses(View::new(both)).collect::<Vec<_>>(), [address(9)]);
     }
 }
