@@ -190,7 +190,7 @@ async fn patches_have_ten_thousand_operations_and_cannot_grow_what_they_patch() 
     doubling.extend(vec![json!({"op": "copy", "from": "/x", "path": "/x/-"}); 40]);
     let mut deeper = vec![json!({"op": "add", "path": "/x", "value": {}})];
     deeper.extend(
-        (1..2000)
+        (1..500)
             .map(|n| json!({"op": "add", "path": format!("/x{}", "/x".repeat(n)), "value": {}})),
     );
     for operations in [doubling, deeper] {
@@ -290,5 +290,6 @@ async fn headers_and_addresses_may_be_long_and_not_endless() {
     assert!(refused.starts_with("HTTP/1.1 431"), "{refused}");
     let head = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(1_100_000));
     let refused = support::raw(&cluster, &head).await;
-    assert!(refused.starts_with("HTTP/1.1 431"), "{refused}");
+    // Or nothing: what the server has not read breaks the connection before its answer is read.
+    assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 431"), "{refused}");
 }

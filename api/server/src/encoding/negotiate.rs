@@ -50,6 +50,11 @@ impl Accepted {
     pub(crate) fn is_written_as_sent(&self) -> bool {
         self.media == Media::Json && !self.pretty
     }
+
+    /// Whether lists are written from the messages of their items, which are kept.
+    pub(crate) fn is_made_of_messages(&self) -> bool {
+        self.media == Media::Protobuf && self.transform == Transform::None
+    }
 }
 
 /// What can be offered.

@@ -24,7 +24,7 @@ mod watch;
 use std::sync::Arc;
 
 use api_machinery::decode::{Encoding, Expected, FieldValidation};
-use api_machinery::field::Path;
+use api_machinery::field::{Error, Path};
 use api_machinery::status::Grouped;
 use api_machinery::{Object, ResourceInfo, Status, apply, decode};
 use http::header::HeaderValue;
@@ -159,13 +159,7 @@ impl Context {
         let path = Path::new("fieldManager");
         let errors = apply::validate_manager(asked, &path);
         if !errors.is_empty() {
-            let options = match self.info.verb {
-                "create" => "CreateOptions",
-                "patch" => "PatchOptions",
-                _ => "UpdateOptions",
-            };
-            let kind = Grouped::new("meta.k8s.io", options);
-            return Err(Status::invalid(&kind, "", &errors));
+            return Err(self.invalid_options(&errors));
         }
         let agent = self.headers.get(http::header::USER_AGENT);
         let agent = agent.and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -175,10 +169,20 @@ impl Context {
     pub(crate) fn field_validation(&self) -> Result<FieldValidation, Status> {
         let asked = self.query.get("fieldValidation").unwrap_or_default();
         FieldValidation::parse(asked).ok_or_else(|| {
-            Status::bad_request(format!(
-                "fieldValidation: Unsupported value: {asked:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
-            ))
+            let path = Path::new("fieldValidation");
+            let supported = ["", "Ignore", "Strict", "Warn"];
+            self.invalid_options(&[Error::not_supported(&path, asked, &supported)])
         })
+    }
+
+    /// 422 about the options of a write.
+    fn invalid_options(&self, errors: &[Error]) -> Status {
+        let options = match self.info.verb {
+            "create" => "CreateOptions",
+            "patch" => "PatchOptions",
+            _ => "UpdateOptions",
+        };
+        Status::invalid(&Grouped::new("meta.k8s.io", options), "", errors)
     }
 
     /// How the request body is written; 415 when nobody here can read it.
