@@ -60,7 +60,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 /// Runs with a client that there is, without an election and without a health port, until `shutdown`
 /// fires: for a process that serves the API itself. Of the configuration the rest counts.
 pub async fn run_with(client: Client, config: Config, shutdown: CancellationToken) {
-    control(client, config, Health::new(), shutdown).await;
+    control((client, None), config, Health::new(), shutdown).await;
 }
 
 /// The queues that the informers' handlers fill.
