@@ -5,7 +5,6 @@ mod support;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use store_client::{Client, rpc};
 use support::{Cluster, Store};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -343,45 +342,4 @@ async fn what_is_not_carried_out_is_refused() {
         "conversionReviewVersions": ["v1"],
         "clientConfig": {"url": "https://hook.example.com/convert"}}});
     assert_eq!(cluster.post(DEFINITIONS, &webhook).await.code, 501);
-}
-
-#[tokio::test]
-async fn objects_of_a_kind_that_cannot_be_served_go_with_its_definition() {
-    let store = Arc::new(Store::own(1));
-    let cluster = Cluster::beside(&store, 0).await;
-    let group = "left.example.com";
-    let objects = define(&cluster, group).await;
-    let mut held = widget(group, "a", "red");
-    held["metadata"]["finalizers"] = json!(["example.com/nobody"]);
-    assert_eq!(cluster.post(&objects, &held).await.code, 201);
-
-    // As a kube-apiserver on the same store could leave it.
-    let path = format!("{DEFINITIONS}/widgets.{group}");
-    let mut kept = cluster.get(&path).await.json();
-    kept["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {
-        "conversionReviewVersions": ["v1"],
-        "clientConfig": {"url": "https://hook.example.com/convert"}}});
-    kept["metadata"].as_object_mut().unwrap().remove("resourceVersion");
-    let client = Client::new(&store_client::Config::new(store.endpoints().to_vec())).unwrap();
-    let key = format!("/registry/apiextensions.k8s.io/customresourcedefinitions/widgets.{group}");
-    let value = kept.to_string().into();
-    let put = rpc::PutRequest { key: key.into(), value, ..rpc::PutRequest::default() };
-    client.put(put).await.unwrap();
-    cluster.until(&path, |found| condition(found, "Established")["status"] == "False").await;
-    let prefix = format!("/registry/{group}/widgets/");
-    let left = async || {
-        let range_end = store_client::prefix_end(prefix.as_bytes());
-        let key = prefix.clone().into();
-        let request = rpc::RangeRequest { key, range_end, ..rpc::RangeRequest::default() };
-        client.range(request).await.unwrap().count
-    };
-    assert_eq!(left().await, 1);
-
-    assert_eq!(cluster.delete(&path).await.code, 200);
-    let until = tokio::time::Instant::now() + support::DEADLINE;
-    while cluster.get(&path).await.code != 404 {
-        assert!(tokio::time::Instant::now() < until, "the definition does not go");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    assert_eq!(left().await, 0);
 }

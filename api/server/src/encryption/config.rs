@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
-use api_machinery::field::{Error, Path};
+use api_machinery::field::{Error, ErrorKind, Path};
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -84,12 +84,16 @@ enum Unreadable {
 fn decode(bytes: &[u8]) -> Result<Vec<Entry>, Unreadable> {
     let document = |why: String| Unreadable::Document(why);
     let text = std::str::from_utf8(bytes).map_err(|_| document("yaml: invalid UTF-8".into()))?;
+    let missing = |field: &str| document(format!("Object '{field}' is missing in the file"));
+    let says_nothing = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
+    if text.lines().all(says_nothing) {
+        return Err(missing("Kind"));
+    }
     let tree: Value = serde_saphyr::from_str(text).map_err(|error| {
         // E9: the parser's own words may quote the file.
         let at = error.location().map(|at| format!("line {}: ", at.line())).unwrap_or_default();
         document(format!("yaml: {at}the document cannot be read"))
     })?;
-    let missing = |field: &str| document(format!("Object '{field}' is missing in the file"));
     let tree = match tree {
         Value::Object(tree) => tree,
         Value::Null => return Err(missing("Kind")),
@@ -224,9 +228,9 @@ fn check_choice(choice: &Choice, path: &Path, errors: &mut Vec<Error>) {
     const MORE: &str = "more than one provider specified in a single element, should split into different list elements";
     let given = choice.sealed.len() + usize::from(choice.is_identity) + usize::from(choice.is_kms);
     match given {
-        0 => errors.push(Error::invalid(path, shown(choice), NONE)),
+        0 => errors.push(refused(choice, path, NONE)),
         1 => {}
-        _ => errors.push(Error::invalid(path, shown(choice), MORE)),
+        _ => errors.push(refused(choice, path, MORE)),
     }
     if choice.is_kms {
         errors.push(Error::forbidden(&path.child("kms"), "kms providers are not implemented"));
@@ -247,8 +251,8 @@ fn check_choice(choice: &Choice, path: &Path, errors: &mut Vec<Error>) {
     }
 }
 
-/// A choice as upstream shows it, but for the secrets (E9).
-fn shown(choice: &Choice) -> Value {
+/// A choice as upstream shows it, but for the secrets (E9), and why it is refused.
+fn refused(choice: &Choice, path: &Path, why: &str) -> Error {
     let of = |mode: Mode| {
         let found = choice.sealed.iter().find(|(one, _)| *one == mode);
         found.map_or(Value::Null, |(_, keys)| {
@@ -257,13 +261,19 @@ fn shown(choice: &Choice) -> Value {
         })
     };
     let or_null = |is_given: bool| if is_given { json!({}) } else { Value::Null };
-    json!({
-        "AESGCM": of(Mode::AesGcm),
-        "AESCBC": of(Mode::AesCbc),
-        "Secretbox": of(Mode::Secretbox),
-        "Identity": or_null(choice.is_identity),
-        "KMS": or_null(choice.is_kms),
-    })
+    // In the order of upstream's fields, which no tree keeps.
+    let shown: Vec<String> = [
+        ("AESGCM", of(Mode::AesGcm)),
+        ("AESCBC", of(Mode::AesCbc)),
+        ("Secretbox", of(Mode::Secretbox)),
+        ("Identity", or_null(choice.is_identity)),
+        ("KMS", or_null(choice.is_kms)),
+    ]
+    .iter()
+    .map(|(name, value)| format!("\"{name}\":{value}"))
+    .collect();
+    let detail = format!("{{{}}}: {why}", shown.join(","));
+    Error { kind: ErrorKind::Invalid, field: path.to_string(), value: None, detail }
 }
 
 fn check_key(mode: Mode, key: &NamedKey, path: &Path, errors: &mut Vec<Error>) {
