@@ -109,7 +109,7 @@ pub(crate) async fn take(
             },
         },
         "spec": {"parentRef": {
-            "group": "", "resource": "services",
+            "resource": "services",
             "namespace": service.namespace(), "name": service.name(),
         }},
     });
@@ -155,7 +155,9 @@ pub(crate) async fn allocate(
     if matches!(service.text(&["spec", "type"]), "NodePort" | "LoadBalancer")
         && let Err(error) = ports(storage, node_ports, info, service, &[]).await
     {
-        release_all(storage, service, node_ports).await;
+        // No port was taken: those that it asks for may be somebody else's.
+        let taken = Taken { address: ip.parse().ok(), ports: Vec::new() };
+        give_back(storage, node_ports, &taken).await;
         return Err(error);
     }
     Ok(())
@@ -390,12 +392,13 @@ async fn change_ports<T>(
     let key = storage.raw_key("ranges/servicenodeports");
     for _ in 0..UPDATE_TRIES_MAX {
         let found = storage.get_raw(&key).await?;
-        // What cannot be read is not written over: ports that are taken would be given again.
+        // A kube-apiserver writes protobuf. What cannot be read is not taken for empty: ports would
+        // be given twice.
         let document = match &found {
-            Some(found) => storage::decode(found.value()?)?.into_value(),
-            None => Value::Null,
+            Some(found) => storage::decode(found.value()?)?,
+            None => Object::default(),
         };
-        let mut taken = read_bitmap(range.0, document["data"].as_str().unwrap_or_default());
+        let mut taken = read_bitmap(range.0, document.text(&["data"]));
         let result = change(&mut taken)?;
         let next = json!({
             "kind": "RangeAllocation",

@@ -5,6 +5,7 @@
 
 mod aggregation;
 mod api_services;
+mod config_maps;
 mod looks;
 mod policy;
 
@@ -36,6 +37,7 @@ pub(crate) async fn run(server: Arc<Server>) {
             aggregation::run(&server),
             flow_control::run(&server),
             api_services::run(&server),
+            config_maps::run(&server),
         );
     }
 }

@@ -272,7 +272,7 @@ impl Shape {
 
     /// The object of a cache as a tree of the version that was asked for.
     pub(crate) fn object_of(&self, version: &Version) -> Result<Object, Status> {
-        storage::decode(&self.json_of(version))
+        storage::parse(&self.json_of(version))
     }
 }
 

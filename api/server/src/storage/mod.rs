@@ -17,7 +17,8 @@ mod revision;
 use std::sync::Arc;
 use std::time::Instant;
 
-use api_machinery::{Object, ResourceInfo, Status, protobuf};
+use api_machinery::convert::{self, Kept};
+use api_machinery::{Object, ResourceInfo, Status};
 use bytes::Bytes;
 use store_client::mvccpb::KeyValue;
 use store_client::{Client, Error, compare, op, rpc};
@@ -379,19 +380,20 @@ fn range_answer(answer: rpc::ResponseOp) -> Option<KeyValue> {
 
 /// Decodes a stored value: JSON, or the protobuf that a kube-apiserver writes.
 pub(crate) fn decode(value: &[u8]) -> Result<Object, Status> {
-    if value.starts_with(&protobuf::MAGIC) {
-        return protobuf::decode(value)
-            .map_err(|error| Status::internal(&format!("stored object: {error}")));
-    }
-    serde_json::from_slice(value)
+    convert::from_store(value).map(|kept| kept.object)
+}
+
+/// Reads JSON of ours as it is, in whatever version it is.
+pub(crate) fn parse(json: &[u8]) -> Result<Object, Status> {
+    serde_json::from_slice(json)
         .map_err(|error| Status::internal(&format!("stored object: {error}")))
 }
 
 /// Decodes a stored value and sets its resourceVersion.
 pub(crate) fn stored(raw: &RawValue) -> Result<Stored, Status> {
-    let mut object = decode(raw.value()?)?;
+    let Kept { mut object, is_older } = convert::from_store(raw.value()?)?;
     object.set_resource_version(raw.revision);
-    Ok(Stored { object, revision: raw.revision, is_stale: raw.is_stale() })
+    Ok(Stored { object, revision: raw.revision, is_stale: is_older || raw.is_stale() })
 }
 
 /// Revisions are never negative; a negative one would be a broken server.

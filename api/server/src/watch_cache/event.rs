@@ -34,10 +34,15 @@ impl Version {
             let refuse = |why: &str| Status::internal(&format!("stored object: {why}"));
             serde_json::from_slice::<IgnoredAny>(value)
                 .map_err(|error| refuse(&error.to_string()))?;
-            if !View::new(value).is_object() {
+            let view = View::new(value);
+            if !view.is_object() {
                 return Err(refuse("not a JSON object"));
             }
-            Bytes::from(with_resource_version(value, raw.revision))
+            if convert::is_other_version(info, &view.get("apiVersion").text()) {
+                Bytes::from(storage::stored(raw)?.object.to_json())
+            } else {
+                Bytes::from(with_resource_version(value, raw.revision))
+            }
         };
         Ok(Self { key, header: Header::of(info, View::new(&json)), json, message: OnceLock::new() })
     }
@@ -59,7 +64,7 @@ impl Version {
 
     /// The object as a tree.
     pub(crate) fn object(&self) -> Result<Object, Status> {
-        storage::decode(&self.json)
+        storage::parse(&self.json)
     }
 
     /// The object as a bare protobuf message.

@@ -1,0 +1,142 @@
+//! ConfigMap `extension-apiserver-authentication` in `kube-system`: the authorities whose client
+//! certificates the servers of this cluster believe, for other servers that shall believe the same.
+//!
+//! Upstream's other one, which says since when uses of tokens in Secrets are noted, is not written:
+//! nobody notes them here.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use api_machinery::{Object, ResourceInfo, Status, kinds};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use serde_json::json;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::handlers::Subresource;
+use crate::registry::{self, By, Retry};
+use crate::state::Server;
+
+const NAMESPACE: &str = "kube-system";
+const NAME: &str = "extension-apiserver-authentication";
+const CLIENT_CA: &str = "client-ca-file";
+/// Upstream's.
+const INTERVAL: Duration = Duration::from_mins(1);
+/// A certificate that has just ended is kept, for clocks differ.
+const EXPIRY_SLACK_S: i64 = 300;
+/// Characters in a line of PEM.
+const LINE: usize = 64;
+
+/// Runs until the server stops.
+pub(super) async fn run(server: &Server) {
+    loop {
+        if let Err(error) = reconcile(server).await {
+            tracing::warn!(%error, "the authorities of clients are not published, will try again");
+        }
+        tokio::select! {
+            () = server.shutdown.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}
+
+async fn reconcile(server: &Server) -> Result<(), Status> {
+    let Some(own) = &server.config.client_ca else { return Ok(()) };
+    let kind = kinds::find("", "v1", "configmaps").ok_or_else(Status::no_such_path)?;
+    let now = Timestamp::now().as_second();
+    let wanted = |held: &Object| {
+        let text = held.text(&["data", CLIENT_CA]);
+        let both = bundle([text.as_bytes(), own], now);
+        (both != text && !both.is_empty()).then_some(both)
+    };
+    let found = server.storage.get(kind, NAMESPACE, NAME).await?.map(|found| found.object);
+    let Some(authorities) = wanted(found.as_ref().unwrap_or(&Object::default())) else {
+        return Ok(());
+    };
+    if found.is_none() {
+        return create(server, kind, authorities).await;
+    }
+    let request = registry::Update {
+        kind,
+        namespace: NAMESPACE,
+        name: NAME,
+        subresource: Subresource::None,
+        by: By::the_server(),
+        retry: Retry::Always,
+    };
+    let change = |current: &Object| {
+        let mut next = current.clone();
+        if let Some(authorities) = wanted(current) {
+            next.set(&["data", CLIENT_CA], authorities.into());
+        }
+        Ok(next)
+    };
+    registry::update(server, &request, change).await.map(|_| ())
+}
+
+async fn create(
+    server: &Server,
+    kind: &'static ResourceInfo,
+    authorities: String,
+) -> Result<(), Status> {
+    let tree = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"namespace": NAMESPACE, "name": NAME}, "data": {CLIENT_CA: authorities}});
+    let object = Object::from_value(tree).ok_or_else(|| Status::internal("not an object"))?;
+    let request = registry::Create { kind, by: By::the_server() };
+    match registry::create(server, &request, object).await {
+        Err(status) if status.reason != "AlreadyExists" => Err(status),
+        // Another server was faster; the next round looks at what it wrote.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// The certificates of several bundles, each once, without those that have ended. `now` is in
+/// seconds.
+fn bundle<'a>(bundles: impl IntoIterator<Item = &'a [u8]>, now: i64) -> String {
+    let mut met = HashSet::new();
+    let mut out = String::new();
+    let certificates = bundles.into_iter().flat_map(CertificateDer::pem_slice_iter);
+    for certificate in certificates.filter_map(Result::ok) {
+        let Ok((_, read)) = X509Certificate::from_der(&certificate) else { continue };
+        if read.validity().not_after.timestamp() <= now - EXPIRY_SLACK_S {
+            continue;
+        }
+        let text = STANDARD.encode(&certificate);
+        if !met.insert(text.clone()) {
+            continue;
+        }
+        out.push_str("-----BEGIN CERTIFICATE-----\n");
+        for line in text.as_bytes().chunks(LINE) {
+            out.extend(line.iter().map(|letter| char::from(*letter)));
+            out.push('\n');
+        }
+        out.push_str("-----END CERTIFICATE-----\n");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_certificate_is_in_the_bundle_once_until_it_has_ended() {
+        let made = |year: i32| {
+            let mut params = rcgen::CertificateParams::new(["x".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+        };
+        let (old, one, two) = (made(2020), made(2090), made(2091));
+        let unix = |text: &str| text.replace("\r\n", "\n");
+        let now = Timestamp::now().as_second();
+        let held = format!("a remark\n{one}{old}");
+        let own = format!("{one}{two}");
+        let both = bundle([held.as_bytes(), own.as_bytes()], now);
+        assert_eq!(both, unix(&format!("{one}{two}")));
+        assert_eq!(bundle([both.as_bytes(), own.as_bytes()], now), both);
+        assert_eq!(bundle([old.as_bytes(), b"-----BEGIN CERTIFICATE-----\n"], now), "");
+    }
+}
