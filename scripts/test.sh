@@ -27,6 +27,14 @@ else
     say "kubectl and etcd cannot be had: tests that need them skip themselves"
 fi
 
+if python=$(scripts/python-clients.sh); then
+    export ORLOP_PYTHON="$python"
+elif [ -n "${CI:-}" ]; then
+    die "clients in Python cannot be had, and CI must not skip what needs them"
+else
+    say "clients in Python cannot be had: tests that need them skip themselves"
+fi
+
 # What failed is told by its message; backtraces of asynchronous code bury it (ORLOP_BACKTRACE=1: with them).
 export RUST_BACKTRACE="${ORLOP_BACKTRACE:-0}"
 
