@@ -1,5 +1,5 @@
-//! Client libraries that others wrote, unmodified, against this server: kube of Rust, kubernetes and
-//! kr8s of Python, and protobuf by the messages of k8s-pb.
+//! Client libraries that others wrote, unmodified, against this server: kube of Rust, kubernetes
+//! and kr8s of Python, and protobuf by the messages of k8s-pb.
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod support;

@@ -1,6 +1,6 @@
-//! A store that a kube-apiserver 1.36 has filled: what it wrote is read as it would read it itself,
-//! and changed on. `stored/kube_apiserver.jsonl` has an object of each kind: its key, the bytes that
-//! stood there, and what the real server answered; and the node ports that were taken.
+//! A store that a kube-apiserver 1.36 has filled: what it wrote is read as it would read it
+//! itself, and changed on. `stored/kube_apiserver.jsonl` has an object of each kind: its key, the
+//! bytes that stood there, and what the real server answered; and the node ports that were taken.
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod support;

@@ -12,7 +12,9 @@ const RULES: &[(&str, &str)] = &[
     // 30042 is asked for.
     (r"\b300(?:[0-35-9]\d|4[013-9])\b", "NODE-PORT"),
     // Of now.
+    (r"\b\d+y\d+d\b", "YEARS"),
     (r"20(?:2[5-9]|[3-9]\d)-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z| \+0000 UTC)", "TIME"),
+    (r"[A-Z][a-z]{2} [A-Z][a-z]{2} +\d+ \d\d:\d\d:\d\d 20\d\d", "TIME"),
     (r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} 20\d\d \d\d:\d\d:\d\d [+-]\d{4}", "TIME"),
     (r"(?:invalid|\d+s)( +)\(x", "AGE$1(x"),
     (r"( )(?:\d+[dhy])?(?:\d+m)?\d+(?:ms|s|m)( |$)", "${1}AGE$2"),
