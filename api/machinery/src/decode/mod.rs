@@ -3,6 +3,7 @@
 pub(crate) mod depth;
 pub(crate) mod kind;
 pub(crate) mod raw;
+pub(crate) mod repeats;
 pub(crate) mod walk;
 
 use serde_json::Value;
@@ -88,9 +89,14 @@ pub fn body(
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
     let unread = |status: Status| unrecognized(expected.kind, &status.message, bytes);
-    let raw = match encoding {
-        Encoding::Json => parse_json(bytes).map_err(unread)?,
-        Encoding::Yaml => parse_yaml(bytes).map_err(unread)?,
+    let (raw, repeats) = match encoding {
+        Encoding::Json => (parse_json(bytes).map_err(unread)?, Vec::new()),
+        Encoding::Yaml => {
+            let raw = parse_yaml(bytes).map_err(unread)?;
+            let repeats = repeats::strict_errors(bytes, &raw, validation);
+            // Upstream goes on with JSON that it made of the YAML, with the keys in order.
+            (Raw::from(raw.into_value()), repeats)
+        }
         Encoding::Protobuf => {
             let tree = protobuf::decode(bytes)?.into_value();
             if depth::is_too_deep(&tree) {
@@ -107,7 +113,7 @@ pub fn body(
     let type_id = kinds::type_of(expected.api_version, expected.kind).ok_or_else(|| {
         Status::internal(&format!("no schema for {} {}", expected.api_version, expected.kind))
     })?;
-    fit(raw, type_id, expected, validation)
+    fit(raw, type_id, expected, (validation, repeats))
 }
 
 /// Fits a tree (a patched object, say) to its type, as [`body`] does with a body.
@@ -122,14 +128,14 @@ pub fn value(
     let type_id = kinds::type_of(expected.api_version, expected.kind).ok_or_else(|| {
         Status::internal(&format!("no schema for {} {}", expected.api_version, expected.kind))
     })?;
-    fit(value.into(), type_id, expected, validation)
+    fit(value.into(), type_id, expected, (validation, Vec::new()))
 }
 
 fn fit(
     raw: Raw,
     type_id: TypeId,
     expected: Expected<'_>,
-    validation: FieldValidation,
+    (validation, repeats): (FieldValidation, Vec<String>),
 ) -> Result<Decoded, Status> {
     let (_, version) = kinds::split_api_version(expected.api_version);
     let refuse = |why: &str| {
@@ -142,7 +148,8 @@ fn fit(
     let map = walk.message(type_id, raw).map_err(|why| refuse(&why))?;
     let mut object = Object(map);
     object.set_api_version_and_kind(expected.api_version, expected.kind);
-    let errors = walk.strict_errors;
+    let mut errors = repeats;
+    errors.extend(walk.strict_errors);
     match validation {
         FieldValidation::Strict if !errors.is_empty() => {
             Err(refuse(&format!("strict decoding error: {}", errors.join(", "))))
@@ -186,19 +193,37 @@ pub(crate) fn unrecognized(kind: &str, why: &str, bytes: &[u8]) -> Status {
     ))
 }
 
-/// Reads the body of a server-side apply: YAML or JSON, with only the fields that it is about.
+/// The body of a server-side apply.
+#[derive(Clone, Debug)]
+pub struct ApplyPatch {
+    /// Only the fields that it is about.
+    pub object: Object,
+    /// What is wrong with it although it can be applied.
+    pub warnings: Vec<String>,
+    /// The same as the refusal that has to follow when nothing else is wrong.
+    pub refusal: Option<Status>,
+}
+
+/// Reads the body of a server-side apply: YAML or JSON.
 ///
 /// # Errors
 /// 400 when it does not parse, or is no object.
-pub fn apply_patch(bytes: &[u8]) -> Result<Object, Status> {
+pub fn apply_patch(bytes: &[u8], validation: FieldValidation) -> Result<ApplyPatch, Status> {
     let refuse = |why: &str| Status::bad_request(format!("error decoding YAML: {why}"));
     let raw = parse_yaml(bytes).map_err(|status| refuse(&status.message))?;
     let kind = raw.go_kind();
-    Object::from_value(raw.into_value()).ok_or_else(|| {
+    let mut warnings = repeats::strict_errors(bytes, &raw, validation);
+    let refusal = (validation == FieldValidation::Strict).then(|| warnings.pop()).flatten();
+    let refusal = refusal.map(|why| {
+        let what = "error strict decoding YAML: error converting YAML to JSON";
+        Status::bad_request(format!("{what}: {why}"))
+    });
+    let object = Object::from_value(raw.into_value()).ok_or_else(|| {
         refuse(&format!(
             "json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
         ))
-    })
+    })?;
+    Ok(ApplyPatch { object, warnings, refusal })
 }
 
 pub(crate) fn parse_json(bytes: &[u8]) -> Result<Raw, Status> {

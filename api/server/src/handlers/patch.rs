@@ -131,12 +131,16 @@ async fn apply(
 ) -> Result<Response<Body>, Status> {
     let dry_run = context.dry_run()?;
     let manager = applier(context)?;
-    let config = decode::apply_patch(body)?;
+    let config = decode::apply_patch(body, context.field_validation()?)?;
+    context.warn(config.warnings);
     let now = time::seconds(clock::now());
     let writer = Writer { manager: &manager, now: &now, force: context.query.flag("force") };
     let target = context.shape.target(subresource.name());
     let applied = |live: Option<&Object>| {
-        let mut object = apply::apply(&target, live, &config, writer)?;
+        let mut object = apply::apply(&target, live, &config.object, writer)?;
+        if let Some(refusal) = &config.refusal {
+            return Err(refusal.clone());
+        }
         context.fit_to_url(&mut object)?;
         context.check_escalation(&object, live)?;
         Ok(object)
@@ -158,10 +162,10 @@ async fn apply(
         if subresource != Subresource::None {
             return Err(context.not_found());
         }
-        if !config.uid().is_empty() {
+        if !config.object.uid().is_empty() {
             let why = format!(
                 "uid mismatch: the provided object specified uid {}, and no existing object was found",
-                config.uid()
+                config.object.uid()
             );
             let resource = context.kind.group_resource();
             return Err(Status::conflict(&resource, &context.info.name, &why));

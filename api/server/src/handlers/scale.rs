@@ -158,7 +158,8 @@ pub(crate) async fn patch_scale(context: &Context, body: &[u8]) -> Result<Respon
 /// Server-side apply of a Scale: who owns its replicas owns those of the workload.
 async fn apply_scale(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
     let manager = applier(context)?;
-    let config = decode::apply_patch(body)?;
+    let config = decode::apply_patch(body, context.field_validation()?)?;
+    context.warn(config.warnings);
     let now = time::seconds(clock::now());
     let writer = Writer { manager: &manager, now: &now, force: context.query.flag("force") };
     let target = Target::scale();
@@ -170,7 +171,10 @@ async fn apply_scale(context: &Context, body: &[u8]) -> Result<Response<Body>, S
         if !entries.is_empty() {
             live.set(&MANAGED_FIELDS, entries.into());
         }
-        let mut wanted = apply::apply(&target, Some(&live), &config, writer)?;
+        let mut wanted = apply::apply(&target, Some(&live), &config.object, writer)?;
+        if let Some(refusal) = &config.refusal {
+            return Err(refusal.clone());
+        }
         context.fit_to_url(&mut wanted)?;
         Ok(wanted)
     })

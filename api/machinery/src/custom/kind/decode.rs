@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{CustomVersion, embedded, metadata};
 use crate::custom::{defaults, prune};
 use crate::decode::raw::Raw;
-use crate::decode::{Decoded, Encoding, FieldValidation, parse_json, parse_yaml};
+use crate::decode::{Decoded, Encoding, FieldValidation, parse_json, parse_yaml, repeats};
 use crate::field::Path;
 use crate::limits::STRICT_ERRORS_MAX;
 use crate::{Object, Status};
@@ -42,7 +42,11 @@ impl CustomVersion {
             return Err(self.unrecognized(&why, bytes));
         }
         let mut duplicates = Vec::new();
-        find_duplicates(&raw, &mut String::new(), &mut duplicates);
+        if encoding == Encoding::Yaml {
+            duplicates = repeats::strict_errors(bytes, &raw, validation);
+        } else {
+            find_duplicates(&raw, &mut String::new(), &mut duplicates);
+        }
         let api_version = raw.text_of("apiVersion").unwrap_or("").to_owned();
         let decoded = self.fit_tree(raw.into_value(), duplicates, validation)?;
         if api_version == self.api_version() {
