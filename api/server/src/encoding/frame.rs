@@ -5,6 +5,7 @@ use api_machinery::{Object, Status, View, protobuf};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::beta;
 use super::negotiate::{Accepted, Media, Transform};
 use crate::custom::Shape;
 use crate::watch_cache::{Change, Event, Version};
@@ -50,7 +51,7 @@ impl Framer {
                 (Transform::Partial, Media::Json | Media::Yaml) => 2,
                 (Transform::Partial, Media::Protobuf) => 3,
             };
-        if !self.shape.is_shown_as_stored() {
+        if !self.shape.is_shown_as_stored() || self.accepted.is_beta {
             return self.version(change, &version);
         }
         event.encoded(form, change, || self.version(change, &version))
@@ -58,6 +59,11 @@ impl Framer {
 
     /// A frame of an object.
     pub(crate) fn version(&mut self, change: Change, version: &Version) -> Result<Bytes, Status> {
+        let frame = self.current(change, version)?;
+        if self.accepted.is_beta { beta::retell_frame(&frame) } else { Ok(frame) }
+    }
+
+    fn current(&mut self, change: Change, version: &Version) -> Result<Bytes, Status> {
         let converted;
         let version = match (self.shape.info.kept_as, self.accepted.transform) {
             (Some(_), Transform::None) => {
@@ -117,9 +123,17 @@ impl Framer {
             Transform::Table(include) => {
                 let json = object.to_json();
                 let revision = object.resource_version();
-                Ok(self.table("BOOKMARK", View::new(&json), revision, include))
+                let frame = self.table("BOOKMARK", View::new(&json), revision, include);
+                if self.accepted.is_beta { beta::retell_frame(&frame) } else { Ok(frame) }
             }
-            Transform::None | Transform::Partial => self.tree("BOOKMARK", &object.into_value()),
+            Transform::None => self.tree("BOOKMARK", &object.into_value()),
+            Transform::Partial => {
+                let mut tree = object.into_value();
+                if self.accepted.is_beta {
+                    beta::retell(&mut tree);
+                }
+                self.tree("BOOKMARK", &tree)
+            }
         }
     }
 

@@ -52,7 +52,7 @@ pub(crate) fn list(
         meta["continue"] = "".into();
     }
     let size = items.iter().map(|item| item.json.len()).sum::<usize>();
-    let is_bare = accepted.media == Media::Json && !accepted.pretty;
+    let is_bare = accepted.is_written_as_sent();
     let content_type = accepted.media.content_type();
     match (accepted.transform, accepted.media) {
         (Transform::None, Media::Protobuf) => {

@@ -1,5 +1,6 @@
 //! How answers are written: what the client accepts, objects, lists, tables, watch frames.
 
+mod beta;
 mod expiring;
 mod frame;
 mod list;

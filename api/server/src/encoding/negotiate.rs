@@ -38,17 +38,19 @@ pub(crate) enum Transform {
 pub(crate) struct Accepted {
     pub(crate) media: Media,
     pub(crate) transform: Transform,
+    /// The transformed object is told as `meta.k8s.io/v1beta1` has it.
+    pub(crate) is_beta: bool,
     pub(crate) pretty: bool,
 }
 
 impl Accepted {
     /// Plain JSON, for errors before negotiation.
     pub(crate) const JSON: Self =
-        Self { media: Media::Json, transform: Transform::None, pretty: false };
+        Self { media: Media::Json, transform: Transform::None, is_beta: false, pretty: false };
 
-    /// Whether lists are written from the bytes of their items while they are sent.
+    /// Whether lists and tables are written from the bytes of their items while they are sent.
     pub(crate) fn is_written_as_sent(&self) -> bool {
-        self.media == Media::Json && !self.pretty
+        self.media == Media::Json && !self.pretty && !self.is_beta
     }
 
     /// Whether lists are written from the messages of their items, which are kept.
@@ -110,8 +112,13 @@ impl Clause<'_> {
         }
     }
 
+    fn is_beta(&self) -> bool {
+        self.parameter("v") == "v1beta1"
+    }
+
     fn transform(&self, media: Media, include: IncludeObject) -> Option<Transform> {
-        let of_meta = self.parameter("g") == "meta.k8s.io" && self.parameter("v") == "v1";
+        let is_version = self.parameter("v") == "v1" || self.is_beta() && media != Media::Protobuf;
+        let of_meta = self.parameter("g") == "meta.k8s.io" && is_version;
         match self.parameter("as") {
             "" => Some(Transform::None),
             // Cells are of any type: a Table has no protobuf form.
@@ -159,7 +166,8 @@ pub(crate) fn negotiate_kind(
             if is_custom && media == Media::Protobuf && transform == Transform::None {
                 continue;
             }
-            return Ok(Accepted { media, transform, pretty });
+            let is_beta = transform != Transform::None && clause.is_beta();
+            return Ok(Accepted { media, transform, is_beta, pretty });
         }
     }
     Err(Status::not_acceptable(match offer {
