@@ -4,6 +4,7 @@
 #[cfg(feature = "api")]
 pub mod api;
 mod binary;
+pub mod http2;
 mod ports;
 mod skip;
 

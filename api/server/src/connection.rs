@@ -28,7 +28,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::limits::{
     CONNECTIONS_MIN, FILES_RESERVED, HEADER_LIST_BYTES_MAX, HEADER_READ_TIMEOUT, HEADERS_MAX,
-    HTTP2_PING_INTERVAL, HTTP2_PING_TIMEOUT, HTTP2_SEND_BYTES_MAX, HTTP2_STREAMS_MAX,
+    HTTP2_PING_INTERVAL, HTTP2_PING_TIMEOUT, HTTP2_SEND_BYTES_MAX, HTTP2_STREAMS_GIVEN_UP_MAX, HTTP2_STREAMS_MAX,
     REFUSALS_LOG_INTERVAL, TCP_KEEPALIVE_S, TLS_HANDSHAKE_TIMEOUT, WRITE_STALL_TIMEOUT,
 };
 use crate::state::Server;
@@ -148,6 +148,7 @@ fn builder(patience: Patience) -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_pending_accept_reset_streams(HTTP2_STREAMS_GIVEN_UP_MAX)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_send_buf_size(HTTP2_SEND_BYTES_MAX)
         .keep_alive_interval(HTTP2_PING_INTERVAL)

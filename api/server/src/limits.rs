@@ -37,6 +37,9 @@ pub(crate) const CONNECTIONS_MIN: u64 = 64;
 pub(crate) const REFUSALS_LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Time to the next try when a connection cannot be accepted.
 pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// Streams that a client may give up before their turn comes, until its connection is ended: as many
+/// as upstream bears. Informers give up many watches at once.
+pub(crate) const HTTP2_STREAMS_GIVEN_UP_MAX: usize = 10 * HTTP2_STREAMS_MAX as usize;
 /// How long open connections get to finish when the server stops.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 

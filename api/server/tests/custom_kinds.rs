@@ -4,6 +4,7 @@ mod support;
 
 use std::sync::Arc;
 
+use api_machinery::protobuf;
 use serde_json::{Value, json};
 use support::{Cluster, Store};
 
@@ -342,4 +343,22 @@ async fn what_is_not_carried_out_is_refused() {
         "conversionReviewVersions": ["v1"],
         "clientConfig": {"url": "https://hook.example.com/convert"}}});
     assert_eq!(cluster.post(DEFINITIONS, &webhook).await.code, 501);
+}
+
+#[tokio::test]
+async fn a_definition_in_protobuf_is_the_one_in_json() {
+    let store = Store::own(1);
+    let cluster = Cluster::on(store).await;
+    let group = "wire.example.com";
+    let mut wanted = definition(group);
+    wanted["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+        ["open"] = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let body = protobuf::encode(&wanted).unwrap();
+    let headers = [("content-type", protobuf::MEDIA_TYPE), ("accept", protobuf::MEDIA_TYPE)];
+    let made = cluster.call("POST", DEFINITIONS, &headers, body).await;
+    assert_eq!(made.code, 201, "{}", made.message());
+    let found = established(&cluster, group).await;
+    let schema = |of: &Value| of["spec"]["versions"][0]["schema"].clone();
+    assert_eq!(schema(&found), schema(&wanted));
+    assert_eq!(schema(&protobuf::decode(&made.bytes).unwrap().into_value()), schema(&wanted));
 }

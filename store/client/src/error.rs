@@ -67,6 +67,11 @@ impl Error {
 
     pub(crate) fn from_status(status: &Status) -> Self {
         let message = status.message().to_owned();
+        // A member's own words come without a cause. With one the connection ended, whatever code
+        // that is told as: "enhance your calm" looks like an exhausted store.
+        if status.source().is_some() && !never_sent(status) {
+            return Self::Unknown { message: with_causes(status) };
+        }
         match status.code() {
             Code::OutOfRange if message == COMPACTED => Self::Compacted { compact_revision: 0 },
             Code::InvalidArgument
@@ -123,6 +128,18 @@ fn with_causes(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ended_connection_is_no_refusal() {
+        for code in [Code::ResourceExhausted, Code::PermissionDenied, Code::Internal] {
+            let mut ended = Status::new(code, "h2 protocol error: error reading a body");
+            ended.set_source(std::sync::Arc::new(std::io::Error::other("GOAWAY")));
+            let error = Error::from_status(&ended);
+            assert_eq!(error.happened(), Happened::Unknown, "{error:?}");
+        }
+        let full = Status::resource_exhausted("etcdserver: mvcc: database space exceeded");
+        assert_eq!(Error::from_status(&full).happened(), Happened::No);
+    }
 
     #[test]
     fn a_refusal_did_not_happen_and_a_lost_answer_is_unknown() {

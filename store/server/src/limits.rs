@@ -186,3 +186,7 @@ pub(crate) const CORK_BYTES_MAX: usize = 64 << 10;
 pub(crate) const CORK_PIECE_BYTES_MAX: usize = 4 << 10;
 /// What a connection keeps of that buffer while it says nothing.
 pub(crate) const CORK_IDLE_BYTES: usize = 4 << 10;
+
+/// Calls that a client may give up before their turn comes, until its connection ends with all of
+/// its watches. An API server gives up many at once when its own clients do.
+pub(crate) const CALLS_GIVEN_UP_MAX: usize = 10_000;

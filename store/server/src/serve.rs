@@ -192,6 +192,7 @@ where
         .keep_alive_interval(every)
         .keep_alive_timeout(answer.unwrap_or(limits::HEADER_TIMEOUT))
         .max_concurrent_streams(settings.streams)
+        .max_pending_accept_reset_streams(limits::CALLS_GIVEN_UP_MAX)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)
         .adaptive_window(false);

@@ -260,3 +260,29 @@ async fn etcdctl_locks_and_elects() {
     tokio::task::spawn_blocking(talk).await.unwrap();
     cluster.stop().await;
 }
+
+/// An API server gives up many calls at once when its own clients do; the end of the connection would
+/// be the end of its watch.
+#[tokio::test]
+async fn calls_that_are_given_up_do_not_end_their_connection() {
+    let mut cluster = Cluster::start(1, &[]).await;
+    let endpoints = cluster.endpoints();
+    let address = endpoints.trim_start_matches("http://").to_owned();
+    let kept = tokio::task::spawn_blocking(move || {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(&testbed::http2::calls_given_up(500)).unwrap();
+        let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            let read = stream.read(&mut buffer).unwrap();
+            answer.extend_from_slice(&buffer[..read]);
+            match testbed::http2::is_kept(&answer) {
+                Some(kept) => return kept,
+                None => assert!(read > 0, "the connection ended without a word"),
+            }
+        }
+    });
+    assert!(kept.await.unwrap());
+    cluster.stop().await;
+}
