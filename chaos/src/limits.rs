@@ -240,6 +240,15 @@ pub const BENCH_QUIET_SYNC: Duration = Duration::from_millis(20);
 /// How long the load generator waits for a disk to become quiet.
 pub const BENCH_QUIET_DEADLINE: Duration = Duration::from_secs(60);
 
+/// Largest answer of an API server that the load generator accepts: a list of all pods.
+pub const BENCH_API_RESPONSE_BYTES_MAX: usize = 1 << 30;
+
+/// Longest time that an API server may take for a list of all pods, or to delete them.
+pub const BENCH_API_LONG_DEADLINE: Duration = Duration::from_secs(180);
+
+/// Seconds that a new control plane gets at most to come to rest before its idle CPU time counts.
+pub const BENCH_API_SETTLE_S: u64 = 30;
+
 /// Threads of one [`crate::disk::Disk`] that serve everything but syncs.
 pub const DISK_SERVING_THREADS: usize = 6;
 

@@ -17,9 +17,8 @@ async fn bench(cluster: &Cluster, words: &str) -> Result<Value, String> {
     let (url, pid) = (cluster.url(0), cluster.pids()[0].to_string());
     let line = ["bench", "store"].into_iter().chain(words.split_whitespace());
     let line = line.chain(["--endpoints", &url, "--pids", &pid, "--conns", "2", "--json"]);
-    let Target::Store(workload) =
-        Command::try_parse_from(line).expect("the words are flags").target;
-    let text = dispatch(*workload).await.map_err(|error| format!("{error:#}"))?;
+    let target = Command::try_parse_from(line).expect("the words are flags").target;
+    let text = dispatch(target).await.map_err(|error| format!("{error:#}"))?;
     Ok(serde_json::from_str(&text).expect("the report is JSON"))
 }
 
@@ -65,4 +64,27 @@ async fn every_workload_does_and_judges_a_few_operations_on_a_member() {
     let report = bench(&cluster, &words).await.expect("it runs to its end");
     assert_eq!((&report["operations"], &report["failed"]), (&0.into(), &3.into()), "{report}");
     assert!(report["errors"].to_string().contains("32 bytes, not 31"), "{report}");
+}
+
+/// Every row of the API table on a server of ours, started by the run itself, and beside itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn api_rows_are_measured_without_an_error_and_leave_nothing_behind() {
+    let binary = testbed::orlop(&["proto", "store", "api/machinery", "api/server"]);
+    let server = testbed::api::ApiServer::start().await;
+    let (binary, kubeconfig) = (binary.display(), server.kubeconfig().display());
+    let line =
+        format!("bench api --quick --json --rows b10,b11,b12 --orlop {binary} --peer {kubeconfig}");
+    let target = Command::try_parse_from(line.split(' ')).expect("the words are flags").target;
+    let text = dispatch(target).await.expect("it runs");
+    let report: Value = serde_json::from_str(&text).expect("the report is JSON");
+    assert_eq!(report["failures"], serde_json::json!([]), "{text}");
+    let rows = report["comparisons"].as_array().expect("rows");
+    assert!(rows.len() >= 5 + 3 + 6 + 2, "{text}");
+    for row in rows {
+        for side in ["peer", "orlop"] {
+            let rounds = row[side].as_array().expect("rounds");
+            assert_eq!(rounds.len(), 1, "{side}: {row}");
+            assert_eq!(rounds[0]["failed"], 0, "{side}: {row}");
+        }
+    }
 }

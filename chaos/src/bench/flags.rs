@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::api::ApiFlags;
 use super::versus::VersusFlags;
 use crate::limits;
 
@@ -19,6 +20,8 @@ pub enum Target {
     /// Any etcd v3 endpoint
     #[command(subcommand)]
     Store(Box<Workload>),
+    /// Any Kubernetes API server, or two in turns: the table
+    Api(Box<ApiFlags>),
 }
 
 /// What the clients do.

@@ -1,4 +1,5 @@
-//! A load generator for any etcd v3 endpoint: `orlop bench store`.
+//! A load generator for any etcd v3 endpoint, `orlop bench store`, and any Kubernetes API server,
+//! `orlop bench api`.
 //!
 //! It speaks gRPC on bare HTTP/2, many streams on few connections, so that its own cost, which it
 //! reports, stays small beside the server's. Every answer is judged: what is fast and wrong is an
@@ -7,6 +8,7 @@
 //! `pace` lets clients take turns, `tally` counts, `measure` reads /proc; `load`, `watch`, `lease` and
 //! `mixed` are workloads; `versus` runs them on two stores in turns.
 
+mod api;
 mod flags;
 mod lease;
 mod load;
@@ -22,6 +24,7 @@ mod watch;
 mod watchers;
 mod wire;
 
+pub use api::{ApiFlags, ApiRow};
 pub use flags::{
     Flags, LeaseFlags, LoadFlags, MixedFlags, PaceFlags, RangeFlags, ServerFlags, Target, TxnFlags,
     WatchFlags, Workload,
@@ -38,17 +41,23 @@ use self::operation::{Kind, Shape};
 
 /// Runs the benchmark that the flags name and prints its report.
 pub async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let Target::Store(workload) = flags.target;
     let text = tokio::select! {
-        text = dispatch(*workload) => text?,
+        text = dispatch(flags.target) => text?,
         () = shutdown.cancelled() => anyhow::bail!("interrupted before the benchmark was done"),
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }
 
-/// Runs a workload and returns its report.
-pub async fn dispatch(workload: Workload) -> anyhow::Result<String> {
+/// Runs what is asked for and returns its report.
+pub async fn dispatch(target: Target) -> anyhow::Result<String> {
+    match target {
+        Target::Store(workload) => Box::pin(load_store(*workload)).await,
+        Target::Api(flags) => Box::pin(api::run(&flags)).await,
+    }
+}
+
+async fn load_store(workload: Workload) -> anyhow::Result<String> {
     match workload {
         Workload::Versus(flags) => Box::pin(versus::run(&flags)).await,
         Workload::Put(flags) => {

@@ -5,18 +5,18 @@ use serde::Serialize;
 /// What a figure is meant to reach.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Goal {
-    /// At least so many times etcd's.
+pub(in crate::bench) enum Goal {
+    /// At least so many times the peer's.
     TimesAtLeast(f64),
-    /// At most so many times etcd's.
+    /// At most so many times the peer's.
     TimesAtMost(f64),
-    /// Ours is at most this, whatever etcd's is.
+    /// Ours is at most this, whatever the peer's is.
     AtMost(f64),
 }
 
 /// A middle and how far from it the rounds were.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Spread {
+pub(in crate::bench) struct Spread {
     pub median: f64,
     pub least: f64,
     pub most: f64,
@@ -24,7 +24,7 @@ pub(super) struct Spread {
 
 impl Spread {
     /// Of any number of figures; none have the median NaN.
-    pub(super) fn of(mut figures: Vec<f64>) -> Self {
+    pub(in crate::bench) fn of(mut figures: Vec<f64>) -> Self {
         figures.sort_by(f64::total_cmp);
         let at = |place: usize| figures.get(place).copied().unwrap_or(f64::NAN);
         let last = figures.len().saturating_sub(1);
@@ -34,14 +34,14 @@ impl Spread {
     }
 
     /// Ours by etcd's, round by round: only rounds that stand side by side may be compared.
-    pub(super) fn of_ratios(ours: &[f64], etcd: &[f64]) -> Self {
+    pub(in crate::bench) fn of_ratios(ours: &[f64], etcd: &[f64]) -> Self {
         Self::of(ours.iter().zip(etcd).map(|(ours, etcd)| ours / etcd).collect())
     }
 }
 
 impl Goal {
     /// Whether the figures of the rounds reach it, in the median.
-    pub(super) fn is_reached(self, ours: &[f64], etcd: &[f64]) -> bool {
+    pub(in crate::bench) fn is_reached(self, ours: &[f64], etcd: &[f64]) -> bool {
         let ratio = || Spread::of_ratios(ours, etcd).median;
         // What is no number reaches nothing: each of these is false for it.
         match self {
@@ -52,7 +52,7 @@ impl Goal {
     }
 
     /// In words.
-    pub(super) fn text(self) -> String {
+    pub(in crate::bench) fn text(self) -> String {
         match self {
             Self::TimesAtLeast(goal) => format!(">= {}x", short(goal)),
             Self::TimesAtMost(goal) => format!("<= {}x", short(goal)),
@@ -62,7 +62,7 @@ impl Goal {
 }
 
 /// A figure with the digits that mean something.
-pub(super) fn short(figure: f64) -> String {
+pub(in crate::bench) fn short(figure: f64) -> String {
     let digits = match figure.abs() {
         large if large >= 100.0 => 0,
         medium if medium >= 10.0 => 1,

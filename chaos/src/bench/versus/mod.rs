@@ -6,7 +6,7 @@ mod cases;
 mod document;
 mod failover;
 mod flags;
-mod goal;
+pub(in crate::bench) mod goal;
 mod loading;
 mod maintenance;
 mod restart;
