@@ -21,11 +21,13 @@ pub fn yaml(data: &[u8]) {
         laws::stored(&decoded.object);
         laws::comes_back(info, &decoded.object);
     }
-    let applied = laws::timed("an apply patch", || {
-        decode::apply_patch(text, FieldValidation::Strict)
-    });
+    let applied =
+        laws::timed("an apply patch", || decode::apply_patch(text, FieldValidation::Strict));
     if let Ok(applied) = applied {
-        assert!(laws::depth(&applied.object.into_value()) <= 128, "Y1: not deeper than JSON may be");
+        assert!(
+            laws::depth(&applied.object.into_value()) <= 128,
+            "Y1: not deeper than JSON may be"
+        );
     }
     same(info, text);
 }

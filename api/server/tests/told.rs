@@ -93,7 +93,7 @@ async fn old_clients_get_tables_of_their_version() {
 async fn watches_that_are_given_up_do_not_end_their_connection() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let cluster = Cluster::on(Store::own(1)).await;
-    let mut stream = cluster.connect().await;
+    let mut stream = cluster.connect(&[]).await;
     stream.write_all(&testbed::http2::calls_given_up(200)).await.unwrap();
     let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
     let kept = loop {

@@ -230,15 +230,8 @@ impl Answer {
 }
 
 impl Cluster {
-    /// A connection without a word said on it.
-    pub(crate) async fn connect(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
-        let stream = TcpStream::connect(self.running.address).await.unwrap();
-        let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
-        TlsConnector::from(self.tls.clone()).connect(name, stream).await.unwrap()
-    }
-
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
-        let stream = self.connect().await;
+        let stream = self.connect(&[]).await;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
@@ -351,10 +344,10 @@ impl Cluster {
     pub(crate) async fn connect(
         &self,
         protocols: &[&[u8]],
-    ) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+    ) -> tokio_rustls::client::TlsStream<TcpStream> {
         let mut tls = (*self.tls).clone();
         tls.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        let stream = tokio::net::TcpStream::connect(self.running.address).await.unwrap();
+        let stream = TcpStream::connect(self.running.address).await.unwrap();
         let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
         TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap()
     }
