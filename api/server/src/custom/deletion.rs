@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use api_machinery::custom::definition::conditions::{Deletion, terminate};
-use api_machinery::{Object, Status, kinds};
-use serde_json::Value;
+use api_machinery::{Object, Status};
 
 use super::Shape;
 use super::definitions::{now, write};
-use crate::limits::{CUSTOM_DELETION_PAUSE, STORE_PAGE_KEYS};
+use crate::limits::CUSTOM_DELETION_PAUSE;
 use crate::registry::{self, By, DeleteOptions};
 use crate::state::Server;
-use crate::storage::{self, Outcome, Write};
 use crate::watch_cache::Filter;
 
 /// Deletes what there is of a kind, then lets its definition go. Asked again, it goes on.
@@ -19,7 +17,6 @@ pub(super) async fn run(server: &Server, definition: &Object) -> Result<(), Stat
     let this = (definition.name(), definition.uid());
     let say = |step: Deletion| write(server, this, move |next| terminate(next, &step, &now()));
     let Some(served) = server.custom.definition(definition.name()) else {
-        unserved(server, definition).await?;
         say(Deletion::NeverEstablished).await?;
         return Ok(());
     };
@@ -58,37 +55,6 @@ pub(super) async fn run(server: &Server, definition: &Object) -> Result<(), Stat
             }
         }
         pause(CUSTOM_DELETION_PAUSE).await;
-    }
-}
-
-/// Deletes what is left in the store of a kind that cannot be served: nobody can ask for it any more,
-/// not even to take a finalizer away.
-async fn unserved(server: &Server, definition: &Object) -> Result<(), Status> {
-    let [group, plural] = [["spec", "group"], ["spec", "names"]].map(|path| definition.at(&path));
-    let plural = plural.and_then(|names| names["plural"].as_str()).unwrap_or_default();
-    let group = group.and_then(Value::as_str).unwrap_or_default();
-    let below = format!("{group}/{plural}");
-    let is_built_in = kinds::all().iter().any(|info| info.storage_prefix == below);
-    if group.is_empty() || plural.is_empty() || is_built_in {
-        return Ok(());
-    }
-    let prefix = server.storage.raw_key(&format!("{below}/"));
-    loop {
-        let page = server.storage.page(&prefix, "", STORE_PAGE_KEYS, 0).await;
-        let page = page.map_err(|error| storage::status(&error))?;
-        if page.values.is_empty() {
-            return Ok(());
-        }
-        for raw in &page.values {
-            let key = std::str::from_utf8(&raw.key);
-            let key = key.map_err(|_| Status::internal("a key is not UTF-8"))?;
-            match server.storage.commit(key, raw.revision, Write::Delete).await? {
-                Outcome::Done(_) | Outcome::Conflict(None) => {}
-                Outcome::Conflict(Some(_)) => {
-                    return Err(Status::service_unavailable("the kind is still being written"));
-                }
-            }
-        }
     }
 }
 
