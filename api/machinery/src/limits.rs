@@ -11,6 +11,8 @@ pub const NESTING_DEPTH_MAX: usize = 128;
 /// Depth of nesting in a body, which is less: what is stored has the fields of its managers in it,
 /// nested deeper than the object itself, and must be read again.
 pub const BODY_DEPTH_MAX: usize = NESTING_DEPTH_MAX - 12;
+/// The same of a body in YAML, whose parser takes more of the stack for each level.
+pub const YAML_DEPTH_MAX: usize = 64;
 /// Values that one JSON patch looks at to know how deep they are nested.
 pub const JSON_PATCH_LOOKS_MAX: usize = 10_000_000;
 /// Values in one YAML body: as many as fit into one of [`REQUEST_BODY_BYTES_MAX`].

@@ -11,7 +11,7 @@ use serde_json::Value;
 use self::raw::Raw;
 use self::walk::Walk;
 use crate::kinds;
-use crate::limits::{BODY_DEPTH_MAX, YAML_EVENTS_MAX, YAML_NODES_MAX, YAML_SCALAR_BYTES_MAX};
+use crate::limits::{YAML_DEPTH_MAX, YAML_EVENTS_MAX, YAML_NODES_MAX, YAML_SCALAR_BYTES_MAX};
 use crate::schema::TypeId;
 use crate::{Object, Status, protobuf};
 
@@ -242,11 +242,11 @@ pub(crate) fn parse_yaml(bytes: &[u8]) -> Result<Raw, Status> {
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
         budget: serde_saphyr::budget! {
-            max_depth: BODY_DEPTH_MAX,
+            max_depth: YAML_DEPTH_MAX,
             max_nodes: YAML_NODES_MAX,
             max_events: YAML_EVENTS_MAX,
             max_total_scalar_bytes: YAML_SCALAR_BYTES_MAX,
-            flow_nesting_limit: BODY_DEPTH_MAX,
+            flow_nesting_limit: YAML_DEPTH_MAX,
             // One anchor may be used often: what that adds up to is bounded by the others.
             enforce_alias_anchor_ratio: false,
         },

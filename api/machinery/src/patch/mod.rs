@@ -50,7 +50,7 @@ pub fn json_patch(target: &Value, patch: &[u8]) -> Result<Value, Status> {
         let count = all.len();
         let mut status = Status::too_large(JSON_PATCH_OPERATIONS_MAX);
         status.message = format!(
-            "The allowed maximum operations in a JSON patch is {JSON_PATCH_OPERATIONS_MAX}, got {count}"
+            "Request entity too large: The allowed maximum operations in a JSON patch is {JSON_PATCH_OPERATIONS_MAX}, got {count}"
         );
         return Err(status);
     }

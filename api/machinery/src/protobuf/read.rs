@@ -138,10 +138,23 @@ fn one(field: &Field, wire: Wire<'_>, depth: usize) -> Result<Value, Error> {
         // A 32-bit number stands on the wire as its 64-bit sign extension; the low half is it.
         (Kind::Int32, Wire::Varint(value)) => (value as u32).cast_signed().into(),
         (Kind::Int64, Wire::Varint(value)) => value.cast_signed().into(),
-        (Kind::Double, Wire::Fixed64(bytes)) => f64::from_le_bytes(bytes).into(),
+        (Kind::Double, Wire::Fixed64(bytes)) => double(f64::from_le_bytes(bytes)),
         (Kind::Message(id), Wire::Bytes(bytes)) => special(id, bytes, depth + 1)?,
         (_, wire) => return Err(wrong(field, wire)),
     })
+}
+
+/// As Go writes it into JSON: a whole number has no fraction.
+fn double(value: f64) -> Value {
+    /// All whole numbers up to here are exact.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+    if value.fract() == 0.0 && value.abs() <= EXACT_MAX {
+        #[expect(clippy::cast_possible_truncation, reason = "it is whole, and within the range")]
+        let whole = value as i64;
+        return whole.into();
+    }
+    value.into()
 }
 
 fn special(id: TypeId, bytes: &[u8], depth: usize) -> Result<Value, Error> {
