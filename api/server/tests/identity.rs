@@ -267,12 +267,14 @@ async fn who(
 #[tokio::test]
 async fn a_bad_certificate_is_a_401_and_not_a_broken_connection() {
     let authority = Authority::new();
+    // Each signature is another one.
+    let pem = authority.pem();
     let store = Arc::new(Store::own(1));
-    let cluster = Cluster::with(&store, 0, |config| config.client_ca = Some(authority.pem())).await;
+    let cluster = Cluster::with(&store, 0, |config| config.client_ca = Some(pem.clone())).await;
     let published = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
     // Upstream's lines are shorter, and end as those of Unix.
     let letters = |pem: &str| pem.replace(['\r', '\n'], "");
-    let pem = letters(std::str::from_utf8(&authority.pem()).unwrap());
+    let pem = letters(std::str::from_utf8(&pem).unwrap());
     let is_there = |map: &Value| {
         map["data"]["client-ca-file"].as_str().is_some_and(|held| letters(held) == pem)
     };
