@@ -82,7 +82,7 @@ table=$(mktemp)
 trap 'rm -f "$table"' EXIT
 failed=0
 for target in "${targets[@]}"; do
-    work=$built/work/$part/$target
+    work=$built/runs/$part/$target
     kept=$part/fuzz/corpus/$target
     mkdir -p "$work/corpus" "$work/found" "$kept"
     rm -f "$work"/log.* "$work"/found/*
