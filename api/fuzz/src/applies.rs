@@ -4,8 +4,8 @@ use api_machinery::apply::{self, Managers, Set, Target, Writer};
 use api_machinery::decode::Encoding;
 use api_machinery::{Object, ResourceInfo, defaults};
 use serde_json::Value;
+use testbed::fuzz::Input;
 
-use crate::input::Input;
 use crate::{generate, laws};
 
 const MANAGERS: [&str; 3] = ["kubectl", "one", "two"];
@@ -29,8 +29,11 @@ pub fn applies(data: &[u8]) {
         let choice = input.byte();
         let manager = MANAGERS[usize::from(choice >> 2) % MANAGERS.len()];
         let is_text = choice & 0x80 != 0;
-        let tree =
-            if is_text { text(info, input.piece()) } else { generate::object(info, &mut input) };
+        let tree = if is_text {
+            text(info, input.wide_piece())
+        } else {
+            generate::object(info, &mut input)
+        };
         let Some(mut new) = Object::from_value(tree) else { continue };
         new.set_name("x");
         let writer = Writer { manager, now: "2026-01-01T00:00:00Z", force: choice & 1 == 1 };

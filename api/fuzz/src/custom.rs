@@ -4,15 +4,15 @@ use api_machinery::custom::{CustomKind, Rules, Schema, check, defaults, definiti
 use api_machinery::field::Path;
 use api_machinery::{Object, openapi};
 use serde_json::{Value, json};
+use testbed::fuzz::Input;
 
-use crate::input::Input;
 use crate::laws;
 
 /// Defines a kind and makes an object of it.
 pub fn custom(data: &[u8]) {
     let mut input = Input::new(data);
     let is_whole = input.byte() & 1 == 1;
-    let Ok(first) = serde_json::from_slice::<Value>(input.piece()) else { return };
+    let Ok(first) = serde_json::from_slice::<Value>(input.wide_piece()) else { return };
     let second = serde_json::from_slice(input.rest()).unwrap_or_default();
     if is_whole {
         laws::timed("a definition", || defined(first));

@@ -7,8 +7,8 @@ use api_machinery::header::{Header, with_resource_version};
 use api_machinery::strategy::{Creation, prepare_for_create, prepare_for_update};
 use api_machinery::{Object, ResourceInfo, View, defaults, quota, table, validate};
 use serde_json::Value;
+use testbed::fuzz::Input;
 
-use crate::input::Input;
 use crate::{generate, laws};
 
 /// Writes one object.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use api_cel::{Declarations, EvalError, NoObjects, Program, Source, Type, Value, compile, parse};
+use testbed::fuzz::Input;
 
-use crate::input::Input;
 use crate::laws;
 
 /// What one evaluation may cost here: a tenth of what one of Kubernetes may.
@@ -19,7 +19,7 @@ static DECLARATIONS: LazyLock<Declarations> = LazyLock::new(|| {
 /// Compiles an expression and asks it about a tree.
 pub fn expressions(data: &[u8]) {
     let mut input = Input::new(data);
-    let text = String::from_utf8_lossy(input.piece()).into_owned();
+    let text = String::from_utf8_lossy(input.wide_piece()).into_owned();
     let own = serde_json::from_slice(input.rest()).unwrap_or_default();
     let parsed = laws::timed("parsing", || parse(&Source::new(&text)));
     let program = match laws::timed("compiling", || compile(&text, &DECLARATIONS)) {

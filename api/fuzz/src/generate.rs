@@ -3,8 +3,7 @@
 use api_machinery::schema::{Field, Kind, Schema, Shape, Special, TypeId};
 use api_machinery::{ResourceInfo, kinds};
 use serde_json::{Map, Value, json};
-
-use crate::input::Input;
+use testbed::fuzz::Input;
 
 /// Deeper than any type of interest, and the schema has types that hold themselves.
 const DEPTH_MAX: usize = 14;

@@ -22,7 +22,6 @@ mod custom;
 mod documents;
 mod expressions;
 mod generate;
-mod input;
 mod laws;
 mod patches;
 mod protobuf;
@@ -43,11 +42,8 @@ pub use texts::texts;
 pub use tokens::tokens;
 pub use yaml::yaml;
 
-/// A target: its name, and what it does with bytes.
-pub type Target = (&'static str, fn(&[u8]));
-
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [testbed::fuzz::Target; 10] = [
     ("applies", applies),
     ("custom", custom),
     ("documents", documents),

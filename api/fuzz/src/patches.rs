@@ -2,8 +2,8 @@
 
 use api_machinery::patch;
 use serde_json::{Map, Value};
+use testbed::fuzz::Input;
 
-use crate::input::Input;
 use crate::{generate, laws};
 
 /// What the copies of one patch may add.
@@ -21,12 +21,12 @@ pub fn patches(data: &[u8]) {
 }
 
 fn tree(input: &mut Input<'_>) -> Option<Value> {
-    serde_json::from_slice(input.piece()).ok()
+    serde_json::from_slice(input.wide_piece()).ok()
 }
 
 fn json_patch(input: &mut Input<'_>) {
     let Some(target) = tree(input) else { return };
-    let body = input.piece();
+    let body = input.wide_piece();
     let before = target.to_string().len();
     let out = laws::timed("a JSON patch", || patch::json_patch(&target, body));
     let operations: Option<Vec<Value>> = serde_json::from_slice(body).ok();
@@ -61,7 +61,7 @@ fn merged(target: Value, patch: Value) -> Value {
 
 fn merge_patch(input: &mut Input<'_>) {
     let Some(target) = tree(input) else { return };
-    let body = input.piece();
+    let body = input.wide_piece();
     let Ok(out) = laws::timed("a merge patch", || patch::merge_patch(&target, body)) else {
         return;
     };
@@ -79,7 +79,7 @@ fn strategic(input: &mut Input<'_>) {
         (target, generate::object(info, input).to_string().into_bytes())
     } else {
         let Some(target) = tree(input) else { return };
-        (target, input.piece().to_vec())
+        (target, input.wide_piece().to_vec())
     };
     let run = |target: &Value| patch::strategic_merge(target, &body, info.type_id());
     let Ok(out) = laws::timed("a strategic merge", || run(&target)) else { return };

@@ -2,8 +2,8 @@
 
 use api_machinery::{defaults, protobuf as wire};
 use serde_json::Value;
+use testbed::fuzz::Input;
 
-use crate::input::Input;
 use crate::{generate, laws};
 
 /// Reads one body.

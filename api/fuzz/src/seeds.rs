@@ -1,8 +1,7 @@
 //! What the fuzzer starts from: inputs that are understood, of each kind that a target knows.
 
 use api_machinery::{continue_token, kinds};
-
-use crate::input::push_piece;
+use testbed::fuzz::push_wide_piece;
 
 /// The seeds of a target; none of an unknown one.
 #[must_use]
@@ -138,7 +137,7 @@ fn protobuf() -> Vec<Vec<u8>> {
 fn pieces(first: &[u8], pieces: &[&str]) -> Vec<u8> {
     let mut out = first.to_vec();
     for piece in pieces {
-        push_piece(&mut out, piece.as_bytes());
+        push_wide_piece(&mut out, piece.as_bytes());
     }
     out
 }

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 
 use api_machinery::selector::{FieldRequirement, Fields, Labels, Operator, Requirement};
+use testbed::fuzz::Input;
 
-use crate::input::Input;
 use crate::laws;
 
 /// Reads a selector and asks it.
 pub fn selectors(data: &[u8]) {
     let mut input = Input::new(data);
     let is_field = input.byte() & 1 == 1;
-    let text = String::from_utf8_lossy(input.piece()).into_owned();
+    let text = String::from_utf8_lossy(input.wide_piece()).into_owned();
     let mut pairs = BTreeMap::new();
     while !input.is_empty() && pairs.len() < 16 {
-        let key = String::from_utf8_lossy(input.piece()).into_owned();
-        pairs.insert(key, String::from_utf8_lossy(input.piece()).into_owned());
+        let key = String::from_utf8_lossy(input.wide_piece()).into_owned();
+        pairs.insert(key, String::from_utf8_lossy(input.wide_piece()).into_owned());
     }
     if is_field { fields(&text, &pairs) } else { labels(&text, &pairs) }
 }

@@ -3,8 +3,8 @@
 use api_machinery::validate::names;
 use api_machinery::{kinds, quantity, time, validate};
 use serde_json::{Value, json};
+use testbed::fuzz::Input;
 
-use crate::input::Input;
 use crate::laws;
 
 /// Reads one text.

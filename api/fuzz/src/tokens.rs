@@ -3,8 +3,7 @@
 use api_machinery::continue_token::{self, Token};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
-use crate::input::Input;
+use testbed::fuzz::Input;
 
 const PREFIXES: [&str; 3] = ["/registry/pods/", "/registry/pods/default/", "/r/"];
 
@@ -36,7 +35,7 @@ fn changed(prefix: &str, input: &mut Input<'_>) {
     let revision = u64::from(input.byte()) + 1;
     let at = usize::from(input.byte());
     let other = input.byte();
-    let name: String = String::from_utf8_lossy(input.piece())
+    let name: String = String::from_utf8_lossy(input.wide_piece())
         .chars()
         .filter(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.'))
         .collect();

@@ -2,8 +2,8 @@
 
 use api_machinery::decode::{self, Encoding, Expected, FieldValidation};
 use serde_json::Value;
+use testbed::fuzz::Input;
 
-use crate::input::Input;
 use crate::{generate, laws};
 
 /// Reads one body.

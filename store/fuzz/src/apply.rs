@@ -12,8 +12,9 @@ use store_server::decoders::peers;
 use store_state_machine::{
     Applied, Entry, Refusal, Reply, StateMachine, check_delete_range, check_put, check_txn, limits,
 };
+use testbed::fuzz::Input;
 
-use crate::{input::Input, laws, scratch};
+use crate::{laws, scratch};
 
 /// Opens the state again, and compares.
 const REOPEN: u8 = 1;

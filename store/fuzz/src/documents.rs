@@ -15,8 +15,9 @@ use store_backup::{
 };
 use store_server::decoders::disk;
 use store_state_machine::decoders;
+use testbed::fuzz::Input;
 
-use crate::{input::Input, laws};
+use crate::laws;
 
 /// Reads one of them.
 pub fn documents(data: &[u8]) {

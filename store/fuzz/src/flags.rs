@@ -3,8 +3,7 @@
 //! The first byte chooses.
 
 use store_server::{Config, Logs, decoders::clients, decoders::flags as decoders};
-
-use crate::input::Input;
+use testbed::fuzz::Input;
 
 /// Reads it.
 pub fn flags(data: &[u8]) {

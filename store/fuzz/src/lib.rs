@@ -16,7 +16,6 @@
 mod apply;
 mod documents;
 mod flags;
-mod input;
 mod laws;
 mod peer;
 mod requests;
@@ -37,11 +36,8 @@ pub use state::state;
 pub use wal::wal;
 pub use watch::watch;
 
-/// A target: its name, and what it does with bytes.
-pub type Target = (&'static str, fn(&[u8]));
-
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [testbed::fuzz::Target; 9] = [
     ("apply", apply),
     ("documents", documents),
     ("flags", flags),

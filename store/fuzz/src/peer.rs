@@ -8,8 +8,9 @@ use prost::Message as _;
 use proto::orlop::{backup::v1 as backup, peer::v1 as peer, store::v1 as store};
 use store_server::{Config, decoders::peers};
 use store_state_machine::Reply;
+use testbed::fuzz::Input;
 
-use crate::{input::Input, laws, scratch};
+use crate::{laws, scratch};
 
 /// Takes one of them.
 pub fn peer(data: &[u8]) {

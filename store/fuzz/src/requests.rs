@@ -9,8 +9,9 @@ use prost::Message;
 use proto::{etcdserverpb as etcd, v3electionpb as election, v3lockpb as lock};
 use store_server::decoders::clients::{self, SignedTokens};
 use store_state_machine::KeyRange;
+use testbed::fuzz::Input;
 
-use crate::{input::Input, laws, scratch};
+use crate::{laws, scratch};
 
 /// Bytes of one JSON document.
 const DOCUMENT_BYTES: usize = 1 << 15;

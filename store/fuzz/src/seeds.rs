@@ -26,8 +26,7 @@ use store_backup::{
     etcd::{Auth, Place, Record as Written, Records, State},
     plan, write,
 };
-
-use crate::input::push_piece;
+use testbed::fuzz::push_piece;
 
 /// Those of a target; none for a name that is no target.
 #[must_use]

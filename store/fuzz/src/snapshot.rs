@@ -16,8 +16,9 @@ use store_backup::{
     examine, plan, write,
 };
 use store_server::{NewCluster, Origin, Plan, read_folder, restore};
+use testbed::fuzz::Input;
 
-use crate::{input::Input, laws, scratch};
+use crate::{laws, scratch};
 
 const MAGIC: [u8; 4] = 0xED0C_DAED_u32.to_le_bytes();
 const HEAD: std::ops::Range<usize> = 16..72;

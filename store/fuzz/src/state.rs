@@ -12,8 +12,9 @@ use store_state_machine::{
     Fault, StateMachine,
     decoders::{Family, plant},
 };
+use testbed::fuzz::Input;
 
-use crate::{apply::entry, input::Input, laws, scratch};
+use crate::{apply::entry, laws, scratch};
 
 type Pair = (Family, Vec<u8>, Vec<u8>);
 

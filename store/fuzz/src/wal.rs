@@ -6,8 +6,9 @@
 use std::{fs, ops::Range};
 
 use store_server::decoders::disk::{Log, Tail, log, prepare};
+use testbed::fuzz::Input;
 
-use crate::{input::Input, scratch};
+use crate::scratch;
 
 const BLOCK: usize = 32 << 10;
 const NUMBER: u32 = 7;

@@ -13,8 +13,9 @@ use proto::mvccpb::event::EventType;
 use proto::orlop::store::v1::Batch;
 use store_server::decoders::watch::{END, Served, Step, serve};
 use store_state_machine::{Event, KeyRange};
+use testbed::fuzz::Input;
 
-use crate::{apply::entry, input::Input, laws, scratch};
+use crate::{apply::entry, laws, scratch};
 
 /// Serves the stream, and looks at what the client was told.
 pub fn watch(data: &[u8]) {
