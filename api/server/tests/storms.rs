@@ -157,7 +157,7 @@ async fn lists_all_at_once_are_sent_and_others_are_served() {
                 _ => "application/json;as=Table;v=v1;g=meta.k8s.io",
             };
             let answer = cluster.call("GET", CONFIG_MAPS, &[("accept", accept)], "").await;
-            assert_eq!(answer.code, 200);
+            assert_eq!(answer.code, 200, "{}", String::from_utf8_lossy(&answer.bytes));
             answer.bytes.len()
         }
     });
