@@ -1,46 +1,16 @@
 //! What a node agent may write, word for word: what kube-apiserver said (`node_restriction.script`),
 //! asked again here.
-#![expect(clippy::panic, reason = "a script that cannot be read is a failed test")]
 
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use api_server::{Mode, Plugins, TokenUser};
+use api_server::{Mode, Plugins};
 use serde_json::Value;
+use support::script::{self, Step};
 use support::{ADMIN, Cluster, Store};
-use tokio::time::Instant;
 
 const SCRIPT: &str = include_str!("node_restriction.script");
-/// What was written is seen by the authorizers soon.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-struct Step<'a> {
-    line: usize,
-    token: &'a str,
-    method: &'a str,
-    path: &'a str,
-    body: &'a str,
-    wanted: &'a str,
-}
-
-fn steps() -> Vec<Step<'static>> {
-    let mut steps = Vec::new();
-    let mut lines = SCRIPT.lines().enumerate();
-    while let Some((index, line)) = lines.next() {
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let words: Vec<&str> = line.split(' ').collect();
-        let [token, method, path] = words.as_slice() else { panic!("line {index}: {line}") };
-        let body = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "---").last();
-        let (_, wanted) = lines.next().unwrap_or_default();
-        let (body, line) = (body.unwrap_or_default(), index + 1);
-        steps.push(Step { line, token, method, path, body, wanted });
-    }
-    steps
-}
 
 /// The paths of the objects whose uids a text is about, each as `${PATH}`, and the uids.
 async fn uids(cluster: &Cluster, text: &str) -> Vec<(String, String)> {
@@ -54,7 +24,7 @@ async fn uids(cluster: &Cluster, text: &str) -> Vec<(String, String)> {
     found
 }
 
-async fn told(cluster: &Cluster, step: &Step<'_>) -> String {
+async fn told(cluster: &Cluster, step: &Step) -> String {
     let token = if step.token == "A" { ADMIN } else { step.token };
     let bearer = format!("Bearer {token}");
     let content = match step.method {
@@ -82,17 +52,15 @@ async fn cluster(admission: Plugins) -> Cluster {
     Cluster::with(&Arc::new(Store::own(1)), 0, |config| {
         config.authorization = vec![Mode::Node, Mode::Rbac];
         config.admission = admission;
-        for (token, name, group) in [
-            ("n1", "system:node:nr-n1", "system:nodes"),
-            ("n2", "system:node:nr-n2", "system:nodes"),
-            ("nobody", "system:node:", "system:nodes"),
-            ("person", "system:node:nr-n3", ""),
-        ] {
-            let groups = [group].into_iter().filter(|group| !group.is_empty());
-            let groups = groups.map(str::to_owned).collect();
-            let user = TokenUser { name: name.to_owned(), uid: String::new(), groups };
-            config.tokens.insert(token.to_owned(), user);
-        }
+        script::know(
+            config,
+            &[
+                ("n1", "system:node:nr-n1", "system:nodes"),
+                ("n2", "system:node:nr-n2", "system:nodes"),
+                ("nobody", "system:node:", "system:nodes"),
+                ("person", "system:node:nr-n3", ""),
+            ],
+        );
     })
     .await
 }
@@ -100,22 +68,7 @@ async fn cluster(admission: Plugins) -> Cluster {
 #[tokio::test]
 async fn every_answer_to_a_node_is_upstreams() {
     let cluster = cluster(Plugins { node_restriction: true }).await;
-    let steps = steps();
-    assert!(steps.len() > 120, "the script is not read");
-    let mut wrong = Vec::new();
-    for step in &steps {
-        let until = Instant::now() + PATIENCE;
-        let mut answer = told(&cluster, step).await;
-        while answer != step.wanted && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            answer = told(&cluster, step).await;
-        }
-        if answer != step.wanted {
-            let Step { line, method, path, wanted, .. } = step;
-            wrong.push(format!("line {line}: {method} {path}\n  not {wanted}\n  but {answer}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), steps.len(), wrong.join("\n"));
+    script::take(&cluster, &script::steps(SCRIPT, 120), told).await;
 }
 
 #[tokio::test]

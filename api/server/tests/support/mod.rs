@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "a failed helper is a failed test")]
 #![allow(dead_code, clippy::allow_attributes, reason = "every test file uses a part of it")]
 
+pub(crate) mod script;
 mod store;
 
 use std::sync::Arc;
