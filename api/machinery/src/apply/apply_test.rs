@@ -119,6 +119,20 @@ fn a_write_without_a_change_keeps_the_times() {
     let mut same = update(&target, Some(&live), live.clone(), later);
     keep_times(&mut same, &live);
     assert_eq!(same, live);
+
+    for (path, value) in [
+        (&["data", "a"][..], json!("2")),
+        (&["data", "b"], json!("1")),
+        (&["kind"], json!("ConfigMaq")),
+        (&["metadata", "labels"], json!({"a": "b"})),
+        (&["metadata", "managedFields"], json!([])),
+    ] {
+        let mut other = update(&target, Some(&live), live.clone(), later);
+        other.set(path, value);
+        let before = other.clone();
+        keep_times(&mut other, &live);
+        assert_eq!(other, before, "{path:?}");
+    }
 }
 
 #[test]
@@ -201,6 +215,8 @@ proptest! {
     fn a_set_reads_back_as_it_was_written(set in set()) {
         let read = Set::from_json(&serde_json::from_str(&set.to_json()).unwrap()).unwrap();
         prop_assert_eq!(read.paths(), set.paths());
+        let tree: Value = serde_json::from_str(&set.to_json()).unwrap();
+        prop_assert_eq!(set.to_tree(), tree);
     }
 
     #[test]
@@ -210,6 +226,15 @@ proptest! {
         prop_assert_eq!(both.union(&rest).paths(), left.paths());
         prop_assert!(rest.intersection(&right).is_empty());
         prop_assert_eq!(left.union(&right).paths(), right.union(&left).paths());
+        let changed = |change: &dyn Fn(&mut Set)| {
+            let mut set = left.clone();
+            change(&mut set);
+            set
+        };
+        let (less, least) = (left.difference(&right), left.recursive_difference(&right));
+        prop_assert_eq!(changed(&|set| set.subtract(&right, false)), less);
+        prop_assert_eq!(changed(&|set| set.subtract(&right, true)), least);
+        prop_assert_eq!(changed(&|set| set.absorb(right.clone())), left.union(&right));
         for path in left.recursive_difference(&right).paths() {
             prop_assert!((1..=path.len()).all(|length| !right.has(&path[..length])));
         }

@@ -30,6 +30,10 @@ struct Walk {
 
 impl Walk {
     fn node(&mut self, old: Option<&Value>, new: Option<&Value>, node: &NodeType) {
+        // Most of what a write sends is as it was: nothing below can differ then.
+        if old.is_some() && old == new {
+            return;
+        }
         let (old_form, new_form) = (node.form(old), node.form(new));
         let was_leaf = match (old, new) {
             (_, None) => self.form(old, new, node, &old_form),

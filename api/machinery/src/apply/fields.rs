@@ -61,14 +61,15 @@ fn walk_list(value: &Value, list: &ListForm<'_>, path: &mut Path, set: &mut Set)
 }
 
 /// A set as today's type has it: what has become atomic since it was written is one member.
+/// `None` when it is so already, as nearly all are.
 #[must_use]
-pub(super) fn reconcile(set: &Set, node: &NodeType) -> Set {
+pub(super) fn reconcile(set: &Set, node: &NodeType) -> Option<Set> {
     let mut atoms = Set::default();
     find_atoms(set, node, &mut Vec::new(), &mut atoms);
-    set.recursive_difference(&atoms).union(&atoms)
+    (!atoms.is_empty()).then(|| set.recursive_difference(&atoms).union(&atoms))
 }
 
-fn find_atoms(set: &Set, node: &NodeType, path: &mut Path, atoms: &mut Set) {
+fn find_atoms<'a>(set: &'a Set, node: &NodeType, path: &mut Vec<&'a PathElement>, atoms: &mut Set) {
     let is_atomic = match node.form(None) {
         Form::Scalar(_) => return,
         Form::List(list) => list.items == Items::Atomic,
@@ -78,7 +79,8 @@ fn find_atoms(set: &Set, node: &NodeType, path: &mut Path, atoms: &mut Set) {
     if is_atomic {
         // A member without children is as it should be already.
         if !set.is_empty() {
-            atoms.insert(path);
+            let path: Path = path.iter().copied().cloned().collect();
+            atoms.insert(&path);
         }
         return;
     }
@@ -89,7 +91,7 @@ fn find_atoms(set: &Set, node: &NodeType, path: &mut Path, atoms: &mut Set) {
             _ => None,
         };
         if let Some(child) = child {
-            path.push(element.clone());
+            path.push(element);
             find_atoms(below, &child, path, atoms);
             path.pop();
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::set::Set;
 use crate::{Object, field, limits, time};
@@ -73,6 +73,9 @@ impl Identity {
 
 impl Ord for Identity {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        if self == other {
+            return std::cmp::Ordering::Equal;
+        }
         self.text().cmp(&other.text())
     }
 }
@@ -244,8 +247,7 @@ fn entry(identity: &Identity, owned: &Owned) -> Value {
     for (name, value) in parts.into_iter().filter(|(_, value)| !value.is_empty()) {
         out.insert(name.to_owned(), value.into());
     }
-    let fields = serde_json::from_str(&owned.set.to_json()).unwrap_or_else(|_| json!({}));
-    out.insert("fieldsV1".to_owned(), fields);
+    out.insert("fieldsV1".to_owned(), owned.set.to_tree());
     Value::Object(out)
 }
 

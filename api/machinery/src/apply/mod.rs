@@ -27,7 +27,9 @@ mod updater;
 #[cfg(test)]
 mod apply_test;
 
-use serde_json::{Value, json};
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value};
 
 pub use self::compare::{Comparison, compare};
 pub use self::configure::configure;
@@ -68,9 +70,11 @@ pub fn update(target: &Target, live: Option<&Object>, new: Object, writer: Write
     if managers.is_empty() && !is_new {
         return object;
     }
-    let live = live.map_or_else(|| target.empty(), without_managed_fields);
-    let mut managers = update_managers(target, &live, &object, (managers, writer));
+    let live = live.map_or_else(|| target.empty(), without_managed_fields).into_value();
+    let tree = object.into_value();
+    let mut managers = update_managers(target, &live, &tree, (managers, writer));
     managers.cap_updaters();
+    let mut object = Object::from_value(tree).expect("it was made of an object");
     managers.write(&mut object);
     object
 }
@@ -92,9 +96,19 @@ fn known_managers(target: &Target, live: Option<&Object>, new: &Object) -> Manag
 }
 
 fn without_managed_fields(object: &Object) -> Object {
-    let mut object = object.clone();
-    object.remove(&["metadata", "managedFields"]);
-    object
+    // They are about half of an object, and need not be copied to be left out.
+    let kept = object.0.iter().map(|(key, value)| {
+        let metadata = value.as_object().filter(|_| key == "metadata");
+        let value = match metadata {
+            Some(metadata) => {
+                let kept = metadata.iter().filter(|(name, _)| *name != "managedFields");
+                Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect())
+            }
+            None => value.clone(),
+        };
+        (key.clone(), value)
+    });
+    Object(kept.collect())
 }
 
 fn identity(target: &Target, manager: &str, operation: Operation) -> Identity {
@@ -112,29 +126,27 @@ fn identity(target: &Target, manager: &str, operation: Operation) -> Identity {
 
 fn update_managers(
     target: &Target,
-    live: &Object,
-    new: &Object,
+    live: &Value,
+    new: &Value,
     (managers, writer): (Managers, Writer<'_>),
 ) -> Managers {
-    let tree = |object: &Object| Value::Object(object.0.clone());
-    let (mut managers, own) = updater::update(target, &tree(live), &tree(new), managers);
-    let own = own.difference(&stripped());
+    let (mut managers, mut own) = updater::update(target, live, new, managers);
+    own.subtract(&STRIPPED, false);
     if own.is_empty() {
         return managers;
     }
     let identity = identity(target, writer.manager, Operation::Update);
-    let before = managers.0.get(&identity).map(|owned| owned.set.clone()).unwrap_or_default();
-    let owned = Owned {
-        set: own.union(&before),
-        api_version: target.api_version.clone(),
-        time: writer.now.to_owned(),
-    };
+    if let Some(before) = managers.0.remove(&identity) {
+        own.absorb(before.set);
+    }
+    let owned =
+        Owned { set: own, api_version: target.api_version.clone(), time: writer.now.to_owned() };
     managers.0.insert(identity, owned);
     managers
 }
 
 /// Fields that nobody owns.
-fn stripped() -> Set {
+static STRIPPED: LazyLock<Set> = LazyLock::new(|| {
     Set::of_fields(&[
         &["apiVersion"],
         &["kind"],
@@ -149,7 +161,7 @@ fn stripped() -> Set {
         &["metadata", "managedFields"],
         &["metadata", "resourceVersion"],
     ])
-}
+});
 
 /// The object after an apply patch, with its managed fields. `live` is `None` when the patch is
 /// to create the object; `config` is the patch as it was sent.
@@ -182,7 +194,8 @@ pub fn apply(
     let live = without_managed_fields(live);
     if managers.is_empty() {
         let first = Writer { manager: "before-first-apply", ..writer };
-        managers = update_managers(target, &target.empty(), &live, (managers, first));
+        let (empty, tree) = (target.empty().into_value(), live.clone().into_value());
+        managers = update_managers(target, &empty, &tree, (managers, first));
         managers.cap_updaters();
     }
     let (mut object, managers) = apply_as(target, &live, config, (managers, writer))?;
@@ -257,7 +270,7 @@ fn apply_once(
     let who = (managers, &identity);
     let (new, mut managers) = updater::apply(target, &live_tree, &config_tree, who, writer.force)?;
     if let Some(owned) = managers.0.get_mut(&identity) {
-        owned.set = owned.set.difference(&stripped());
+        owned.set.subtract(&STRIPPED, false);
         if owned.set.is_empty() {
             managers.0.remove(&identity);
         }
@@ -280,24 +293,46 @@ fn apply_once(
 /// changes nothing at all.
 pub fn keep_times(new: &mut Object, live: &Object) {
     let path = ["metadata", "managedFields"];
-    let timeless = |object: &Object| {
-        let mut object = object.clone();
-        let entries = object.remove(&path);
-        let mut entries = entries.and_then(|entries| entries.as_array().cloned())?;
-        for entry in entries.iter_mut().filter_map(Value::as_object_mut) {
-            entry.remove("time");
-        }
-        object.set(&path, json!(entries));
-        Some(object)
-    };
-    let (Some(new_timeless), Some(live_timeless)) = (timeless(new), timeless(live)) else {
+    let has_entries = |object: &Object| object.at(&path).is_some_and(Value::is_array);
+    if !has_entries(new) || !has_entries(live) {
         return;
+    }
+    let is_same_metadata = |new: &Value, live: &Value| match (new.as_object(), live.as_object()) {
+        (Some(new), Some(live)) => same_but(new, live, "managedFields", same_entries),
+        _ => false,
     };
-    if new_timeless == live_timeless
+    if same_but(&new.0, &live.0, "metadata", is_same_metadata)
         && let Some(entries) = live.at(&path)
     {
         new.set(&path, entries.clone());
     }
+}
+
+/// Whether two maps are the same, where the values of one key are looked at in another way.
+fn same_but(
+    left: &Map<String, Value>,
+    right: &Map<String, Value>,
+    but: &str,
+    same: impl Fn(&Value, &Value) -> bool,
+) -> bool {
+    let mut pairs = left.iter().zip(right);
+    left.len() == right.len()
+        && pairs.all(|((left_key, left), (right_key, right))| {
+            left_key == right_key && if left_key == but { same(left, right) } else { left == right }
+        })
+}
+
+/// Whether managers are the same, whenever they wrote.
+fn same_entries(left: &Value, right: &Value) -> bool {
+    let (Some(left), Some(right)) = (left.as_array(), right.as_array()) else { return false };
+    let is_same = |left: &Value, right: &Value| match (left.as_object(), right.as_object()) {
+        (Some(left), Some(right)) => {
+            let other = |entry: &(&String, &Value)| entry.0 != "time";
+            left.iter().filter(other).eq(right.iter().filter(other))
+        }
+        _ => left == right,
+    };
+    left.len() == right.len() && left.iter().zip(right).all(|(left, right)| is_same(left, right))
 }
 
 /// After admission: managed fields that a plug-in broke are put back. Gives the warning for the

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::path::{NoElement, Path, PathElement};
 use super::types::{Form, NodeType};
@@ -107,6 +107,32 @@ impl Set {
         Self {
             members: self.members.difference(&other.members).cloned().collect(),
             children: left.collect(),
+        }
+    }
+
+    /// Takes the paths of another set away; with `below`, what is below them as well. In its place
+    /// a difference would copy all that stays, which is nearly everything.
+    pub(super) fn subtract(&mut self, other: &Self, below: bool) {
+        for element in &other.members {
+            self.members.remove(element);
+            if below {
+                self.children.remove(element);
+            }
+        }
+        for (element, theirs) in &other.children {
+            let Some(ours) = self.children.get_mut(element) else { continue };
+            ours.subtract(theirs, below);
+            if ours.is_empty() {
+                self.children.remove(element);
+            }
+        }
+    }
+
+    /// Takes the paths of another set in.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.members.extend(other.members);
+        for (element, theirs) in other.children {
+            self.children.entry(element).or_default().absorb(theirs);
         }
     }
 
@@ -231,6 +257,29 @@ impl Set {
             }
         }
         out.push('}');
+    }
+
+    /// The same as a tree, which has an order of its own.
+    #[must_use]
+    pub(super) fn to_tree(&self) -> Value {
+        self.tree(false)
+    }
+
+    fn tree(&self, is_member: bool) -> Value {
+        let mut out = Map::new();
+        if is_member {
+            out.insert(".".to_owned(), Value::Object(Map::new()));
+        }
+        for element in &self.members {
+            if !self.children.contains_key(element) {
+                out.insert(element.to_key(), Value::Object(Map::new()));
+            }
+        }
+        for (element, below) in &self.children {
+            let is_member = self.members.contains(element) && !below.has_nothing();
+            out.insert(element.to_key(), below.tree(is_member));
+        }
+        Value::Object(out)
     }
 
     fn has_nothing(&self) -> bool {

@@ -32,10 +32,13 @@ pub enum Reset {
 }
 
 impl Reset {
-    pub(super) fn filter(&self, set: &Set) -> Set {
+    pub(super) fn filter(&self, mut set: Set) -> Set {
         match self {
-            Self::Except(fields) => set.recursive_difference(fields),
-            Self::Only(patterns) => include(set, patterns),
+            Self::Except(fields) => {
+                set.subtract(fields, true);
+                set
+            }
+            Self::Only(patterns) => include(&set, patterns),
         }
     }
 }

@@ -47,8 +47,9 @@ pub(super) fn update(
     let changes = Changes::of(target, live, new, &managers);
     let lost = owners(&managers, &changes, None);
     take_from(&mut managers, &changes, &lost, None);
-    let own = target.reset.filter(&changes.own.modified.union(&changes.own.added));
-    (managers, own)
+    let mut own = changes.own.modified;
+    own.absorb(changes.own.added);
+    (managers, target.reset.filter(own))
 }
 
 /// An applied configuration's outcome: the object, `None` when it stays as it is.
@@ -66,7 +67,7 @@ pub(super) fn apply(
     let merged = merge(live, config, &target.node).map_err(|why| failed("merge config", &why))?;
     let merged = merged.unwrap_or(Value::Null);
     let last = managers.0.get(applier).cloned();
-    let set = target.reset.filter(&field_set(config, &target.node));
+    let set = target.reset.filter(field_set(config, &target.node));
     let time = last.as_ref().map_or(String::new(), |last| last.time.clone());
     let owned = Owned { set, api_version: target.api_version.clone(), time };
     managers.0.insert(applier.clone(), owned);
@@ -93,7 +94,9 @@ fn reconciled(target: &Target, mut managers: Managers) -> Managers {
     managers.0.retain(|_, owned| target.knows_version(&owned.api_version));
     for owned in managers.0.values_mut() {
         let other = target.in_version(&owned.api_version);
-        owned.set = reconcile(&owned.set, &other.as_ref().unwrap_or(target).node);
+        if let Some(set) = reconcile(&owned.set, &other.as_ref().unwrap_or(target).node) {
+            owned.set = set;
+        }
     }
     managers
 }
@@ -127,9 +130,9 @@ impl Changes {
 
 fn filtered(target: &Target, comparison: Comparison) -> Comparison {
     Comparison {
-        added: target.reset.filter(&comparison.added),
-        modified: target.reset.filter(&comparison.modified),
-        removed: target.reset.filter(&comparison.removed),
+        added: target.reset.filter(comparison.added),
+        modified: target.reset.filter(comparison.modified),
+        removed: target.reset.filter(comparison.removed),
     }
 }
 
@@ -160,10 +163,10 @@ fn take_from(
     for (identity, owned) in &mut managers.0 {
         let removed = &changes.seen_by(owned).removed;
         if let Some(lost) = lost.get(identity) {
-            owned.set = owned.set.difference(lost);
+            owned.set.subtract(lost, false);
         }
         if Some(identity) != writer && !removed.is_empty() {
-            owned.set = owned.set.difference(removed);
+            owned.set.subtract(removed, false);
         }
     }
     managers.0.retain(|_, owned| !owned.set.is_empty());
