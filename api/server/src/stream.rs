@@ -30,6 +30,8 @@ struct Shared {
     state: Mutex<State>,
     /// The reader has taken something, or is gone.
     changed: Notify,
+    /// The reader is gone. Apart from the other, so that a chunk that is taken wakes nobody for it.
+    gone: Notify,
 }
 
 /// The end that writes; dropping it ends the body.
@@ -59,17 +61,21 @@ impl Sender {
     pub(crate) async fn room(&self) -> Result<(), Closed> {
         loop {
             let changed = self.0.changed.notified();
-            {
-                let state = self.0.state.lock();
-                if state.is_unread {
-                    return Err(Closed);
-                }
-                if state.bytes < STREAM_BYTES_MAX && state.chunks.len() < STREAM_CHUNKS_MAX {
-                    return Ok(());
-                }
+            if let Some(room) = self.has_room() {
+                return room;
             }
             changed.await;
         }
+    }
+
+    /// Whether there is room for another chunk now; `None` is no.
+    pub(crate) fn has_room(&self) -> Option<Result<(), Closed>> {
+        let state = self.0.state.lock();
+        if state.is_unread {
+            return Some(Err(Closed));
+        }
+        let has_room = state.bytes < STREAM_BYTES_MAX && state.chunks.len() < STREAM_CHUNKS_MAX;
+        has_room.then_some(Ok(()))
     }
 
     /// Adds a chunk; whoever waited for [`Self::room`] has it.
@@ -86,13 +92,16 @@ impl Sender {
     }
 
     /// Waits until nobody reads any more.
-    pub(crate) async fn closed(&self) {
-        loop {
-            let changed = self.0.changed.notified();
-            if self.0.state.lock().is_unread {
-                return;
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + use<> {
+        let shared = self.0.clone();
+        async move {
+            loop {
+                let gone = shared.gone.notified();
+                if shared.state.lock().is_unread {
+                    return;
+                }
+                gone.await;
             }
-            changed.await;
         }
     }
 
@@ -143,6 +152,7 @@ impl Drop for Receiver {
         state.chunks = VecDeque::new();
         drop(state);
         self.0.changed.notify_one();
+        self.0.gone.notify_one();
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::io::Write as _;
 
+use api_machinery::header::with_resource_version;
 use api_machinery::{Object, Status, View, convert, protobuf, table};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
+use serde::Serialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::beta;
@@ -15,6 +18,7 @@ use super::negotiate::{Accepted, Media, Transform};
 use crate::body::{Body, Pull};
 use crate::custom::Shape;
 use crate::limits::{GZIP_BYTES_MIN, LIST_CHUNK_BYTES};
+use crate::storage::RawValue;
 
 /// A response with bytes of a media type.
 pub(crate) fn plain(
@@ -45,22 +49,44 @@ pub(super) fn bytes(value: &Value, accepted: &Accepted) -> Result<Vec<u8>, Statu
     let value = old.as_ref().unwrap_or(value);
     let failed = |why: String| Status::internal(&format!("encoding the answer: {why}"));
     match accepted.media {
-        Media::Json => {
-            let written = if accepted.pretty {
-                serde_json::to_vec_pretty(value)
-            } else {
-                serde_json::to_vec(value)
-            };
-            let mut bytes = written.map_err(|error| failed(error.to_string()))?;
-            // Upstream's encoder ends every document with a line feed.
-            bytes.push(b'\n');
-            Ok(bytes)
-        }
+        Media::Json => json_bytes(value, accepted.pretty),
         Media::Yaml => serde_saphyr::to_string(value)
             .map(String::into_bytes)
             .map_err(|error| failed(error.to_string())),
         Media::Protobuf => protobuf::encode(value).map_err(|error| failed(error.to_string())),
     }
+}
+
+/// Upstream's encoder ends every document with a line feed.
+fn json_bytes(value: &impl Serialize, pretty: bool) -> Result<Vec<u8>, Status> {
+    let written = if pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) };
+    let mut bytes =
+        written.map_err(|error| Status::internal(&format!("encoding the answer: {error}")))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// The JSON of one object as the store has it, when that is what is asked for: no tree is made.
+pub(crate) fn as_stored(
+    shape: &Shape,
+    raw: &RawValue,
+    accepted: &Accepted,
+) -> Option<Response<Body>> {
+    let is_asked = accepted.transform == Transform::None && accepted.is_written_as_sent();
+    let is_kept = shape.custom.is_none() && shape.info.kept_as.is_none();
+    // What is broken, or cannot be opened, is told as what it is by those who read it.
+    let stored = raw.value().ok()?.trim_ascii_end();
+    if !is_asked || !is_kept || stored.first() != Some(&b'{') {
+        return None;
+    }
+    serde_json::from_slice::<IgnoredAny>(stored).ok()?;
+    let view = View::new(stored);
+    if view.get("apiVersion").text() != shape.info.api_version() {
+        return None;
+    }
+    let mut json = with_resource_version(stored, raw.revision);
+    json.push(b'\n');
+    Some(plain(200, accepted.media.content_type(), json))
 }
 
 /// A document as it is, whatever transform was asked for.
@@ -80,6 +106,12 @@ pub(crate) fn object(
     accepted: &Accepted,
 ) -> Result<Response<Body>, Status> {
     match accepted.transform {
+        Transform::None
+            if accepted.media == Media::Json && found.api_version() == shape.info.api_version() =>
+        {
+            let bytes = json_bytes(&found.0, accepted.pretty)?;
+            Ok(plain(code, accepted.media.content_type(), bytes))
+        }
         Transform::None => {
             value(code, &convert::to(shape.info, found.clone()).into_value(), accepted)
         }

@@ -6,6 +6,7 @@ use http::Response;
 use super::Context;
 use super::list::parse_revision;
 use crate::body::Body;
+use crate::encoding;
 
 pub(crate) async fn get(context: &Context) -> Result<Response<Body>, Status> {
     let server = &context.server;
@@ -13,8 +14,12 @@ pub(crate) async fn get(context: &Context) -> Result<Response<Body>, Status> {
     let revision = parse_revision(context.query.get("resourceVersion").unwrap_or_default())?;
     let object = match revision {
         None => {
-            let found = context.shape.get(&server.storage, namespace, name).await?;
-            found.ok_or_else(|| context.not_found())?.object
+            let key = server.storage.key(context.kind, namespace, name);
+            let raw = server.storage.get_raw(&key).await?.ok_or_else(|| context.not_found())?;
+            if let Some(response) = encoding::as_stored(&context.shape, &raw, &context.accepted) {
+                return Ok(response);
+            }
+            context.shape.stored(&raw)?.object
         }
         // Any version will do that is not older than asked.
         Some(revision) => {

@@ -196,19 +196,24 @@ impl Stream {
         // The last bookmark comes shortly before the end, so that the client resumes from there.
         let last_bookmark = deadline.checked_sub(Duration::from_secs(2)).unwrap_or(deadline);
         let mut next_bookmark = (Instant::now() + BOOKMARK_INTERVAL).min(last_bookmark);
+        // Made once: making timers anew for each event would cost as much as the event.
+        let (closed, ended) = (self.sender.closed(), tokio::time::sleep_until(deadline));
+        let bookmark = tokio::time::sleep_until(next_bookmark);
+        tokio::pin!(closed, ended, bookmark);
         loop {
             let message = tokio::select! {
                 biased;
                 message = subscription.next() => message,
-                () = self.sender.closed() => return Err(Gone::Away),
-                () = tokio::time::sleep_until(deadline) => return Ok(()),
-                () = tokio::time::sleep_until(next_bookmark), if self.wishes.bookmarks => {
+                () = &mut closed => return Err(Gone::Away),
+                () = &mut ended => return Ok(()),
+                () = &mut bookmark, if self.wishes.bookmarks => {
                     subscription.request_bookmark(self.server.caches.revision());
                     let next = next_bookmark + BOOKMARK_INTERVAL;
                     next_bookmark = match next_bookmark < last_bookmark {
                         true => next.min(last_bookmark),
                         false => next.max(deadline),
                     };
+                    bookmark.as_mut().reset(next_bookmark);
                     continue;
                 }
             };
@@ -230,6 +235,9 @@ impl Stream {
     /// Waits until the connection has room for another frame, but not for ever: a client that takes
     /// nothing ends with its time, with its place among the watchers, or after a while.
     async fn room(&self, subscription: &Subscription, deadline: Instant) -> Result<(), Gone> {
+        if let Some(room) = self.sender.has_room() {
+            return room.map_err(|_| Gone::Away);
+        }
         let patience = Instant::now() + self.server.config.patience.taking;
         loop {
             tokio::select! {

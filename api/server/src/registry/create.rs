@@ -54,10 +54,14 @@ pub(crate) async fn create(
     let tries = if generates { GENERATE_NAME_TRIES_MAX } else { 1 };
     let mut last = None;
     for _ in 0..tries {
-        let mut next = object.clone();
-        if generates {
+        let next = if generates {
+            let mut next = object.clone();
             next.set_name(&generated_name(object.generate_name()));
-        }
+            next
+        } else {
+            // There is one try, and none after it.
+            std::mem::take(&mut object)
+        };
         let name = next.name().to_owned();
         let asked = admission::Attributes { name: &name, ..asked };
         match create_named(&asked, &shape, next, &now).await {

@@ -65,17 +65,22 @@ async fn attempts(
     is_checked: bool,
 ) -> Result<Option<Object>, Status> {
     let shape = Shape::of(server, request.kind)?;
-    let mut found = shape.get(&server.storage, request.namespace, request.name).await?;
+    let fresh = || shape.get(&server.storage, request.namespace, request.name);
+    let mut found = guess(server, request, &shape);
+    let mut is_guess = found.is_some();
+    if !is_guess {
+        found = fresh().await?;
+    }
     for _ in 0..UPDATE_TRIES_MAX {
         let Some(Stored { object: current, revision, is_stale }) = found else { return Ok(None) };
-        let mut next = match request.kind.kept_as {
-            None => change(&current)?,
-            Some(_) => change(&convert::to(request.kind, current.clone()))?,
-        };
-        if is_checked {
-            next = checked(server, (request, &shape), next, &current).await?;
+        let whether = (is_checked, revision);
+        let outcome = candidate(server, (request, &shape), &change, &current, whether).await;
+        if is_guess && !outcome.as_ref().is_ok_and(|next| is_written(request, next, &current)) {
+            found = fresh().await?;
+            is_guess = false;
+            continue;
         }
-        next.set_resource_version(revision);
+        let mut next = outcome?;
         if request.by.dry_run || (next == current && !is_stale) {
             return Ok(Some(next));
         }
@@ -96,10 +101,61 @@ async fn attempts(
         }
         match put(server, (request, &shape), (&mut next, &current), revision).await? {
             Outcome::Done(_) => return Ok(Some(next)),
+            // As if it had been read just now.
+            Outcome::Conflict(newer) if is_guess => {
+                found = newer.map(|raw| shape.stored(&raw)).transpose()?;
+            }
             Outcome::Conflict(newer) => found = again((request, &shape), newer.as_ref())?,
         }
+        is_guess = false;
     }
     Err(request.conflict())
+}
+
+/// What the cache has of an object, which most often is what the store has: it saves a read.
+/// Nothing but a write may be decided by it, as the store compares the revision of that one.
+fn guess(server: &Server, request: &Update<'_>, shape: &Shape) -> Option<Stored> {
+    // Other changes take something, quota or addresses, before the store says whether they happen.
+    let takes_nothing = match request.subresource {
+        Subresource::Status => true,
+        Subresource::None => !matches!(request.kind.kind, "Service" | "PersistentVolumeClaim"),
+        Subresource::Finalize
+        | Subresource::Approval
+        | Subresource::Scale
+        | Subresource::EphemeralContainers
+        | Subresource::Resize => false,
+    };
+    if !takes_nothing || shape.custom.is_some() {
+        return None;
+    }
+    let key = server.storage.key(request.kind, request.namespace, request.name);
+    let object = shape.cache(server).get(&key)?.object().ok()?;
+    let revision = object.resource_version().parse().ok()?;
+    Some(Stored { object, revision, is_stale: false })
+}
+
+/// Whether the next version of an object goes to the store.
+fn is_written(request: &Update<'_>, next: &Object, current: &Object) -> bool {
+    !request.by.dry_run && next != current && !goes_with_this_update(request.kind, next)
+}
+
+/// The next version of an object, checked if that is asked for.
+async fn candidate(
+    server: &Server,
+    (request, shape): (&Update<'_>, &Shape),
+    change: &impl Fn(&Object) -> Result<Object, Status>,
+    current: &Object,
+    (is_checked, revision): (bool, u64),
+) -> Result<Object, Status> {
+    let mut next = match request.kind.kept_as {
+        None => change(current)?,
+        Some(_) => change(&convert::to(request.kind, current.clone()))?,
+    };
+    if is_checked {
+        next = checked(server, (request, shape), next, current).await?;
+    }
+    next.set_resource_version(revision);
+    Ok(next)
 }
 
 /// Writes the next version; a Service takes what it needs first, and gives back what it has no more.
