@@ -69,6 +69,8 @@ pub(crate) const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) const WATCH_TIMEOUT_MIN: Duration = Duration::from_secs(1800);
 /// How long a read waits until the cache has seen the revision it asks for (upstream: 3 s).
 pub(crate) const FRESH_WAIT: Duration = Duration::from_secs(3);
+/// How long a GET waits for the caches before it reads the store itself.
+pub(crate) const GET_FRESH_WAIT: Duration = Duration::from_millis(250);
 /// The store is asked again for its progress this often while somebody waits.
 pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 

@@ -81,6 +81,8 @@ async fn the_metrics_that_dashboards_ask_for_are_there() {
     watch.next().await.unwrap();
     cluster.get(pods).await;
     cluster.get(&format!("{pods}/nothing")).await;
+    // What is to be deleted is read from the store itself.
+    assert_eq!(cluster.delete(&format!("{pods}/nothing")).await.code, 404);
     cluster.delete(&format!("{pods}?dryRun=All")).await;
     let told = text(&cluster.get("/metrics").await);
     for wanted in [

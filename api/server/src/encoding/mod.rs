@@ -13,4 +13,4 @@ pub(crate) use list::{ListMeta, list};
 pub(crate) use negotiate::{
     Accepted, Offer, Transform, accepts_aggregated, negotiate, negotiate_kind,
 };
-pub(crate) use reply::{as_stored, compress, error, object, plain, value};
+pub(crate) use reply::{as_cached, compress, error, object, plain, value};

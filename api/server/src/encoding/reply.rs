@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 
-use api_machinery::header::with_resource_version;
 use api_machinery::{Object, Status, View, convert, protobuf, table};
 use bytes::Bytes;
 use flate2::Compression;
@@ -10,7 +9,6 @@ use flate2::write::GzEncoder;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::beta;
@@ -18,7 +16,7 @@ use super::negotiate::{Accepted, Media, Transform};
 use crate::body::{Body, Pull};
 use crate::custom::Shape;
 use crate::limits::{GZIP_BYTES_MIN, LIST_CHUNK_BYTES};
-use crate::storage::RawValue;
+use crate::watch_cache::Version;
 
 /// A response with bytes of a media type.
 pub(crate) fn plain(
@@ -66,27 +64,30 @@ fn json_bytes(value: &impl Serialize, pretty: bool) -> Result<Vec<u8>, Status> {
     Ok(bytes)
 }
 
-/// The JSON of one object as the store has it, when that is what is asked for: no tree is made.
-pub(crate) fn as_stored(
+/// One object as a cache holds it, when its bytes are what is asked for: no tree is made.
+pub(crate) fn as_cached(
     shape: &Shape,
-    raw: &RawValue,
+    version: &Version,
     accepted: &Accepted,
-) -> Option<Response<Body>> {
-    let is_asked = accepted.transform == Transform::None && accepted.is_written_as_sent();
-    let is_kept = shape.custom.is_none() && shape.info.kept_as.is_none();
-    // What is broken, or cannot be opened, is told as what it is by those who read it.
-    let stored = raw.value().ok()?.trim_ascii_end();
-    if !is_asked || !is_kept || stored.first() != Some(&b'{') {
-        return None;
+) -> Result<Option<Response<Body>>, Status> {
+    let is_asked = accepted.transform == Transform::None && !accepted.is_beta;
+    let is_kept = shape.is_shown_as_stored() && shape.info.kept_as.is_none();
+    if !is_asked || !is_kept {
+        return Ok(None);
     }
-    serde_json::from_slice::<IgnoredAny>(stored).ok()?;
-    let view = View::new(stored);
-    if view.get("apiVersion").text() != shape.info.api_version() {
-        return None;
+    let content_type = accepted.media.content_type();
+    if accepted.is_written_as_sent() {
+        let mut json = Vec::with_capacity(version.json.len() + 1);
+        json.extend_from_slice(&version.json);
+        json.push(b'\n');
+        return Ok(Some(plain(200, content_type, json)));
     }
-    let mut json = with_resource_version(stored, raw.revision);
-    json.push(b'\n');
-    Some(plain(200, accepted.media.content_type(), json))
+    if accepted.is_made_of_messages() && shape.custom.is_none() {
+        let message = version.message(shape.info)?;
+        let object = protobuf::envelope(&shape.info.api_version(), shape.info.kind, &message);
+        return Ok(Some(plain(200, content_type, object)));
+    }
+    Ok(None)
 }
 
 /// A document as it is, whatever transform was asked for.
