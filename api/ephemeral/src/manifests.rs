@@ -164,3 +164,19 @@ async fn established(api: &Api<DynamicObject>, name: &str) -> anyhow::Result<()>
         tokio::time::sleep(LOOK).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_are_read_one_by_one_and_lists_taken_apart() {
+        let text = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\n---\n\
+                    apiVersion: v1\nkind: List\nitems:\n\
+                    - {apiVersion: v1, kind: ConfigMap, metadata: {name: b}}\n\
+                    - {apiVersion: v1, kind: ConfigMap, metadata: {name: c}}\n";
+        let names: Vec<String> = parse(text).unwrap().iter().map(|one| one.name_any()).collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        assert!(parse("just text").is_err());
+    }
+}

@@ -139,3 +139,53 @@ pub async fn sleep_until(deadline: Instant) {
 pub async fn sleep(duration: Duration) {
     sleep_until(instant() + duration).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_clock_goes_forward_and_no_further_than_it_may() {
+        let clock = Clock::new();
+        let before = Timestamp::now();
+        assert!(clock.advance(HOUR).unwrap() >= before + HOUR);
+        assert_eq!(clock.advance(AHEAD_MAX), Err(TooFar));
+        assert_eq!(clock.ahead(), HOUR);
+        assert_eq!(clock.clone().ahead(), HOUR);
+    }
+
+    #[test]
+    fn each_runtime_has_the_time_of_its_own_clock() {
+        let run = |clock: &Clock| {
+            let entered = clock.clone();
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(1).enable_all().on_thread_start(move || entered.enter());
+            let runtime = builder.build().unwrap();
+            runtime.block_on(async { tokio::spawn(async { now() }).await.unwrap() })
+        };
+        let (one, other) = (Clock::new(), Clock::new());
+        one.advance(HOUR).unwrap();
+        assert!(run(&one) > Timestamp::now() + HOUR / 2);
+        assert!(run(&other) < Timestamp::now() + HOUR / 2);
+        assert!(now() < Timestamp::now() + HOUR / 2, "a thread without a clock");
+    }
+
+    #[test]
+    fn a_sleeper_wakes_when_the_clock_is_moved() {
+        let clock = Clock::new();
+        let entered = clock.clone();
+        let thread = std::thread::spawn(move || {
+            entered.enter();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(sleep(HOUR));
+        });
+        while !thread.is_finished() {
+            // It may not sleep yet.
+            clock.advance(HOUR).unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        thread.join().unwrap();
+    }
+}

@@ -170,3 +170,45 @@ impl Cursor {
         self.at = found.map(|(key, value)| (key.clone(), value.clone()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Db, Durability, Reading};
+
+    #[test]
+    fn a_snapshot_stays_as_it_was_and_a_batch_is_seen_as_a_whole() {
+        let db = Db::in_memory(&["one"]);
+        let family = db.family("one");
+        let mut batch = db.batch();
+        for key in ["a", "b", "c"] {
+            batch.put(family, key, "1");
+        }
+        db.write(batch, Durability::AtFlush).unwrap();
+        let before = db.snapshot();
+
+        let mut batch = db.batch();
+        batch.put(family, "b", "2");
+        batch.delete(family, "a");
+        batch.delete_range(family, "c", "d");
+        db.write(batch, Durability::AtFlush).unwrap();
+
+        let read = |mut cursor: crate::Cursor<'_>| {
+            let mut found = Vec::new();
+            cursor.seek(b"");
+            while let Some((key, value)) = cursor.item() {
+                found.push(format!("{}={}", key.escape_ascii(), value.escape_ascii()));
+                cursor.next();
+            }
+            found
+        };
+        assert_eq!(read(before.cursor(family, Reading::below(None))), ["a=1", "b=1", "c=1"]);
+        assert_eq!(read(db.cursor(family, Reading::below(None))), ["b=2"]);
+        assert_eq!(db.get(family, b"b").unwrap().unwrap(), b"2");
+        assert_eq!(db.sizes().unwrap(), (2, 2));
+        let mut cursor = before.cursor(family, Reading::below(Some(b"c".to_vec())));
+        cursor.seek_back(b"z");
+        assert_eq!(cursor.item().unwrap().0, b"b");
+        cursor.back();
+        assert_eq!(cursor.item().unwrap().0, b"a");
+    }
+}
