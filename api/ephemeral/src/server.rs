@@ -1,7 +1,7 @@
 //! A server on threads of its own, from its start to its end.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use api_server::{Config, Running, TokenUser};
@@ -177,22 +177,28 @@ async fn begin(
     options: Options,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<(Identity, Running)> {
-    // Said at each step: this is what is looked at when a start takes long.
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let authority = Authority::new()?;
     let client = authority.client("admin", MASTERS)?;
     let token = identity::token();
     let plan = plan(options, &authority, &token)?;
     let address = plan.config.listen.ip();
-    tracing::debug!(after = ?began.elapsed(), "keys and flags are there");
+    let planned = Instant::now();
     let store = store_memory::Memory::start()?;
     let running = api_server::start_on(plan.config, store.client(), shutdown.clone()).await?;
-    tracing::debug!(after = ?began.elapsed(), "the server listens");
+    let listens = Instant::now();
     running.ready().await?;
-    tracing::debug!(after = ?began.elapsed(), "the API is ready");
+    let ready = Instant::now();
     let inner = controllers::client(&running, &plan.inner_token).await?;
     prepare(inner, plan.controllers, plan.objects, shutdown).await?;
-    tracing::debug!(after = ?began.elapsed(), "everything is there");
+    // What is looked at when a start takes long.
+    tracing::info!(
+        keys = ?(planned - began),
+        server = ?(listens - planned),
+        api = ?(ready - listens),
+        controllers_and_objects = ?ready.elapsed(),
+        "ready"
+    );
     let reached = SocketAddr::new(reached(address), running.address.port());
     let url = format!("https://{reached}");
     Ok((Identity { url, ca: authority.certificate, client, token }, running))

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::handlers;
 use crate::limits::{IN_PROCESS_BUFFER_BYTES, IN_PROCESS_STREAMS_MAX, READY_LOOK, READY_WAIT_MAX};
 use crate::pipeline::{self, Peer};
 use crate::server::{self, Running};
@@ -39,7 +39,7 @@ impl Running {
     /// When it takes too long.
     pub async fn ready(&self) -> anyhow::Result<()> {
         let end = Instant::now() + READY_WAIT_MAX;
-        while !is_ready(&self.server) {
+        while !handlers::is_ready(&self.server).await {
             if Instant::now() > end || self.server.shutdown.is_cancelled() {
                 bail!("the API server does not become ready");
             }
@@ -56,12 +56,6 @@ impl Running {
         tokio::spawn(serve(self.server.clone(), far));
         near
     }
-}
-
-fn is_ready(server: &Server) -> bool {
-    server.is_bootstrapped.load(Ordering::Relaxed)
-        && server.caches.is_synced()
-        && server.custom.is_ready()
 }
 
 async fn serve(server: Arc<Server>, stream: DuplexStream) {

@@ -130,8 +130,8 @@ pub(crate) const EVENT_TTL: Duration = Duration::from_secs(3600);
 pub(crate) const LEASE_OBJECTS_MAX: u32 = 1000;
 /// A lease takes new objects for this long at most (upstream's `DefaultLeaseReuseDurationSeconds`).
 pub(crate) const LEASE_REUSE: Duration = Duration::from_secs(60);
-/// Default roles and bindings that are written at once.
-pub(crate) const BOOTSTRAP_CONCURRENT_MAX: usize = 16;
+/// Objects of one kind or purpose that are written at once at the start.
+pub(crate) const BOOTSTRAP_CONCURRENT_MAX: usize = 64;
 /// A server that stops takes this long at most to take itself out of the endpoints.
 pub(crate) const ENDPOINTS_GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Shortest and longest life of a token that can be asked for (upstream's), in seconds.

@@ -9,11 +9,13 @@ use api_machinery::{Object, ResourceInfo, Status, discovery, kinds, time};
 use serde_json::{Value, json};
 
 use super::looks::Looks;
+use super::together;
 use crate::handlers::Subresource;
 use crate::registry::{self, By, Retry};
 use crate::state::Server;
 use crate::watch_cache::Filter;
 
+const GROUP: &str = "apiregistration.k8s.io";
 const AUTOMANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 /// Upstream's ranks of its groups: clients show them in this order.
 const GROUP_PRIORITIES: [(&str, i64); 21] = [
@@ -42,45 +44,46 @@ const GROUP_PRIORITIES: [(&str, i64); 21] = [
 
 /// Runs until the server stops.
 pub(super) async fn run(server: &Server) {
-    let Some(kind) = kinds::find("apiregistration.k8s.io", "v1", "apiservices") else { return };
+    let Some(kind) = kinds::find(GROUP, "v1", "apiservices") else { return };
     let mut looks = Looks::at(server, kind);
     while looks.wait().await {
-        if let Err(error) = look(server, kind).await {
+        if let Err(error) = judge(server, kind).await {
             tracing::warn!(%error, "APIServices are not up to date, will try again");
             looks.failed();
         }
     }
 }
 
-async fn look(server: &Server, kind: &'static ResourceInfo) -> Result<(), Status> {
-    if !server.has_api_services.load(Ordering::Relaxed) {
-        make(server, kind).await?;
-        server.has_api_services.store(true, Ordering::Relaxed);
-    }
-    judge(server, kind).await
+/// Makes those of this server that the caches do not have.
+pub(super) async fn ensure(server: &Server) -> Result<(), Status> {
+    let kind = kinds::find(GROUP, "v1", "apiservices").ok_or_else(Status::no_such_path)?;
+    let own = std::iter::once(("", "v1")).chain(discovery::groups());
+    // Upstream has none for this group, which a server of its own serves.
+    let own = own.filter(|(group, _)| *group != GROUP);
+    let work: Vec<_> = own.map(|(group, version)| make(server, kind, group, version)).collect();
+    together(work).await?;
+    server.has_api_services.store(true, Ordering::Relaxed);
+    Ok(())
 }
 
-/// Makes those of this server that are not there.
-async fn make(server: &Server, kind: &'static ResourceInfo) -> Result<(), Status> {
-    for (group, version) in std::iter::once(("", "v1")).chain(discovery::groups()) {
-        // Upstream has none for this group, which a server of its own serves.
-        if group == kind.group {
-            continue;
-        }
-        let name = format!("{version}.{group}");
-        if server.storage.get(kind, "", &name).await?.is_some() {
-            continue;
-        }
-        let tree = wanted(&name, group, version);
-        let object = Object::from_value(tree).ok_or_else(|| Status::internal("not an object"))?;
-        let request = registry::Create { kind, by: By::the_server() };
-        match registry::create(server, &request, object).await {
-            Err(status) if status.reason != "AlreadyExists" => return Err(status),
-            // Made now, or by another server just before.
-            Ok(_) | Err(_) => {}
-        }
+async fn make(
+    server: &Server,
+    kind: &'static ResourceInfo,
+    group: &str,
+    version: &str,
+) -> Result<(), Status> {
+    let name = format!("{version}.{group}");
+    if server.caches.of(kind).get(&server.storage.key(kind, "", &name)).is_some() {
+        return Ok(());
     }
-    Ok(())
+    let tree = wanted(&name, group, version);
+    let object = Object::from_value(tree).ok_or_else(|| Status::internal("not an object"))?;
+    let request = registry::Create { kind, by: By::the_server() };
+    match registry::create(server, &request, object).await {
+        Err(status) if status.reason != "AlreadyExists" => Err(status),
+        // Made now, or by another server just before.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn wanted(name: &str, group: &str, version: &str) -> Value {

@@ -10,7 +10,6 @@ use std::time::Duration;
 use api_machinery::{Object, ResourceInfo, Status, kinds};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::json;
@@ -46,7 +45,7 @@ pub(super) async fn run(server: &Server) {
 async fn reconcile(server: &Server) -> Result<(), Status> {
     let Some(own) = &server.config.client_ca else { return Ok(()) };
     let kind = kinds::find("", "v1", "configmaps").ok_or_else(Status::no_such_path)?;
-    let now = Timestamp::now().as_second();
+    let now = clock::now().as_second();
     let wanted = |held: &Object| {
         let text = held.text(&["data", CLIENT_CA]);
         let both = bundle([text.as_bytes(), own], now);
@@ -131,7 +130,7 @@ mod tests {
         };
         let (old, one, two) = (made(2020), made(2090), made(2091));
         let unix = |text: &str| text.replace("\r\n", "\n");
-        let now = Timestamp::now().as_second();
+        let now = jiff::Timestamp::now().as_second();
         let held = format!("a remark\n{one}{old}");
         let own = format!("{one}{two}");
         let both = bundle([held.as_bytes(), own.as_bytes()], now);

@@ -11,12 +11,14 @@ mod policy;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api_machinery::{Object, Status, kinds};
+use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
 use crate::admission::priority;
+use crate::limits::BOOTSTRAP_CONCURRENT_MAX;
 use crate::registry::By;
 use crate::state::Server;
 use crate::{flow_control, kubernetes_service, registry, service_addresses, service_cidrs};
@@ -61,20 +63,36 @@ async fn until_done(server: &Server) -> bool {
     }
 }
 
+/// Two steps, each of things that do not need one another.
 async fn all(server: &Server) -> Result<(), Status> {
-    for name in NAMESPACES {
+    let began = Instant::now();
+    let namespaces = NAMESPACES.map(|name| {
         let tree = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        ensure(server, ("", "namespaces"), ("", name), tree).await?;
-    }
-    for (name, value, description) in priority::SYSTEM {
+        ensure(server, ("", "namespaces"), ("", name), tree)
+    });
+    let classes = priority::SYSTEM.map(|(name, value, description)| {
         let tree = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
             "metadata": {"name": name}, "value": value, "description": description});
-        ensure(server, ("scheduling.k8s.io", "priorityclasses"), ("", name), tree).await?;
-    }
+        ensure(server, ("scheduling.k8s.io", "priorityclasses"), ("", name), tree)
+    });
+    tokio::try_join!(together(namespaces.into()), together(classes.into()))?;
+    let namespaces = began.elapsed();
     // What is there already is read from the caches.
     server.caches.wait_until_fresh(&server.storage).await?;
-    policy::reconcile(server).await?;
-    flow_control::ensure(server).await
+    let caches = began.elapsed();
+    let roles = policy::reconcile(server);
+    let services = api_services::ensure(server);
+    tokio::try_join!(roles, services, flow_control::ensure(server))?;
+    tracing::debug!(?namespaces, ?caches, all = ?began.elapsed(), "bootstrap is done");
+    Ok(())
+}
+
+/// Many at a time: what is under way together the store makes durable together.
+pub(crate) async fn together<T>(work: Vec<T>) -> Result<(), Status>
+where
+    T: Future<Output = Result<(), Status>>,
+{
+    futures::stream::iter(work).buffer_unordered(BOOTSTRAP_CONCURRENT_MAX).try_collect::<()>().await
 }
 
 async fn ensure(

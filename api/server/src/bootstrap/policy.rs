@@ -3,21 +3,17 @@
 
 use api_machinery::rbac::{self, Rule, UPDATE};
 use api_machinery::{Object, Status, View, kinds};
-use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
+use super::together;
 use crate::handlers::Subresource;
-use crate::limits::BOOTSTRAP_CONCURRENT_MAX;
 use crate::registry::{self, By, PropagationPolicy, Retry};
 use crate::state::Server;
 
 /// Creates and mends all of them. Namespaces must be there.
 pub(super) async fn reconcile(server: &Server) -> Result<(), Status> {
-    let written = rbac::policy().into_iter().map(|wanted| one(server, wanted));
-    futures::stream::iter(written)
-        .buffer_unordered(BOOTSTRAP_CONCURRENT_MAX)
-        .try_collect::<()>()
-        .await
+    let all = rbac::policy().into_iter();
+    together(all.map(|wanted| one(server, wanted)).collect()).await
 }
 
 async fn one(server: &Server, wanted: Object) -> Result<(), Status> {

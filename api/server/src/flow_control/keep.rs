@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::defaults::{AUTO_UPDATE, CATCH_ALL, EXEMPT, levels, schemas};
 use super::{LEVELS, SCHEMAS, kind, versions};
+use crate::bootstrap;
 use crate::handlers::Subresource;
 use crate::limits::{FLOW_DEFAULTS_INTERVAL, FLOW_STATUS_INTERVAL};
 use crate::registry::{self, By, Fields, Retry};
@@ -49,27 +50,24 @@ pub(crate) async fn run(server: &Server) {
 
 /// Makes what is missing, and puts right what a server may put right.
 pub(crate) async fn ensure(server: &Server) -> Result<(), Status> {
-    for tree in levels().into_iter().chain(schemas()) {
-        let Some(mut wanted) = Object::from_value(tree) else { continue };
-        let kind = kinds::find_kind(wanted.api_version(), wanted.kind());
-        let kind = kind.ok_or_else(Status::no_such_path)?;
-        let key = server.storage.key(kind, "", wanted.name());
-        match server.caches.of(kind).get(&key) {
-            None => {
-                let request = registry::Create { kind, by: by(PRODUCER) };
-                match registry::create(server, &request, wanted).await {
-                    // Another server was faster.
-                    Err(status) if status.reason != "AlreadyExists" => return Err(status),
-                    Ok(_) | Err(_) => {}
-                }
-            }
-            Some(held) => {
-                defaults::apply(kind, &mut wanted);
-                mend(server, kind, &held.object()?, &wanted).await?;
-            }
-        }
+    let all = levels().into_iter().chain(schemas()).filter_map(Object::from_value);
+    bootstrap::together(all.map(|wanted| ensure_one(server, wanted)).collect()).await
+}
+
+async fn ensure_one(server: &Server, mut wanted: Object) -> Result<(), Status> {
+    let kind = kinds::find_kind(wanted.api_version(), wanted.kind());
+    let kind = kind.ok_or_else(Status::no_such_path)?;
+    let key = server.storage.key(kind, "", wanted.name());
+    if let Some(held) = server.caches.of(kind).get(&key) {
+        defaults::apply(kind, &mut wanted);
+        return mend(server, kind, &held.object()?, &wanted).await;
     }
-    Ok(())
+    let request = registry::Create { kind, by: by(PRODUCER) };
+    match registry::create(server, &request, wanted).await {
+        Err(status) if status.reason != "AlreadyExists" => Err(status),
+        // Another server was faster.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// The mandatory ones are nobody's to change, so there is nothing to mend.

@@ -150,6 +150,16 @@ pub(crate) async fn health(
     answer(200, "ok".to_owned())
 }
 
+/// Whether `/readyz` says that the server is ready.
+pub(crate) async fn is_ready(server: &Server) -> bool {
+    for (_, probe) in checks(server, "readyz") {
+        if look(server, probe).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
 /// One check, which says what is wrong to who may ask for it.
 async fn one(server: &Server, endpoint: &str, path: &str) -> Response<Body> {
     let name = path.strip_prefix(&format!("/{endpoint}/")).unwrap_or_default();

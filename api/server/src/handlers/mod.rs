@@ -48,7 +48,7 @@ pub(crate) use create::create;
 pub(crate) use delete::{delete, delete_many};
 pub(crate) use eviction::eviction;
 pub(crate) use get::get;
-pub(crate) use health::health;
+pub(crate) use health::{health, is_ready};
 pub(crate) use list::list;
 pub(crate) use log::log;
 pub(crate) use patch::patch;
