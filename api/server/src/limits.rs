@@ -159,6 +159,8 @@ pub(crate) const CUSTOM_PASS_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) const CUSTOM_RETRY: Duration = Duration::from_millis(500);
 /// Objects of a definition that is deleted are looked for this often.
 pub(crate) const CUSTOM_DELETION_PAUSE: Duration = Duration::from_millis(100);
+/// While definitions change the OpenAPI document of version 2 is as old as this at most.
+pub(crate) const OPENAPI_V2_PAUSE: Duration = Duration::from_secs(1);
 /// Caches of custom kinds that are filled at once.
 pub(crate) const CUSTOM_FILLS_MAX: usize = 8;
 /// Tries to fill the cache of a custom kind that changes meanwhile.

@@ -165,10 +165,10 @@ async fn outside(server: &Arc<Server>, request: &Admitted) -> Result<Response<Bo
             let (query, headers) = (query.clone(), headers.clone());
             let made = tokio::task::spawn_blocking(move || {
                 let parts: Vec<&str> = path.split('/').skip(1).collect();
-                discovery::serve(&server, &path, &parts, &query, &headers)
+                discovery::serve(&server, &parts, &query, &headers)
             });
             made.await.map_err(|error| Status::internal(&error.to_string()))?
         }
-        _ => discovery::serve(server, path, &parts, query, headers),
+        _ => discovery::serve(server, &parts, query, headers),
     }
 }

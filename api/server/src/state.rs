@@ -14,6 +14,7 @@ use crate::authn::{Authenticator, LastModes, Tokens};
 use crate::authz::{Nodes, Rbac};
 use crate::config::Config;
 use crate::custom::Kinds;
+use crate::discovery::Documents;
 use crate::flow_control::FlowControl;
 use crate::kubelet::Kubelets;
 use crate::limits::WHOLE_LISTS_MAX;
@@ -30,6 +31,7 @@ pub(crate) struct Server {
     pub(crate) storage: Arc<Storage>,
     pub(crate) caches: Arc<Caches>,
     pub(crate) custom: Kinds,
+    pub(crate) openapi: Documents,
     pub(crate) authenticator: Authenticator,
     pub(crate) rbac: Rbac,
     pub(crate) policies: Policies,
@@ -70,6 +72,7 @@ impl Server {
             storage,
             caches,
             custom: Kinds::default(),
+            openapi: Documents::default(),
             authenticator: Authenticator {
                 tokens: config.tokens.clone(),
                 service_accounts: Tokens::new(&config.service_accounts)

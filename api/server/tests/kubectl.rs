@@ -39,11 +39,8 @@ const LINES: &[&[&str]] =
 /// Why ours may say something else.
 const REASONS: &[(&str, &str)] = &[
     ("kinds", "Binding is served as a subresource of pods and is not listed as a kind of its own"),
-    (
-        "explain",
-        "OpenAPI v3 of ours has no enums and less of what is required; there is no OpenAPI v2",
-    ),
-    ("openapi", "the recorded server's OpenAPI v2 is broken by its build, and ours has none"),
+    ("explain", "upstream says a sentence of each value of an enum, which no crate has"),
+    ("openapi", "the recorded server's OpenAPI v2 is broken by its build, and ours is not"),
     ("admission", "the recorded server adds an authority of its vendor to token volumes"),
     ("exec", "commands in containers are not implemented"),
     ("shown", "the difference of two pods is not shown in the form of Go's structures"),

@@ -1,13 +1,13 @@
-//! The OpenAPI v3 document of a custom kind's version, made from its definition.
+//! The OpenAPI documents of a custom kind's version, made from its definition.
 
-use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
 
 use super::custom_paths::{Named, paths};
-use super::custom_schema::{META, METADATA, published, referred};
-use super::{definition, descriptions::Descriptions};
+use super::custom_schema::{Form, META, METADATA, published, referred};
+use super::definitions;
+use super::descriptions::Descriptions;
 use crate::custom::{Schema, structural};
 use crate::field::Path;
 use crate::schema::Schema as Types;
@@ -21,6 +21,16 @@ const CONVENTIONS: &str =
 /// Documents of kinds of the same group and version are put together by [`merge`].
 #[must_use]
 pub fn document(crd: &Value, version: &str) -> Option<Value> {
+    of_form(crd, version, Form::V3)
+}
+
+/// The same with schemas that version 2 can say, for [`super::v2::Collected::add_custom`].
+#[must_use]
+pub fn document_v2(crd: &Value, version: &str) -> Option<Value> {
+    of_form(crd, version, Form::V2)
+}
+
+fn of_form(crd: &Value, version: &str, form: Form) -> Option<Value> {
     let spec = &crd["spec"];
     let versions = spec["versions"].as_array()?;
     let found = versions.iter().find(|one| one["name"] == version)?;
@@ -34,7 +44,7 @@ pub fn document(crd: &Value, version: &str) -> Option<Value> {
         .map(|path| json!({"fieldPath": path.strip_prefix('.').unwrap_or(path)}))
         .collect();
     for (kind, mut schema) in [
-        (named.kind, kind_schema(&found["schema"]["openAPIV3Schema"])),
+        (named.kind, kind_schema(spec, &found["schema"]["openAPIV3Schema"], form)),
         (named.list_kind, list_schema(&named)),
     ] {
         schema["x-kubernetes-group-version-kind"] =
@@ -70,14 +80,17 @@ pub fn merge(into: &mut Value, other: Value) {
 }
 
 /// The kind's own schema. One that is not structural is not published.
-fn kind_schema(schema: &Value) -> Value {
+fn kind_schema(spec: &Value, schema: &Value, form: Form) -> Value {
     let is_structural = schema.is_object()
         && Schema::parse(schema).is_ok()
         && structural::violations(schema, &Path::default()).is_empty();
-    if !is_structural {
+    let preserves = schema["x-kubernetes-preserve-unknown-fields"] == true
+        || spec["preserveUnknownFields"] == true;
+    // kubectl would refuse all fields beside those that are told.
+    if !is_structural || form == Form::V2 && preserves {
         return json!({"type": "object"});
     }
-    let mut out = published(schema, false, 0);
+    let mut out = published(schema, false, form, 0);
     if !out["properties"].is_object() {
         out["properties"] = json!({});
     }
@@ -120,15 +133,11 @@ fn shared() -> &'static Map<String, Value> {
         let names = ["DeleteOptions", "ListMeta", "ObjectMeta", "Patch", "Status"];
         let names = names.iter().map(|name| format!("apimachinery.pkg.apis.meta.v1.{name}"));
         let names = names.chain(["api.autoscaling.v1.Scale".to_owned()]);
-        let mut todo: Vec<_> = names.filter_map(|name| types.find(&name)).collect();
-        let descriptions = Descriptions::new();
-        let (mut seen, mut out) = (BTreeSet::new(), Map::new());
-        while let Some(id) = todo.pop() {
-            if seen.insert(id.0) {
-                let name = types.of(id).definition_name();
-                let mut one = definition(types, id, &mut todo);
-                descriptions.describe(&name, &mut one);
-                out.insert(name, one);
+        let roots = names.filter_map(|name| types.find(&name)).collect();
+        let mut out = definitions::closure(roots, None, &Descriptions::new());
+        for definition in out.values_mut() {
+            if let Value::Object(definition) = definition {
+                definition.remove("x-kubernetes-group-version-kind");
             }
         }
         out

@@ -12,7 +12,7 @@ pub(super) struct Named<'a> {
     pub(super) plural: &'a str,
     pub(super) kind: &'a str,
     pub(super) list_kind: &'a str,
-    is_namespaced: bool,
+    pub(super) is_namespaced: bool,
 }
 
 impl<'a> Named<'a> {
@@ -211,7 +211,7 @@ fn operation(named: &Named<'_>, deed: Deed, sub: &str, model: &str) -> Value {
     out
 }
 
-fn description(named: &Named<'_>, verb: &str, sub: &str) -> String {
+pub(super) fn description(named: &Named<'_>, verb: &str, sub: &str) -> String {
     let sub = if sub.is_empty() { String::new() } else { format!(" {sub} of") };
     let kind = named.kind;
     let vowel = kind.starts_with(|first: char| "aeiouAEIOU".contains(first));
@@ -229,12 +229,19 @@ fn description(named: &Named<'_>, verb: &str, sub: &str) -> String {
     }
 }
 
-fn group_of<'a>(named: &Named<'a>) -> &'a str {
+pub(super) fn group_of<'a>(named: &Named<'a>) -> &'a str {
     named.group.strip_suffix(".k8s.io").unwrap_or(named.group)
 }
 
+/// A group as tags and as names of requests say it.
+pub(super) fn names_of(group: &str) -> (String, String) {
+    let group = if group.is_empty() { "core" } else { group };
+    let group = group.strip_suffix(".k8s.io").unwrap_or(group);
+    (word(group, false), word(group, true))
+}
+
 /// The name of a request: its verb, the group and version, and the rest.
-fn id(named: &Named<'_>, verb: &str, rest: &str) -> String {
+pub(super) fn id(named: &Named<'_>, verb: &str, rest: &str) -> String {
     let (verb, rest) = match verb.strip_prefix("delete") {
         Some(more) => ("delete", format!("{more}{rest}")),
         None => (verb, rest.to_owned()),
@@ -244,7 +251,7 @@ fn id(named: &Named<'_>, verb: &str, rest: &str) -> String {
 }
 
 /// One word of what may have dots and dashes in it.
-fn word(text: &str, mut capital: bool) -> String {
+pub(super) fn word(text: &str, mut capital: bool) -> String {
     let mut out = String::new();
     for (index, letter) in text.chars().enumerate() {
         if letter.is_alphabetic() || letter == '_' || (index > 0 && letter.is_numeric()) {

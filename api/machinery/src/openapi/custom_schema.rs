@@ -39,10 +39,17 @@ const KEPT: [&str; 30] = [
     "x-kubernetes-validations",
 ];
 
+/// Which version of OpenAPI a schema is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    V2,
+    V3,
+}
+
 /// A level and what is below it. `is_nested` is for those within allOf and the like.
 ///
 /// The recursion is limited: a definition with a deeper schema is not stored.
-pub(super) fn published(schema: &Value, is_nested: bool, depth: usize) -> Value {
+pub(super) fn published(schema: &Value, is_nested: bool, form: Form, depth: usize) -> Value {
     let mut out = Map::new();
     if depth > CUSTOM_SCHEMA_DEPTH_MAX {
         return Value::Object(out);
@@ -59,39 +66,77 @@ pub(super) fn published(schema: &Value, is_nested: bool, depth: usize) -> Value 
             out.insert(name.to_owned(), value.clone());
         }
     }
-    for name in ["allOf", "anyOf", "oneOf"] {
+    let is_v3 = form == Form::V3;
+    for name in ["allOf", "anyOf", "oneOf"].iter().filter(|_| is_v3).copied() {
         let branches = schema[name].as_array().filter(|branches| !branches.is_empty());
         if let Some(branches) = branches {
-            let branches = branches.iter().map(|one| published(one, true, depth + 1)).collect();
+            let branches =
+                branches.iter().map(|one| published(one, true, form, depth + 1)).collect();
             out.insert(name.to_owned(), branches);
         }
     }
-    if schema["not"].is_object() {
-        out.insert("not".to_owned(), published(&schema["not"], true, depth + 1));
+    if is_v3 && schema["not"].is_object() {
+        out.insert("not".to_owned(), published(&schema["not"], true, form, depth + 1));
     }
-    if schema["x-kubernetes-int-or-string"] == true {
+    if is_v3 && schema["x-kubernetes-int-or-string"] == true {
         either(&mut out);
     }
     if schema["items"].is_object() {
-        out.insert("items".to_owned(), published(&schema["items"], is_nested, depth + 1));
+        out.insert("items".to_owned(), published(&schema["items"], is_nested, form, depth + 1));
     }
     let additional = &schema["additionalProperties"];
     if !is_nested && additional.is_object() {
-        let below = published(additional, is_nested, depth + 1);
+        let below = published(additional, is_nested, form, depth + 1);
         out.insert("additionalProperties".to_owned(), below);
     } else if !is_nested && additional.is_boolean() {
         out.insert("additionalProperties".to_owned(), additional.clone());
     }
     let members = schema["properties"].as_object().filter(|members| !members.is_empty());
     if let Some(members) = members {
-        let below =
-            |(name, one): (&String, &Value)| (name.clone(), published(one, is_nested, depth + 1));
+        let below = |(name, one): (&String, &Value)| {
+            (name.clone(), published(one, is_nested, form, depth + 1))
+        };
         out.insert("properties".to_owned(), members.iter().map(below).collect());
     }
-    if schema["x-kubernetes-embedded-resource"] == true {
+    let preserves = schema["x-kubernetes-preserve-unknown-fields"] == true;
+    if !is_v3 {
+        narrow(schema, &mut out);
+    }
+    if schema["x-kubernetes-embedded-resource"] == true && (is_v3 || !preserves) {
         embed(&mut out);
     }
     Value::Object(out)
+}
+
+/// Takes away what version 2 cannot say, or what kubectl would understand wrongly there.
+fn narrow(schema: &Value, out: &mut Map<String, Value>) {
+    let is_set = |schema: &Value, name: &str| schema[name] == true;
+    let preserves = is_set(schema, "x-kubernetes-preserve-unknown-fields");
+    if is_set(schema, "nullable") {
+        out.remove("type");
+        out.remove("nullable");
+    }
+    if is_set(schema, "nullable") || preserves {
+        out.remove("items");
+        out.remove("properties");
+    }
+    let of_type = out.get("type").and_then(Value::as_str);
+    if of_type == Some("array") && !out.contains_key("items")
+        || of_type == Some("object") && preserves
+    {
+        out.remove("type");
+    }
+    let has_properties = out.contains_key("properties");
+    let may_be_null = |name: &Value| {
+        let property = name.as_str().map(|name| &schema["properties"][name]);
+        has_properties && property.is_some_and(|property| is_set(property, "nullable"))
+    };
+    if let Some(Value::Array(required)) = out.get_mut("required") {
+        required.retain(|name| !may_be_null(name));
+        if required.is_empty() || is_set(&schema["additionalProperties"], "nullable") {
+            out.remove("required");
+        }
+    }
 }
 
 /// An integer or a string: said with keywords that all clients know, unless it already is.

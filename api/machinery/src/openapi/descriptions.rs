@@ -21,6 +21,7 @@ use k8s_openapi::api::scheduling::v1 as scheduling;
 use k8s_openapi::api::storage::v1 as storage;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+use k8s_openapi::apimachinery::pkg::version::Info;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1 as apiregistration;
 use k8s_openapi::schemars::SchemaGenerator;
 use serde_json::{Map, Value};
@@ -68,9 +69,20 @@ impl Descriptions {
             resource::ResourceSlice, scheduling::PriorityClass,
             storage::CSIDriver, storage::CSINode, storage::CSIStorageCapacity,
             storage::StorageClass, storage::VolumeAttachment, storage::VolumeAttributesClass,
-            meta::DeleteOptions, meta::ListMeta, meta::Status,
+            meta::DeleteOptions, meta::ListMeta, meta::Status, meta::WatchEvent<core::Pod>,
+            meta::APIGroup, meta::APIGroupList, meta::APIResourceList, meta::APIVersions, Info,
         );
         Self(generator.take_definitions(true))
+    }
+
+    /// The definition of a type that no object is made of.
+    pub(super) fn definition(&self, name: &str) -> Option<Value> {
+        self.0.get(name).cloned()
+    }
+
+    /// What a field is for.
+    pub(super) fn of(&self, name: &str, field: &str) -> Option<&str> {
+        self.0.get(name)?.get("properties")?.get(field)?.get("description")?.as_str()
     }
 
     /// Adds what is known about a definition and its properties.

@@ -1,27 +1,52 @@
-//! OpenAPI v3 documents, generated from the schema when they are asked for.
+//! OpenAPI documents, generated from the schema when they are asked for.
 
 pub mod custom;
 mod custom_paths;
 mod custom_schema;
+mod definitions;
 mod descriptions;
-
-use std::collections::BTreeSet;
+mod paths;
+pub mod protobuf;
+mod published;
+pub mod v2;
 
 use serde_json::{Map, Value, json};
 
+use self::custom_schema::META;
 use self::descriptions::Descriptions;
-use crate::kinds::{self, ResourceInfo};
-use crate::schema::{Field, Kind, ListType, Presence, Schema, Shape, Special, TypeId};
+use self::paths::DISCOVERY;
+use crate::kinds;
+use crate::schema::{Schema, TypeId};
 
-/// `GET /openapi/v3`: the group-versions and where their documents are. `hash` gives a document's
-/// version, which the caller also uses as its ETag.
-pub fn index(hash: impl Fn(&str) -> String) -> Value {
-    let mut paths = Map::new();
+const VERSION_INFO: &str = "io.k8s.apimachinery.pkg.version.Info";
+
+/// Where documents of version 3 are, below `/openapi/v3/`: those of built-in things.
+#[must_use]
+pub fn places() -> Vec<String> {
+    let mut places: Vec<String> =
+        [".well-known/openid-configuration", "api", "apis", "openid/v1/jwks", "version"]
+            .map(str::to_owned)
+            .to_vec();
     for info in kinds::all() {
-        let path = prefix(info.group, info.version);
-        let url = format!("/openapi/v3/{path}?hash={}", hash(&path));
-        paths.insert(path, json!({"serverRelativeURL": url}));
+        if !info.group.is_empty() {
+            places.push(format!("apis/{}", info.group));
+        }
+        places.push(prefix(info.group, info.version));
     }
+    places.sort();
+    places.dedup();
+    places
+}
+
+/// `GET /openapi/v3`: the documents and where they are, with what tells one version of each from
+/// another.
+#[must_use]
+pub fn index(documents: impl IntoIterator<Item = (String, String)>) -> Value {
+    let one = |(place, hash): (String, String)| {
+        let url = format!("/openapi/v3/{place}?hash={hash}");
+        (place, json!({"serverRelativeURL": url}))
+    };
+    let paths: Map<String, Value> = documents.into_iter().map(one).collect();
     json!({"paths": paths})
 }
 
@@ -29,167 +54,161 @@ fn prefix(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 
-/// One group-version's document; `None` when it is not served.
-#[must_use]
-pub fn document(group: &str, version: &str) -> Option<Value> {
-    let infos: Vec<_> =
-        kinds::all().iter().filter(|i| i.group == group && i.version == version).collect();
-    if infos.is_empty() {
-        return None;
-    }
-    let schema = Schema::get();
-    let mut todo = Vec::new();
-    let mut paths = Map::new();
-    for info in &infos {
-        todo.push(info.type_id());
-        todo.extend(kinds::type_of(&info.api_version(), &info.list_kind()));
-        add_paths(info, &mut paths);
-    }
-    let descriptions = Descriptions::new();
-    let (mut seen, mut definitions) = (BTreeSet::new(), Map::new());
-    while let Some(id) = todo.pop() {
-        if !seen.insert(id.0) {
-            continue;
-        }
-        let ty = schema.of(id);
-        let mut definition = definition(schema, id, &mut todo);
-        if let Some(info) = infos.iter().find(|info| info.type_id() == id) {
-            definition["x-kubernetes-group-version-kind"] =
-                json!([{"group": info.group, "version": info.version, "kind": info.kind}]);
-        }
-        let name = ty.definition_name();
-        descriptions.describe(&name, &mut definition);
-        definitions.insert(name, definition);
-    }
-    Some(json!({
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": "v1.36.2+orlop"},
-        "paths": paths,
-        "components": {"schemas": definitions},
-    }))
+/// Makes documents; what fields are for is looked up once for all that one maker makes.
+#[derive(Debug)]
+pub struct Maker {
+    descriptions: Descriptions,
 }
 
-/// Only what clients look for: that the path exists, with the verbs' kind.
-fn add_paths(info: &ResourceInfo, paths: &mut Map<String, Value>) {
-    let base = format!("/{}", prefix(info.group, info.version));
-    let scope = if info.namespaced { "/namespaces/{namespace}" } else { "" };
-    let collection = format!("{base}{scope}/{}", info.plural);
-    let kind = json!({"group": info.group, "version": info.version, "kind": info.kind});
-    let reference =
-        json!({"$ref": format!("#/components/schemas/{}", definition_ref(info.type_id()))});
-    let operation = |action: &str| {
-        json!({
-            "x-kubernetes-action": action,
-            "x-kubernetes-group-version-kind": kind,
-            "responses": {"200": {"description": "OK",
-                "content": {"application/json": {"schema": reference}}}},
-        })
-    };
-    let validated = |action: &str| {
-        let mut out = operation(action);
-        out["parameters"] = json!([
-            {"name": "dryRun", "in": "query", "schema": {"type": "string", "uniqueItems": true}},
-            {"name": "fieldManager", "in": "query", "schema": {"type": "string", "uniqueItems": true}},
-            {"name": "fieldValidation", "in": "query", "schema": {"type": "string", "uniqueItems": true}},
-        ]);
-        out
-    };
-    if !info.is_stored() && info.verbs.contains(&"create") {
-        paths.insert(collection, json!({"post": validated("post")}));
-        return;
+impl Default for Maker {
+    fn default() -> Self {
+        Self { descriptions: Descriptions::new() }
     }
-    if !info.is_stored() {
-        paths.insert(collection.clone(), json!({"get": operation("list")}));
-        paths.insert(format!("{collection}/{{name}}"), json!({"get": operation("get")}));
-        return;
-    }
-    paths.insert(collection.clone(), json!({"get": operation("list"), "post": validated("post")}));
-    paths.insert(
-        format!("{collection}/{{name}}"),
-        json!({
-            "get": operation("get"),
-            "put": validated("put"),
-            "patch": validated("patch"),
-            "delete": operation("delete"),
-        }),
-    );
 }
 
-fn definition_ref(id: TypeId) -> String {
-    Schema::get().of(id).definition_name()
+impl Maker {
+    /// The document at a place below `/openapi/v3/`; `None` when there is none.
+    #[must_use]
+    pub fn document(&self, place: &str) -> Option<Value> {
+        let parts: Vec<&str> = place.split('/').collect();
+        let (paths, definitions) = match parts.as_slice() {
+            ["api", version] => self.of_version("", version)?,
+            ["apis", group, version] => self.of_version(group, version)?,
+            ["apis", group] => self.of_group(group)?,
+            _ => self.of_place(place)?,
+        };
+        let mut components = json!({"securitySchemes": security()});
+        if !definitions.is_empty() {
+            components["schemas"] = definitions.into();
+        }
+        Some(json!({
+            "openapi": "3.0.0",
+            "info": info(),
+            "paths": paths,
+            "components": components,
+        }))
+    }
+
+    fn of_version(
+        &self,
+        group: &str,
+        version: &str,
+    ) -> Option<(Map<String, Value>, Map<String, Value>)> {
+        let infos: Vec<_> =
+            kinds::all().iter().filter(|i| i.group == group && i.version == version).collect();
+        if infos.is_empty() {
+            return None;
+        }
+        let mut paths = Map::new();
+        let of_resources = meta("APIResourceList");
+        let mut roots = vec![of_resources?];
+        for info in &infos {
+            roots.push(info.type_id());
+            roots.extend(kinds::type_of(&info.api_version(), &info.list_kind()));
+            paths::add(info, &self.descriptions, &mut paths);
+            for sub in info.subresources {
+                let group_version = prefix(sub.group, sub.version);
+                let api_version = group_version.split_once('/').map_or("", |(_, rest)| rest);
+                roots.extend(kinds::type_of(api_version, sub.kind));
+            }
+            if info.is_stored() {
+                roots.extend(
+                    ["DeleteOptions", "Patch", "Status", "WatchEvent"]
+                        .iter()
+                        .filter_map(|name| meta(name)),
+                );
+            }
+        }
+        let (short, capital) = custom_paths::names_of(group);
+        let tag = format!("{short}_{version}");
+        let id = format!("get{capital}{}APIResources", custom_paths::word(version, true));
+        let model = format!("{META}APIResourceList");
+        let document =
+            paths::document((&tag, &id, "get available resources"), &DISCOVERY, Some(&model));
+        paths.insert(format!("/{}/", prefix(group, version)), document);
+        if group.is_empty() {
+            paths::add_bindings(&self.descriptions, &mut paths);
+        }
+        let definitions = definitions::closure(roots, Some((group, version)), &self.descriptions);
+        Some((paths, definitions))
+    }
+
+    fn of_group(&self, group: &str) -> Option<(Map<String, Value>, Map<String, Value>)> {
+        kinds::all().iter().find(|info| !group.is_empty() && info.group == group)?;
+        let (short, capital) = custom_paths::names_of(group);
+        let id = format!("get{capital}APIGroup");
+        let model = format!("{META}APIGroup");
+        let said = (short.as_str(), id.as_str(), "get information of a group");
+        let mut paths = Map::new();
+        let document = paths::document(said, &DISCOVERY, Some(&model));
+        paths.insert(format!("/apis/{group}/"), document);
+        let definitions = definitions::closure(vec![meta("APIGroup")?], None, &self.descriptions);
+        Some((paths, definitions))
+    }
+
+    /// What is about no group.
+    fn of_place(&self, place: &str) -> Option<(Map<String, Value>, Map<String, Value>)> {
+        let json: &[&str] = &["application/json"];
+        let keys: &[&str] = &["application/jwk-set+json"];
+        let (said, types, model): (_, &[&str], _) = match place {
+            "api" => {
+                let said = ("core", "getCoreAPIVersions", "get available API versions");
+                (said, &DISCOVERY, Some("APIVersions"))
+            }
+            "apis" => {
+                let said = ("apis", "getAPIVersions", "get available API versions");
+                (said, &DISCOVERY, Some("APIGroupList"))
+            }
+            "version" => {
+                let text = "get the version information for this server";
+                (("version", "getCodeVersion", text), json, None)
+            }
+            ".well-known/openid-configuration" => {
+                let id = "getServiceAccountIssuerOpenIDConfiguration";
+                let text = "get service account issuer OpenID configuration, also known as the \
+                            'OIDC discovery doc'";
+                (("WellKnown", id, text), json, None)
+            }
+            "openid/v1/jwks" => {
+                let id = "getServiceAccountIssuerOpenIDKeyset";
+                let text = "get service account issuer OpenID JSON Web Key Set (contains public \
+                            token verification keys)";
+                (("openid", id, text), keys, None)
+            }
+            _ => return None,
+        };
+        let root = model.and_then(meta);
+        let mut definitions =
+            definitions::closure(root.into_iter().collect(), None, &self.descriptions);
+        let mut model = model.map(|name| format!("{META}{name}"));
+        if place == "version" {
+            definitions.insert(VERSION_INFO.to_owned(), self.version_info()?);
+            model = Some(VERSION_INFO.to_owned());
+        }
+        let document = paths::document(said, types, model.as_deref());
+        Some(([(format!("/{place}/"), document)].into_iter().collect(), definitions))
+    }
+
+    fn version_info(&self) -> Option<Value> {
+        let mut info = self.descriptions.definition(VERSION_INFO)?;
+        for name in info["required"].as_array().cloned().unwrap_or_default() {
+            info["properties"][name.as_str()?]["default"] = "".into();
+        }
+        Some(info)
+    }
 }
 
-fn definition(schema: &Schema, id: TypeId, todo: &mut Vec<TypeId>) -> Value {
-    let ty = schema.of(id);
-    match ty.special {
-        Special::None => {}
-        Special::Quantity => return json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
-        Special::IntOrString => {
-            return json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]});
-        }
-        Special::Time | Special::MicroTime => {
-            return json!({"type": "string", "format": "date-time"});
-        }
-        Special::Duration => return json!({"type": "string"}),
-        Special::AnyJson if ty.short_name() != "FieldsV1" => return json!({}),
-        Special::AnyJson | Special::RawExtension => return json!({"type": "object"}),
-        Special::Items => return json!({"type": "array", "items": {"type": "string"}}),
-    }
-    let (mut properties, mut required) = (Map::new(), Vec::new());
-    if ty.has_type_meta {
-        for name in ["apiVersion", "kind"] {
-            properties.insert(name.to_owned(), json!({"type": "string"}));
-        }
-    }
-    for field in schema.json_fields(id) {
-        properties.insert(field.json.clone(), property(schema, field, todo));
-        if !field.optional && matches!(field.presence, Presence::KeepZero | Presence::NullEmpty) {
-            required.push(field.json.as_str());
-        }
-    }
-    let mut out = json!({"type": "object", "properties": properties});
-    if !required.is_empty() {
-        out["required"] = json!(required);
-    }
-    out
+fn meta(name: &str) -> Option<TypeId> {
+    Schema::get().find(&format!("apimachinery.pkg.apis.meta.v1.{name}"))
 }
 
-fn property(schema: &Schema, field: &Field, todo: &mut Vec<TypeId>) -> Value {
-    let one = match field.kind {
-        Kind::String => json!({"type": "string"}),
-        Kind::Bytes => json!({"type": "string", "format": "byte"}),
-        Kind::Bool => json!({"type": "boolean"}),
-        Kind::Int32 => json!({"type": "integer", "format": "int32"}),
-        Kind::Int64 => json!({"type": "integer", "format": "int64"}),
-        Kind::Double => json!({"type": "number", "format": "double"}),
-        Kind::Message(id) => {
-            todo.push(id);
-            let name = schema.of(id).definition_name();
-            // The form that upstream uses, so that a default may stand beside the reference.
-            json!({"allOf": [{"$ref": format!("#/components/schemas/{name}")}]})
-        }
-    };
-    let mut out = match field.shape {
-        Shape::One => one,
-        Shape::List => json!({"type": "array", "items": one}),
-        Shape::Map => json!({"type": "object", "additionalProperties": one}),
-    };
-    match field.list_type {
-        Some(ListType::Atomic) => out["x-kubernetes-list-type"] = "atomic".into(),
-        Some(ListType::Set) => out["x-kubernetes-list-type"] = "set".into(),
-        Some(ListType::Map) => {
-            out["x-kubernetes-list-type"] = "map".into();
-            out["x-kubernetes-list-map-keys"] = json!(field.list_map_keys);
-        }
-        None => {}
-    }
-    if !field.patch_strategies.is_empty() {
-        out["x-kubernetes-patch-strategy"] = field.patch_strategies.join(",").into();
-    }
-    if let Some(key) = &field.patch_merge_key {
-        out["x-kubernetes-patch-merge-key"] = key.as_str().into();
-    }
-    out
+fn info() -> Value {
+    json!({"title": "Kubernetes", "version": "v1.36.2+orlop"})
+}
+
+fn security() -> Value {
+    json!({"BearerToken": {"type": "apiKey", "name": "authorization", "in": "header",
+        "description": "Bearer Token authentication"}})
 }
 
 #[cfg(test)]
@@ -198,9 +217,11 @@ mod tests {
 
     #[test]
     fn every_reference_has_its_definition() {
+        let maker = Maker::default();
         for info in kinds::all() {
-            let document = document(info.group, info.version).unwrap();
-            let schema = &document["components"]["schemas"][definition_ref(info.type_id())];
+            let document = maker.document(&prefix(info.group, info.version)).unwrap();
+            let name = Schema::get().of(info.type_id()).definition_name();
+            let schema = &document["components"]["schemas"][name];
             for (name, property) in schema["properties"].as_object().unwrap() {
                 let text = property["description"].as_str().unwrap_or("");
                 // Upstream has no words for it.

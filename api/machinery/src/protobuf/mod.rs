@@ -5,7 +5,7 @@
 
 mod either;
 mod read;
-mod wire;
+pub(crate) mod wire;
 mod write;
 
 use serde_json::Value;

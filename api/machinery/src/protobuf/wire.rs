@@ -2,7 +2,7 @@
 
 use super::Error;
 
-pub(super) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+pub(crate) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -10,23 +10,23 @@ pub(super) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-pub(super) fn put_number(field: u32, value: i64, out: &mut Vec<u8>) {
+pub(crate) fn put_number(field: u32, value: i64, out: &mut Vec<u8>) {
     put_varint(u64::from(field) << 3, out);
     put_varint(value.cast_unsigned(), out);
 }
 
-pub(super) fn put_double(field: u32, value: f64, out: &mut Vec<u8>) {
+pub(crate) fn put_double(field: u32, value: f64, out: &mut Vec<u8>) {
     put_varint(u64::from(field) << 3 | 1, out);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-pub(super) fn put_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn put_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
     put_length(field, bytes.len(), out);
     out.extend_from_slice(bytes);
 }
 
 /// What stands before bytes.
-pub(super) fn put_length(field: u32, length: usize, out: &mut Vec<u8>) {
+pub(crate) fn put_length(field: u32, length: usize, out: &mut Vec<u8>) {
     put_varint(u64::from(field) << 3 | 2, out);
     put_varint(length as u64, out);
 }

@@ -260,6 +260,7 @@ fn install(server: &Arc<Server>, work: &Arc<Work>, definition: &Object) {
         server.custom.publish(Definition {
             uid: definition.uid().to_owned(),
             made_of: Arc::new(made_of(&definition)),
+            digest: Arc::default(),
             kind,
             cache,
             is_established: conditions::is_true(&definition, "Established"),

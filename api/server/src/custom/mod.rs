@@ -12,8 +12,8 @@ mod follow;
 mod shape;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use api_machinery::custom::discovery::Listed;
 use api_machinery::custom::kind::not_implemented;
@@ -22,6 +22,7 @@ use api_machinery::{Object, ResourceInfo, Status, kinds};
 use parking_lot::RwLock;
 use serde_json::Value;
 
+use crate::discovery::digest;
 use crate::watch_cache::Cache;
 
 pub(crate) use follow::run;
@@ -53,6 +54,8 @@ pub(crate) struct Definition {
     pub(crate) uid: String,
     /// What the kind was made of: another one is another kind.
     made_of: Arc<(Value, Value)>,
+    /// Tells what it says from what others say.
+    digest: Arc<OnceLock<String>>,
     pub(crate) kind: Arc<CustomKind>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) is_established: bool,
@@ -70,6 +73,8 @@ pub(crate) struct Served {
 struct Snapshot {
     by_name: BTreeMap<String, Arc<Definition>>,
     by_url: HashMap<String, Served>,
+    /// Rises with every change.
+    number: u64,
 }
 
 /// The custom kinds that are served now.
@@ -148,12 +153,35 @@ impl Kinds {
         found.map(|one| one.made_of.0.clone()).collect()
     }
 
+    /// Another one when something is another than before.
+    pub(crate) fn number(&self) -> u64 {
+        self.snapshot().number
+    }
+
+    /// The versions of groups, with what tells the OpenAPI document of one from other documents.
+    pub(crate) fn openapi_hashes(&self) -> BTreeMap<(String, String), String> {
+        let snapshot = self.snapshot();
+        let mut said: BTreeMap<(String, String), String> = BTreeMap::new();
+        for definition in snapshot.by_name.values().filter(|one| one.is_established) {
+            let digest = definition.digest();
+            for version in definition.kind.served() {
+                let key = (version.info.group.to_owned(), version.info.version.to_owned());
+                said.entry(key).or_default().push_str(digest);
+            }
+        }
+        // A document is as its definitions are; making it only to have its hash would cost more.
+        for digests in said.values_mut() {
+            *digests = digest(digests.as_bytes());
+        }
+        said
+    }
+
     /// Serves a definition from now on, in place of what was served under its name.
     fn publish(&self, definition: Definition) {
         let mut now = self.now.write();
         let mut by_name = now.by_name.clone();
         by_name.insert(definition.name.clone(), Arc::new(definition));
-        *now = Arc::new(Snapshot::of(by_name));
+        *now = Arc::new(Snapshot::of(by_name, now.number + 1));
     }
 
     /// Serves a definition no more; gives what was served.
@@ -161,13 +189,19 @@ impl Kinds {
         let mut now = self.now.write();
         let mut by_name = now.by_name.clone();
         let gone = by_name.remove(name)?;
-        *now = Arc::new(Snapshot::of(by_name));
+        *now = Arc::new(Snapshot::of(by_name, now.number + 1));
         Some(gone)
     }
 }
 
+impl Definition {
+    fn digest(&self) -> &str {
+        self.digest.get_or_init(|| digest(self.made_of.0.to_string().as_bytes()))
+    }
+}
+
 impl Snapshot {
-    fn of(by_name: BTreeMap<String, Arc<Definition>>) -> Self {
+    fn of(by_name: BTreeMap<String, Arc<Definition>>, number: u64) -> Self {
         let mut by_url = HashMap::new();
         for definition in by_name.values() {
             for version in definition.kind.served() {
@@ -176,6 +210,6 @@ impl Snapshot {
                 by_url.insert(url(info.group, info.version, info.plural), served);
             }
         }
-        Self { by_name, by_url }
+        Self { by_name, by_url, number }
     }
 }

@@ -1,12 +1,10 @@
 //! Discovery documents with the groups of custom kinds behind the built-in ones.
 
-use std::collections::BTreeSet;
-
 use api_machinery::custom::discovery as of_custom;
-use api_machinery::{ResourceInfo, discovery, openapi};
+use api_machinery::{ResourceInfo, discovery};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::state::Server;
@@ -54,39 +52,6 @@ pub(super) fn resources(server: &Server, group: &str, version: &str) -> Option<V
         }
         Some(document)
     })
-}
-
-/// The OpenAPI document of all custom kinds of a group's version, and what tells it from others.
-pub(super) fn openapi_document(
-    server: &Server,
-    group: &str,
-    version: &str,
-) -> Option<(Value, String)> {
-    let specs = server.custom.specs(group, version);
-    let documents =
-        specs.iter().filter_map(|spec| openapi::custom::document(&json!({"spec": spec}), version));
-    let merged = documents.reduce(|mut all, one| {
-        openapi::custom::merge(&mut all, one);
-        all
-    })?;
-    Some((merged, hash_of(&specs)))
-}
-
-/// A document is as its definitions are; making it only to have its hash would cost more.
-fn hash_of(specs: &[Value]) -> String {
-    super::digest(json!(specs).to_string().as_bytes())
-}
-
-/// Adds the documents of custom kinds to the index of all.
-pub(super) fn add_to_openapi_index(server: &Server, index: &mut Value) {
-    let versions: BTreeSet<(&str, &str)> =
-        server.custom.listed().iter().map(|one| (one.info.group, one.info.version)).collect();
-    for (group, version) in versions {
-        let path = format!("apis/{group}/{version}");
-        let hash = hash_of(&server.custom.specs(group, version));
-        let url = format!("/openapi/v3/{path}?hash={hash}");
-        index["paths"][path] = json!({"serverRelativeURL": url});
-    }
 }
 
 /// What tells clients that objects are stored in another version now.

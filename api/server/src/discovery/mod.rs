@@ -1,21 +1,19 @@
-//! What is served, told to clients: `/api`, `/apis`, `/openapi/v3` and the list of paths at `/`.
+//! What is served, told to clients: `/api`, `/apis`, `/openapi` and the list of paths at `/`.
 
 mod custom;
+mod openapi;
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-
-use api_machinery::{Status, discovery, openapi};
+use api_machinery::{Status, discovery};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha512};
 
 use crate::body::Body;
 use crate::encoding::{self, Accepted, Offer};
 use crate::request::Query;
 use crate::state::Server;
+
+pub(crate) use openapi::{Documents, digest};
 
 /// client-go tells aggregated discovery by these parameters.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -24,7 +22,6 @@ const JSON: &str = "application/json";
 /// Answers a path outside of the resources; 404 for one that is not served.
 pub(crate) fn serve(
     server: &Server,
-    path: &str,
     parts: &[&str],
     query: &Query,
     headers: &HeaderMap,
@@ -40,12 +37,7 @@ pub(crate) fn serve(
         ["apis", group, version] => {
             known(headers, query, custom::resources(server, group, version))
         }
-        ["openapi", "v3"] => {
-            let mut index = openapi::index(hash_of_path);
-            custom::add_to_openapi_index(server, &mut index);
-            Ok(tagged(headers, JSON, &index))
-        }
-        ["openapi", "v3", rest @ ..] => openapi_document(server, (path, rest), query, headers),
+        ["openapi", rest @ ..] => openapi::serve(server, rest, query, headers),
         [] | [""] => legacy(headers, query, &paths(server)),
         _ => Err(Status::no_such_path()),
     }
@@ -68,15 +60,17 @@ fn legacy(headers: &HeaderMap, query: &Query, document: &Value) -> Result<Respon
     Ok(response)
 }
 
+/// Whether the client has what the tag is of.
+fn holds(headers: &HeaderMap, tag: &str) -> bool {
+    let held = headers.get(header::IF_NONE_MATCH).and_then(|held| held.to_str().ok());
+    held.is_some_and(|held| held.split(',').map(str::trim).any(|one| one == tag || one == "*"))
+}
+
 /// A document with its ETag; 304 when the client has it.
 fn tagged(headers: &HeaderMap, content_type: &'static str, document: &Value) -> Response<Body> {
     let bytes = document.to_string();
     let tag = format!("\"{}\"", digest(bytes.as_bytes()));
-    let is_held = headers
-        .get(header::IF_NONE_MATCH)
-        .and_then(|held| held.to_str().ok())
-        .is_some_and(|held| held.split(',').any(|one| one.trim() == tag));
-    let mut response = if is_held {
+    let mut response = if holds(headers, &tag) {
         let mut response = Response::new(Body::full(""));
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
@@ -92,68 +86,6 @@ fn tagged(headers: &HeaderMap, content_type: &'static str, document: &Value) -> 
     response
 }
 
-fn digest(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in Sha512::digest(bytes) {
-        write!(text, "{byte:02X}").expect("writing to a String cannot fail");
-    }
-    text
-}
-
-/// The hash of a document, which never changes while this binary runs. The documents themselves
-/// are large and rarely asked for: they are not kept.
-fn hash_of_path(path: &str) -> String {
-    static HASHES: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
-    if let Some(hash) = HASHES.lock().get(path) {
-        return hash.clone();
-    }
-    let parts: Vec<&str> = path.split('/').collect();
-    let document = document_of(&parts);
-    let hash = document.map(|document| digest(document.to_string().as_bytes()));
-    let hash = hash.unwrap_or_default();
-    HASHES.lock().insert(path.to_owned(), hash.clone());
-    hash
-}
-
-fn document_of(parts: &[&str]) -> Option<Value> {
-    match parts {
-        ["api", version] => openapi::document("", version),
-        ["apis", group, version] => openapi::document(group, version),
-        _ => None,
-    }
-}
-
-fn openapi_document(
-    server: &Server,
-    (path, parts): (&str, &[&str]),
-    query: &Query,
-    headers: &HeaderMap,
-) -> Result<Response<Body>, Status> {
-    let of_custom = || match parts {
-        ["apis", group, version] => custom::openapi_document(server, group, version),
-        _ => None,
-    };
-    let built_in = document_of(parts).map(|document| {
-        let hash = digest(document.to_string().as_bytes());
-        (document, hash)
-    });
-    let (document, hash) = built_in.or_else(of_custom).ok_or_else(Status::no_such_path)?;
-    let mut response = tagged(headers, JSON, &document);
-    let Some(asked) = query.non_empty("hash") else { return Ok(response) };
-    if asked == hash {
-        let fields = response.headers_mut();
-        fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
-        fields.insert(header::EXPIRES, HeaderValue::from_static("Thu, 31 Dec 2037 23:55:55 GMT"));
-        return Ok(response);
-    }
-    let mut moved = Response::new(Body::full(""));
-    *moved.status_mut() = StatusCode::MOVED_PERMANENTLY;
-    if let Ok(location) = HeaderValue::from_str(&format!("{path}?hash={hash}")) {
-        moved.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(moved)
-}
-
 fn paths(server: &Server) -> Value {
     let mut paths: Vec<String> = ["/api", "/api/v1", "/apis", "/apis/"].map(str::to_owned).to_vec();
     for (group, version) in discovery::groups() {
@@ -161,8 +93,16 @@ fn paths(server: &Server) -> Value {
         paths.push(format!("/apis/{group}/{version}"));
     }
     paths.extend(custom::paths(server));
-    let others =
-        ["/healthz", "/livez", "/metrics", "/openapi/v3", "/openapi/v3/", "/readyz", "/version"];
+    let others = [
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openapi/v3/",
+        "/readyz",
+        "/version",
+    ];
     paths.extend(others.map(str::to_owned));
     paths.sort();
     json!({"paths": paths})

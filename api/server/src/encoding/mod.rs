@@ -11,6 +11,6 @@ pub(crate) use expiring::{Expiring, Held};
 pub(crate) use frame::Framer;
 pub(crate) use list::{ListMeta, list};
 pub(crate) use negotiate::{
-    Accepted, Offer, Transform, accepts_aggregated, negotiate, negotiate_kind,
+    Accepted, Offer, Transform, accepted, accepts_aggregated, negotiate, negotiate_kind,
 };
-pub(crate) use reply::{as_cached, compress, error, object, plain, value};
+pub(crate) use reply::{accepts_gzip, as_cached, compress, error, object, plain, value};

@@ -98,6 +98,11 @@ fn clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
     clauses
 }
 
+/// The media types that a client accepts, best first.
+pub(crate) fn accepted(headers: &HeaderMap) -> Vec<&str> {
+    clauses(headers).into_iter().map(|clause| clause.media).collect()
+}
+
 impl Clause<'_> {
     fn parameter(&self, key: &str) -> &str {
         self.parameters.iter().find(|(name, _)| *name == key).map_or("", |(_, value)| *value)

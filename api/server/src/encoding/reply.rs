@@ -148,14 +148,20 @@ pub(crate) fn error(status: &Status, accepted: &Accepted) -> Response<Body> {
     response
 }
 
-/// Compresses a large body when the client accepts gzip.
-pub(crate) fn compress(request: &HeaderMap, response: &mut Response<Body>) {
-    let accepts = request
+/// Whether the client reads what is compressed.
+pub(crate) fn accepts_gzip(request: &HeaderMap) -> bool {
+    request
         .get_all(header::ACCEPT_ENCODING)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .any(|coding| coding.split(';').next().is_some_and(|name| name.trim() == "gzip"));
+        .any(|coding| coding.split(';').next().is_some_and(|name| name.trim() == "gzip"))
+}
+
+/// Compresses a large body when the client accepts gzip.
+pub(crate) fn compress(request: &HeaderMap, response: &mut Response<Body>) {
+    let is_done = response.headers().contains_key(header::CONTENT_ENCODING);
+    let accepts = accepts_gzip(request) && !is_done;
     let is_large = match response.body() {
         Body::Full(Some(bytes)) => bytes.len() >= GZIP_BYTES_MIN,
         Body::Pulled(_) => true,
