@@ -12,7 +12,7 @@ use crate::custom::{Schema, structural};
 use crate::field::Path;
 use crate::schema::Schema as Types;
 
-const LIST_METADATA: &str = "Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
+pub(super) const LIST_METADATA: &str = "Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
 const CONVENTIONS: &str =
     "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
 
@@ -123,7 +123,7 @@ fn add_type(properties: &mut Value) {
     }
 }
 
-const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
+pub(super) const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
 
 /// What the documents of all custom kinds have: the types of metadata, options and scales.
 fn shared() -> &'static Map<String, Value> {

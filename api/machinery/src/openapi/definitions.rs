@@ -70,7 +70,14 @@ fn group_version_kinds(ty: &str, api_version: Option<(&str, &str)>) -> Option<Va
         .iter()
         .filter(|one| one.group == info.group && one.version == info.version)
         .any(|one| one.kind == kind || one.list_kind() == kind && one.verbs.contains(&"list"));
-    let is_kind = is_kind || matches!(kind, "Scale" | "Binding" | "Eviction" | "TokenRequest");
+    let is_kind = is_kind
+        || matches!(
+            (info.group, kind),
+            ("", "Binding")
+                | ("autoscaling", "Scale")
+                | ("policy", "Eviction")
+                | ("authentication.k8s.io", "TokenRequest")
+        );
     is_kind.then(|| json!([one((info.group, info.version), kind)]))
 }
 
@@ -92,7 +99,7 @@ fn definition(schema: &Schema, id: TypeId, todo: &mut Vec<TypeId>) -> Value {
         Special::Items => return strings(),
     }
     let (mut properties, mut required) = (Map::new(), Vec::new());
-    if ty.has_type_meta {
+    if ty.has_type_meta || matches!(ty.short_name(), "APIGroupList" | "APIVersions") {
         for name in ["apiVersion", "kind"] {
             properties.insert(name.to_owned(), json!({"type": "string"}));
         }

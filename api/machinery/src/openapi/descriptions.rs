@@ -24,7 +24,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use k8s_openapi::apimachinery::pkg::version::Info;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1 as apiregistration;
 use k8s_openapi::schemars::SchemaGenerator;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use super::custom::{LIST_METADATA, SCALE};
 
 /// The descriptions of a document's types and fields, by definition name.
 #[derive(Debug)]
@@ -85,8 +87,28 @@ impl Descriptions {
         self.0.get(name)?.get("properties")?.get(field)?.get("description")?.as_str()
     }
 
+    /// Adds what is said of every list and, of `apiVersion` and `kind`, of every object.
+    fn describe_common(&self, name: &str, definition: &mut Value) {
+        let is_list = name.ends_with("List");
+        let properties = definition.get_mut("properties").and_then(Value::as_object_mut);
+        let Some(properties) = properties else { return };
+        let Some(version) = properties.get("apiVersion") else { return };
+        if *version != json!({"type": "string"}) || !properties.contains_key("kind") {
+            return;
+        }
+        for field in ["apiVersion", "kind"] {
+            if let Some(text) = self.of(SCALE, field) {
+                properties[field]["description"] = text.into();
+            }
+        }
+        if is_list && let Some(metadata) = properties.get_mut("metadata") {
+            metadata["description"] = LIST_METADATA.into();
+        }
+    }
+
     /// Adds what is known about a definition and its properties.
     pub(super) fn describe(&self, name: &str, definition: &mut Value) {
+        self.describe_common(name, definition);
         let Some(known) = self.0.get(name) else { return };
         if let Some(text) = known.get("description") {
             definition["description"] = text.clone();
