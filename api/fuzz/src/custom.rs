@@ -37,7 +37,7 @@ fn defined(tree: Value) {
         return;
     }
     let tree = Value::Object(object.0.clone());
-    drop(openapi::custom::document(&tree, "v1"));
+    drop(openapi::custom::document(&tree["spec"], "v1"));
     // What may be created is served, or refused with a reason.
     drop(CustomKind::load(&object));
 }

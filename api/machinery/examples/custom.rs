@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Some("definition") => definition_of(&asked),
             Some("openapi") => {
                 let version = asked["version"].as_str().unwrap_or("v1");
-                openapi::custom::document(&asked["object"], version).unwrap_or_default()
+                openapi::custom::document(&asked["object"]["spec"], version).unwrap_or_default()
             }
             _ => object_of(&asked),
         };

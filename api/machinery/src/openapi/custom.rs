@@ -16,22 +16,22 @@ pub(super) const LIST_METADATA: &str = "Standard list metadata. More info: https
 const CONVENTIONS: &str =
     "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
 
-/// The document of one version of a CustomResourceDefinition; none when it has no such version.
+/// The document of one version of a CustomResourceDefinition with this `spec`; none when it has no
+/// such version.
 ///
 /// Documents of kinds of the same group and version are put together by [`merge`].
 #[must_use]
-pub fn document(crd: &Value, version: &str) -> Option<Value> {
-    of_form(crd, version, Form::V3)
+pub fn document(spec: &Value, version: &str) -> Option<Value> {
+    of_form(spec, version, Form::V3)
 }
 
 /// The same with schemas that version 2 can say, for [`super::v2::Collected::add_custom`].
 #[must_use]
-pub fn document_v2(crd: &Value, version: &str) -> Option<Value> {
-    of_form(crd, version, Form::V2)
+pub fn document_v2(spec: &Value, version: &str) -> Option<Value> {
+    of_form(spec, version, Form::V2)
 }
 
-fn of_form(crd: &Value, version: &str, form: Form) -> Option<Value> {
-    let spec = &crd["spec"];
+fn of_form(spec: &Value, version: &str, form: Form) -> Option<Value> {
     let versions = spec["versions"].as_array()?;
     let found = versions.iter().find(|one| one["name"] == version)?;
     let named = Named::of(spec, version)?;
@@ -134,7 +134,7 @@ fn shared() -> &'static Map<String, Value> {
         let names = names.iter().map(|name| format!("apimachinery.pkg.apis.meta.v1.{name}"));
         let names = names.chain(["api.autoscaling.v1.Scale".to_owned()]);
         let roots = names.filter_map(|name| types.find(&name)).collect();
-        let mut out = definitions::closure(roots, None, &Descriptions::new());
+        let mut out = definitions::closure(roots, None, &Descriptions::default());
         for definition in out.values_mut() {
             if let Value::Object(definition) = definition {
                 definition.remove("x-kubernetes-group-version-kind");
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn every_reference_has_its_definition() {
         for version in ["v1", "v2"] {
-            let document = document(&gadgets(), version).unwrap();
+            let document = document(&gadgets()["spec"], version).unwrap();
             let schemas = document["components"]["schemas"].as_object().unwrap();
             for part in document.to_string().split("#/components/schemas/").skip(1) {
                 let name = part.split('"').next().unwrap();
@@ -188,7 +188,7 @@ mod tests {
     /// Held beside a real kube-apiserver 1.36.
     #[test]
     fn a_kind_is_published_as_upstream_does() {
-        let document = document(&gadgets(), "v1").unwrap();
+        let document = document(&gadgets()["spec"], "v1").unwrap();
         let schema = &document["components"]["schemas"]["example.orlop.rules.v1.Gadget"];
         assert_eq!(
             schema["x-kubernetes-group-version-kind"],
@@ -213,10 +213,10 @@ mod tests {
 
     #[test]
     fn documents_of_a_group_are_put_together() {
-        let mut one = document(&gadgets(), "v1").unwrap();
+        let mut one = document(&gadgets()["spec"], "v1").unwrap();
         let mut other = gadgets();
         other["spec"]["names"] = json!({"plural": "oxen", "kind": "Ox", "listKind": "OxList"});
-        merge(&mut one, document(&other, "v1").unwrap());
+        merge(&mut one, document(&other["spec"], "v1").unwrap());
         let path = "/apis/rules.orlop.example/v1/namespaces/{namespace}/oxen";
         assert_eq!(one["paths"][path]["post"]["description"], "create an Ox");
         assert!(one["components"]["schemas"]["example.orlop.rules.v1.OxList"].is_object());

@@ -30,7 +30,7 @@ use super::custom::{LIST_METADATA, SCALE};
 
 /// The descriptions of a document's types and fields, by definition name.
 #[derive(Debug)]
-pub(super) struct Descriptions(Map<String, Value>);
+pub(crate) struct Descriptions(Map<String, Value>);
 
 /// One line for each type that is served; what they are made of comes along.
 macro_rules! described {
@@ -39,9 +39,9 @@ macro_rules! described {
     };
 }
 
-impl Descriptions {
+impl Default for Descriptions {
     /// Of all types. Takes some milliseconds and megabytes: made for a document, and dropped.
-    pub(super) fn new() -> Self {
+    fn default() -> Self {
         let mut generator = SchemaGenerator::default();
         described!(generator:
             apiregistration::APIService, events::Event, autoscaling::HorizontalPodAutoscaler,
@@ -76,14 +76,16 @@ impl Descriptions {
         );
         Self(generator.take_definitions(true))
     }
+}
 
+impl Descriptions {
     /// The definition of a type that no object is made of.
     pub(super) fn definition(&self, name: &str) -> Option<Value> {
         self.0.get(name).cloned()
     }
 
     /// What a field is for.
-    pub(super) fn of(&self, name: &str, field: &str) -> Option<&str> {
+    pub(crate) fn of(&self, name: &str, field: &str) -> Option<&str> {
         self.0.get(name)?.get("properties")?.get(field)?.get("description")?.as_str()
     }
 

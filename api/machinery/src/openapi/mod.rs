@@ -13,7 +13,7 @@ pub mod v2;
 use serde_json::{Map, Value, json};
 
 use self::custom_schema::META;
-use self::descriptions::Descriptions;
+pub(crate) use self::descriptions::Descriptions;
 use self::paths::DISCOVERY;
 use crate::kinds;
 use crate::schema::{Schema, TypeId};
@@ -55,15 +55,9 @@ fn prefix(group: &str, version: &str) -> String {
 }
 
 /// Makes documents; what fields are for is looked up once for all that one maker makes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Maker {
     descriptions: Descriptions,
-}
-
-impl Default for Maker {
-    fn default() -> Self {
-        Self { descriptions: Descriptions::new() }
-    }
 }
 
 impl Maker {

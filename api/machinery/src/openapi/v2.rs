@@ -385,7 +385,7 @@ mod tests {
             "versions": [{"name": "v1", "schema": {"openAPIV3Schema": schema}}],
         }});
         let mut all = all();
-        all.add_custom(custom::document_v2(&definition, "v1").unwrap());
+        all.add_custom(custom::document_v2(&definition["spec"], "v1").unwrap());
         let document: Value = serde_json::from_str(&all.json()).unwrap();
         let thing = &document["definitions"]["example.orlop.v2.v1.Thing"];
         assert_eq!(

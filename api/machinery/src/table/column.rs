@@ -16,12 +16,12 @@ pub struct Column {
 impl Column {
     /// The column as a table defines it.
     #[must_use]
-    pub fn definition(&self) -> Value {
+    pub fn definition(&self, description: &str) -> Value {
         json!({
             "name": self.name,
             "type": self.kind,
             "format": self.format,
-            "description": "",
+            "description": description,
             "priority": i32::from(self.wide),
         })
     }

@@ -11,6 +11,7 @@ mod certificates;
 mod column;
 mod coordination;
 mod core;
+mod described;
 mod discovery;
 mod flowcontrol;
 mod networking;
@@ -147,7 +148,10 @@ pub fn write_start(
     append(list_metadata, out);
     out.extend_from_slice(b",\"columnDefinitions\":");
     if with_columns {
-        let definitions = columns(info).iter().map(Column::definition).collect();
+        let definitions = columns(info)
+            .iter()
+            .map(|one| one.definition(described::description(info, one.name)))
+            .collect();
         append(&Value::Array(definitions), out);
     } else {
         out.extend_from_slice(b"null");

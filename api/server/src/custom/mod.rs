@@ -139,18 +139,10 @@ impl Kinds {
             .collect()
     }
 
-    /// The `spec` of every established definition with a version of this name that is served.
-    pub(crate) fn specs(&self, group: &str, version: &str) -> Vec<Value> {
+    /// The definitions whose names are accepted: those that OpenAPI tells of.
+    pub(crate) fn established(&self) -> Vec<Arc<Definition>> {
         let snapshot = self.snapshot();
-        let of_version = |one: &&Arc<Definition>| {
-            one.is_established
-                && one
-                    .kind
-                    .served()
-                    .any(|served| (served.info.group, served.info.version) == (group, version))
-        };
-        let found = snapshot.by_name.values().filter(of_version);
-        found.map(|one| one.made_of.0.clone()).collect()
+        snapshot.by_name.values().filter(|one| one.is_established).cloned().collect()
     }
 
     /// Another one when something is another than before.
@@ -160,18 +152,18 @@ impl Kinds {
 
     /// The versions of groups, with what tells the OpenAPI document of one from other documents.
     pub(crate) fn openapi_hashes(&self) -> BTreeMap<(String, String), String> {
-        let snapshot = self.snapshot();
         let mut said: BTreeMap<(String, String), String> = BTreeMap::new();
-        for definition in snapshot.by_name.values().filter(|one| one.is_established) {
+        for definition in self.established() {
             let digest = definition.digest();
             for version in definition.kind.served() {
                 let key = (version.info.group.to_owned(), version.info.version.to_owned());
                 said.entry(key).or_default().push_str(digest);
             }
         }
-        // A document is as its definitions are; making it only to have its hash would cost more.
+        // A document is as its definitions are, and as this program writes it; making it only to
+        // have its hash would cost more.
         for digests in said.values_mut() {
-            *digests = digest(digests.as_bytes());
+            *digests = digest(format!("{}{digests}", env!("CARGO_PKG_VERSION")).as_bytes());
         }
         said
     }
@@ -195,6 +187,10 @@ impl Kinds {
 }
 
 impl Definition {
+    pub(crate) fn spec(&self) -> &Value {
+        &self.made_of.0
+    }
+
     fn digest(&self) -> &str {
         self.digest.get_or_init(|| digest(self.made_of.0.to_string().as_bytes()))
     }

@@ -17,7 +17,6 @@ pub(crate) use openapi::{Documents, digest};
 
 /// client-go tells aggregated discovery by these parameters.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-const JSON: &str = "application/json";
 
 /// Answers a path outside of the resources; 404 for one that is not served.
 pub(crate) fn serve(

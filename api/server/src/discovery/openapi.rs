@@ -23,7 +23,7 @@ use flate2::write::GzEncoder;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha512};
 
 use crate::body::Body;
@@ -107,9 +107,9 @@ impl Documents {
 fn collected(server: &Server) -> Collected {
     let (maker, mut all) = (Maker::default(), Collected::default());
     openapi::places().iter().filter_map(|place| maker.document(place)).for_each(|one| all.add(one));
-    for (group, version) in server.custom.openapi_hashes().into_keys() {
-        for spec in server.custom.specs(&group, &version) {
-            let document = openapi::custom::document_v2(&json!({"spec": spec}), &version);
+    for definition in server.custom.established() {
+        for version in definition.kind.served() {
+            let document = openapi::custom::document_v2(definition.spec(), version.info.version);
             document.into_iter().for_each(|one| all.add_custom(one));
         }
     }
@@ -180,11 +180,7 @@ fn third(server: &Server, place: &str, query: &Query, headers: &HeaderMap) -> Re
     };
     let asked = query.non_empty("hash");
     if asked.is_some_and(|asked| asked != hash) {
-        let mut moved = empty(StatusCode::MOVED_PERMANENTLY);
-        if let Ok(location) = HeaderValue::from_str(&format!("/openapi/v3/{place}?hash={hash}")) {
-            moved.headers_mut().insert(header::LOCATION, location);
-        }
-        return moved;
+        return moved(place, content_type, &hash);
     }
     let bytes = match kept {
         Ok(kept) if is_protobuf => {
@@ -215,9 +211,11 @@ fn third(server: &Server, place: &str, query: &Query, headers: &HeaderMap) -> Re
 
 /// The document of all custom kinds of a group's version.
 fn of_custom(server: &Server, group: &str, version: &str) -> Option<Value> {
-    let specs = server.custom.specs(group, version).into_iter();
-    let documents =
-        specs.filter_map(|spec| openapi::custom::document(&json!({"spec": spec}), version));
+    let definitions = server.custom.established().into_iter();
+    let of_version = definitions.filter(|one| {
+        one.kind.served().any(|served| (served.info.group, served.info.version) == (group, version))
+    });
+    let documents = of_version.filter_map(|one| openapi::custom::document(one.spec(), version));
     documents.reduce(|mut all, one| {
         openapi::custom::merge(&mut all, one);
         all
@@ -250,6 +248,21 @@ fn empty(code: StatusCode) -> Response<Body> {
     *response.status_mut() = code;
     let keep = HeaderValue::from_static("no-cache, private");
     response.headers_mut().insert(header::CACHE_CONTROL, keep);
+    response
+}
+
+/// Tells where the document is that the client has another version of.
+fn moved(place: &str, content_type: &'static str, hash: &str) -> Response<Body> {
+    let mut response = empty(StatusCode::MOVED_PERMANENTLY);
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    fields.insert(header::VARY, HeaderValue::from_static("Accept"));
+    let location = format!("/openapi/v3/{place}?hash={hash}");
+    for (name, text) in [(header::LOCATION, location), (header::ETAG, format!("\"{hash}\""))] {
+        if let Ok(text) = HeaderValue::from_str(&text) {
+            fields.insert(name, text);
+        }
+    }
     response
 }
 

@@ -21,6 +21,7 @@ use serde_json::Value;
 
 pub use self::scale::Scale;
 pub use self::strategy::finalizer_warnings;
+pub(crate) use self::table::{CREATED_TEXT, NAME_TEXT};
 pub use self::versions::compare;
 
 use super::rules::Rules;
