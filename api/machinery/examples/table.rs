@@ -5,7 +5,7 @@
 
 use std::io::BufRead;
 
-use api_machinery::table::{self, Column, IncludeObject};
+use api_machinery::table::{self, IncludeObject};
 use api_machinery::{Object, View, kinds};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -14,11 +14,14 @@ fn answer(line: &str) -> Result<Value, String> {
     let tree = serde_json::from_str(line).map_err(|error| error.to_string())?;
     let object = Object::from_value(tree).ok_or("not an object")?;
     let info = kinds::find_kind(object.api_version(), object.kind()).ok_or("no such kind")?;
-    let mut row = Vec::new();
+    let mut written = Vec::new();
     let view = View::new(line.as_bytes());
-    table::write_row(info, view, IncludeObject::None, Timestamp::now(), &mut row);
-    let row: Value = serde_json::from_slice(&row).map_err(|error| error.to_string())?;
-    let columns: Vec<Value> = table::columns(info).iter().map(Column::definition).collect();
+    table::write_start(info, &json!({}), true, &mut written);
+    table::write_row(info, view, IncludeObject::None, Timestamp::now(), &mut written);
+    written.extend_from_slice(table::TABLE_END);
+    let table: Value = serde_json::from_slice(&written).map_err(|error| error.to_string())?;
+    let row = &table["rows"][0];
+    let columns = &table["columnDefinitions"];
     Ok(json!({"columns": columns, "cells": row["cells"], "conditions": row["conditions"]}))
 }
 
