@@ -33,7 +33,7 @@ use crate::limits::{
     WRITE_STALL_TIMEOUT,
 };
 use crate::state::Server;
-use crate::{authn, pipeline, tls};
+use crate::{authn, cork, pipeline, tls};
 
 /// How long clients may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,14 +126,15 @@ pub(crate) async fn serve(
         async move { Ok::<_, std::convert::Infallible>(pipeline::serve(server, peer, request).await) }
     });
     let builder = builder(patience);
+    let (stream, hand) = cork::cork(stream);
     let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    let served = Box::pin(watcher.watch(served.into_owned()));
+    let served = hand.drive(Box::pin(watcher.watch(served.into_owned())));
     tokio::select! {
-        ended = served => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "connection ended");
-            }
-        }
+        ended = served => match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "connection ended"),
+            Err(error) => tracing::debug!(%error, "connection ended: it cannot be written to"),
+        },
         () = nothing_asked(&was_asked, patience) => tracing::debug!("a connection without a request"),
     }
 }

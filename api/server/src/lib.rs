@@ -13,6 +13,7 @@ mod bootstrap;
 mod cluster_ip;
 mod config;
 mod connection;
+mod cork;
 mod custom;
 mod discovery;
 mod encoding;

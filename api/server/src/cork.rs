@@ -1,0 +1,180 @@
+//! Lets what a connection says in one moment share TLS records and writes to the socket.
+//!
+//! HTTP/2 writes each frame by itself: with a record and a `writev` for each event, an event that a
+//! thousand watchers hear of cost more in the kernel than in this program. Here a connection is
+//! corked while it is polled: what it writes is put together, and goes out when it has nothing more
+//! to say. Before it is polled, other tasks that are ready have their turn, so that what they say
+//! joins. The store does the same for its calls.
+//!
+//! | Rule | What always holds |
+//! |------|-------------------|
+//! | K1 | What was accepted is written in order, before anything later. |
+//! | K2 | Nothing stays in the buffer after a poll, unless the socket takes no more: then the task is woken when it does. |
+//! | K3 | The buffer is bounded: a full one is written before more is accepted. |
+//! | K4 | A connection ends when what it said cannot be written, whatever it waits for itself. |
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::limits::{CORK_BYTES_MAX, CORK_IDLE_BYTES, CORK_PIECE_BYTES_MAX};
+
+/// The stream, and what waits to be written to it.
+#[derive(Debug)]
+struct Bottle<S> {
+    stream: S,
+    waiting: Vec<u8>,
+    /// How much of `waiting` is written already.
+    written: usize,
+    is_corked: bool,
+}
+
+impl<S: AsyncWrite + Unpin> Bottle<S> {
+    fn poll_pour(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.waiting.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut self.stream).poll_write(context, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.written += count,
+            }
+        }
+        self.written = 0;
+        self.waiting.clear();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_pour(context))?;
+        // A connection that had much to say once may say little for days.
+        self.waiting.shrink_to(CORK_IDLE_BYTES);
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    /// K1, K3: takes frames into the buffer, and writes the buffer before what is larger than one.
+    fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let joins = self.is_corked && bytes <= CORK_PIECE_BYTES_MAX;
+        if !joins || self.waiting.len() + bytes > CORK_BYTES_MAX {
+            ready!(self.poll_pour(context))?;
+        }
+        if joins {
+            pieces.iter().for_each(|piece| self.waiting.extend_from_slice(piece));
+            return Poll::Ready(Ok(bytes));
+        }
+        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+    }
+}
+
+/// A stream whose writes may wait while its connection is polled.
+#[derive(Debug)]
+pub(crate) struct Corked<S>(Arc<Mutex<Bottle<S>>>);
+
+impl<S: AsyncRead + Unpin> AsyncRead for Corked<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.lock().stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Corked<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.lock().poll_write(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.lock().poll_write(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bottle = self.0.lock();
+        // The poll that goes on will end with one.
+        if bottle.is_corked { Poll::Ready(Ok(())) } else { bottle.poll_flush(context) }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bottle = self.0.lock();
+        ready!(bottle.poll_flush(context))?;
+        Pin::new(&mut bottle.stream).poll_shutdown(context)
+    }
+}
+
+/// A stream to build a connection on, and the hand that corks it while the connection is polled.
+pub(crate) fn cork<S>(stream: S) -> (Corked<S>, Hand<S>) {
+    let bottle = Bottle { stream, waiting: Vec::new(), written: 0, is_corked: false };
+    let bottle = Arc::new(Mutex::new(bottle));
+    (Corked(bottle.clone()), Hand(bottle))
+}
+
+/// Corks and uncorks one stream.
+#[derive(Debug)]
+pub(crate) struct Hand<S>(Arc<Mutex<Bottle<S>>>);
+
+impl<S> Hand<S> {
+    /// The connection, corked while it is polled; an error when it cannot write (K4).
+    pub(crate) fn drive<F: Future>(self, connection: F) -> Drive<S, F> {
+        Drive { hand: self, connection, has_yielded: false }
+    }
+}
+
+/// See [`Hand::drive`].
+#[derive(Debug)]
+pub(crate) struct Drive<S, F> {
+    hand: Hand<S>,
+    connection: F,
+    /// Whether the others had their turn since this was woken.
+    has_yielded: bool,
+}
+
+impl<S, F> Future for Drive<S, F>
+where
+    S: AsyncWrite + Unpin,
+    F: Future + Unpin,
+{
+    type Output = io::Result<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.has_yielded = !self.has_yielded;
+        if self.has_yielded {
+            // Tokio puts a task that wakes itself at the end of its worker's queue.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.hand.0.lock().is_corked = true;
+        let polled = Pin::new(&mut self.connection).poll(context);
+        let mut bottle = self.hand.0.lock();
+        bottle.is_corked = false;
+        let poured = bottle.poll_flush(context);
+        match (polled, poured) {
+            // It has shut the stream down, or left it to somebody who pours what is left first.
+            (Poll::Ready(output), _) => Poll::Ready(Ok(output)),
+            (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
+            (Poll::Pending, Poll::Ready(Ok(())) | Poll::Pending) => Poll::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "cork_test.rs"]
+mod cork_test;
