@@ -36,7 +36,7 @@ async fn follow(server: &Server, thing: Thing, group: &str, plural: &str) {
         let initial = std::mem::take(&mut subscription.initial);
         let all = initial.iter().map(|version| read(thing, version)).collect();
         server.nodes.graph.write().replace(thing, all);
-        while let Some(message) = subscription.queue.recv().await {
+        while let Some(message) = subscription.next().await {
             if let Message::Event(change, event) = message {
                 take(server, thing, change, &event);
             }
