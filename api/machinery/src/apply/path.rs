@@ -98,6 +98,9 @@ pub(super) fn json(value: &Value) -> String {
         Value::Number(number) => number_text(number),
         _ => value.to_string(),
     };
+    if !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        return text;
+    }
     text.replace('<', "\\u003c")
         .replace('>', "\\u003e")
         .replace('&', "\\u0026")

@@ -37,7 +37,11 @@ impl Set {
         let Some((last, parents)) = path.split_last() else { return };
         let mut set = self;
         for element in parents {
-            set = set.children.entry(element.clone()).or_default();
+            // Nearly always it is there, and need not be copied.
+            if !set.children.contains_key(element) {
+                set.children.insert(element.clone(), Self::default());
+            }
+            set = set.children.get_mut(element).expect("it was there or was put there");
         }
         set.members.insert(last.clone());
     }

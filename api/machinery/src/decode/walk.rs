@@ -1,6 +1,7 @@
 //! Fits a document to the schema: finds unknown and duplicate fields, checks types, and writes
 //! zero values as Go does, so that what is stored is what upstream would have stored.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use base64::Engine;
@@ -12,10 +13,30 @@ use crate::limits::{NESTING_DEPTH_MAX, STRICT_ERRORS_MAX};
 use crate::schema::{Field, Kind, Presence, Schema, Shape, Special, TypeId};
 use crate::{quantity, time};
 
+/// Objects with more members are not searched one by one for keys that come twice.
+const MEMBERS_COMPARED_MAX: usize = 16;
+
+/// A step of the way to a value. It is put in words for errors only.
+enum Step {
+    Field(&'static str),
+    Key(String),
+    Item(usize),
+}
+
+impl Step {
+    fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Field(name) => Cow::Borrowed(name),
+            Self::Key(key) => Cow::Borrowed(key),
+            Self::Item(index) => Cow::Owned(format!("[{index}]")),
+        }
+    }
+}
+
 /// One pass over one document.
 pub(crate) struct Walk {
     schema: &'static Schema,
-    path: Vec<String>,
+    path: Vec<Step>,
     /// `unknown field "…"`, `duplicate field "…"`, in document order.
     pub strict_errors: Vec<String>,
 }
@@ -30,11 +51,11 @@ impl Walk {
 
     fn path(&self) -> String {
         let mut out = String::new();
-        for part in &self.path {
+        for part in self.path.iter().map(Step::text) {
             if !out.is_empty() && !part.starts_with('[') {
                 out.push('.');
             }
-            out.push_str(part);
+            out.push_str(&part);
         }
         out
     }
@@ -43,7 +64,7 @@ impl Walk {
         if self.strict_errors.len() >= STRICT_ERRORS_MAX {
             return;
         }
-        self.path.push(key.to_owned());
+        self.path.push(Step::Key(key.to_owned()));
         let text = format!("{what} field \"{}\"", self.path());
         self.path.pop();
         if !self.strict_errors.contains(&text) {
@@ -53,7 +74,7 @@ impl Walk {
 
     fn mismatch(&self, owner: TypeId, found: &str, wanted: &str) -> TypeError {
         let path: Vec<_> =
-            self.path.iter().filter(|part| !part.starts_with('[')).map(String::as_str).collect();
+            self.path.iter().map(Step::text).filter(|part| !part.starts_with('[')).collect();
         let owner = self.schema.of(owner).short_name();
         format!(
             "json: cannot unmarshal {found} into Go struct field {owner}.{} of type {wanted}",
@@ -79,15 +100,15 @@ impl Walk {
             return Err("exceeded max depth".to_owned());
         }
         let mut out = Map::new();
-        let mut seen = HashSet::new();
-        for (key, value) in members {
-            if !seen.insert(key.clone()) {
+        let repeated = repeated(&members);
+        for (place, (key, value)) in members.into_iter().enumerate() {
+            if repeated.binary_search(&place).is_ok() {
                 self.strict("duplicate", &key);
             }
             let is_type_meta =
                 self.schema.of(id).has_type_meta && matches!(key.as_str(), "apiVersion" | "kind");
             if let Some(field) = self.schema.field(id, &key) {
-                self.path.push(key.clone());
+                self.path.push(Step::Field(&field.json));
                 let value = self.field(id, field, value)?;
                 self.path.pop();
                 out.insert(key, value);
@@ -98,7 +119,7 @@ impl Walk {
                     }
                     Raw::Null => {}
                     other => {
-                        self.path.push(key);
+                        self.path.push(Step::Key(key));
                         return Err(self.mismatch(id, other.go_kind(), "string"));
                     }
                 }
@@ -107,7 +128,7 @@ impl Walk {
             }
         }
         // An empty list asks that all managers be forgotten: it is more than no list.
-        let is_reset = self.path == ["metadata"]
+        let is_reset = matches!(self.path[..], [Step::Field("metadata")])
             && out.get("managedFields").and_then(Value::as_array).is_some_and(Vec::is_empty);
         finish(self.schema, id, &mut out);
         if is_reset {
@@ -126,7 +147,7 @@ impl Walk {
                 let mut out = Vec::with_capacity(items.len());
                 for (index, item) in items.into_iter().enumerate() {
                     let last = self.path.len();
-                    self.path.push(format!("[{index}]"));
+                    self.path.push(Step::Item(index));
                     out.push(self.item(owner, field.kind, item)?);
                     self.path.truncate(last);
                 }
@@ -141,7 +162,7 @@ impl Walk {
                     if let Some(error) = self.map_mismatch(owner, field.kind, &value) {
                         return Err(error);
                     }
-                    self.path.push(key.clone());
+                    self.path.push(Step::Key(key.clone()));
                     let value = self.item(owner, field.kind, value)?;
                     self.path.pop();
                     out.insert(key, value);
@@ -248,6 +269,18 @@ impl Walk {
             Shape::Map => format!("map[string]{one}"),
         }
     }
+}
+
+/// Places of members whose keys came before, in order.
+fn repeated(members: &[(String, Raw)]) -> Vec<usize> {
+    if members.len() <= MEMBERS_COMPARED_MAX {
+        let came_before =
+            |place: &usize| members[..*place].iter().any(|(key, _)| *key == members[*place].0);
+        return (1..members.len()).filter(came_before).collect();
+    }
+    let mut seen = HashSet::with_capacity(members.len());
+    let keys = members.iter().enumerate();
+    keys.filter(|(_, (key, _))| !seen.insert(key.as_str())).map(|(place, _)| place).collect()
 }
 
 fn canonical_base64(text: &str) -> Result<String, TypeError> {

@@ -97,14 +97,13 @@ fn json_operations(patch: &[u8]) -> Result<Vec<Value>, Status> {
 ///
 /// # Errors
 /// 400 when the patch is not a JSON object.
-pub fn merge_patch(target: &Value, patch: &[u8]) -> Result<Value, Status> {
+pub fn merge_patch(mut target: Value, patch: &[u8]) -> Result<Value, Status> {
     let patch = object_patch(patch).map_err(|why| match why {
         Unfit::Null => Status::bad_request("Invalid JSON Patch"),
         Unfit::Other(why) => Status::bad_request(format!("error decoding patch: {why}")),
     })?;
-    let mut out = target.clone();
-    json_patch::merge(&mut out, &patch);
-    Ok(out)
+    json_patch::merge(&mut target, &patch);
+    Ok(target)
 }
 
 /// Why a patch is not an object.
@@ -209,10 +208,10 @@ mod tests {
     fn merge_patches_remove_with_null() {
         let target = json!({"a": {"b": 1, "c": 2}});
         assert_eq!(
-            merge_patch(&target, br#"{"a":{"b":null,"d":3}}"#).unwrap(),
+            merge_patch(target.clone(), br#"{"a":{"b":null,"d":3}}"#).unwrap(),
             json!({"a": {"c": 2, "d": 3}})
         );
-        let why = |patch| merge_patch(&target, patch).unwrap_err().message;
+        let why = |patch| merge_patch(target.clone(), patch).unwrap_err().message;
         assert_eq!(
             why(b"[]"),
             "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"

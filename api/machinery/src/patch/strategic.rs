@@ -29,14 +29,14 @@ const RETAIN: &str = "$retainKeys";
 /// # Errors
 /// 400 when the patch is not an object; 500, as upstream, when a directive or a list item makes no
 /// sense.
-pub fn strategic_merge(target: &Value, patch: &[u8], type_id: TypeId) -> Result<Value, Status> {
+pub fn strategic_merge(target: Value, patch: &[u8], type_id: TypeId) -> Result<Value, Status> {
     let patch = match object_patch(patch) {
         Ok(Value::Object(patch)) => patch,
         // Nothing is changed by nothing.
         Ok(_) | Err(Unfit::Null) => Tree::new(),
         Err(Unfit::Other(why)) => return Err(Status::bad_request(why)),
     };
-    let target = target.as_object().cloned().unwrap_or_default();
+    let target = if let Value::Object(target) = target { target } else { Tree::new() };
     let merged = merge_map(target, patch, Some(type_id))?;
     Ok(Value::Object(merged))
 }
@@ -232,7 +232,7 @@ mod tests {
 
     fn pod(target: Value, patch: &Value) -> Value {
         let ty = Schema::get().find("api.core.v1.Pod").unwrap();
-        strategic_merge(&target, patch.to_string().as_bytes(), ty).unwrap()
+        strategic_merge(target, patch.to_string().as_bytes(), ty).unwrap()
     }
 
     #[test]
@@ -334,7 +334,7 @@ mod tests {
     fn an_item_without_its_key_is_refused() {
         let ty = Schema::get().find("api.core.v1.Pod").unwrap();
         let patch = br#"{"spec":{"containers":[{"image":"x"}]}}"#;
-        let refused = |patch| strategic_merge(&json!({}), patch, ty).unwrap_err();
+        let refused = |patch| strategic_merge(json!({}), patch, ty).unwrap_err();
         let status = refused(patch);
         assert_eq!(
             (status.code, status.message.as_str()),

@@ -85,9 +85,9 @@ impl<'a> Patch<'a> {
     }
 
     /// The patched tree.
-    pub(super) fn apply(&self, type_id: Option<TypeId>, target: &Value) -> Result<Value, Status> {
+    pub(super) fn apply(&self, type_id: Option<TypeId>, target: Value) -> Result<Value, Status> {
         match self.kind {
-            PatchType::Json => patch::json_patch(target, self.body),
+            PatchType::Json => patch::json_patch(&target, self.body),
             PatchType::Merge => patch::merge_patch(target, self.body),
             PatchType::StrategicMerge => match type_id {
                 Some(type_id) => patch::strategic_merge(target, self.body, type_id),
@@ -207,8 +207,7 @@ pub(crate) async fn patch(
         retry: Retry::Always,
     };
     let change = |current: &Object| {
-        let target = Value::Object(current.0.clone());
-        let patched = patch.apply(type_id, &target)?;
+        let patched = patch.apply(type_id, Value::Object(current.0.clone()))?;
         let decoded = patch.fit_own(context, patched, validation)?;
         context.warn(decoded.warnings);
         let mut object = decoded.object;

@@ -142,7 +142,7 @@ pub(crate) async fn patch_scale(context: &Context, body: &[u8]) -> Result<Respon
         if missing.is_some() {
             base["spec"]["replicas"] = UNSET.into();
         }
-        let patched = patch.apply(Some(type_id), &base)?;
+        let patched = patch.apply(Some(type_id), base)?;
         let wanted = patch.fit(patched, SCALE, validation)?.object;
         match missing {
             Some(path) if wanted.at(&["spec", "replicas"]) == Some(&UNSET.into()) => {
