@@ -70,6 +70,8 @@ pub(crate) const WATCHER_SHARE_EVENTS: usize = 256;
 pub(crate) const WINDOW_EVENTS_MAX: usize = 8192;
 /// Bytes of objects that one resource keeps for replay.
 pub(crate) const WINDOW_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of protobuf that versions of objects keep for the lists to come, all kinds together.
+pub(crate) const MESSAGES_KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bookmarks are about this far apart (upstream's `defaultBookmarkFrequency`).
 pub(crate) const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// A watch without `timeoutSeconds` ends after this long, or up to twice as long.

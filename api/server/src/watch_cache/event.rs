@@ -1,5 +1,6 @@
 //! Object versions and events, each with its encodings made at most once.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use api_machinery::custom::CustomKind;
@@ -9,7 +10,32 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::de::IgnoredAny;
 
+use crate::limits::MESSAGES_KEPT_BYTES_MAX;
 use crate::storage;
+
+/// Bytes of all messages that are kept.
+static KEPT_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// A message that the next list need not make again. All of them together are bounded: otherwise
+/// one list in protobuf would nearly double what the cache takes, for as long as the objects live.
+#[derive(Debug)]
+struct Kept(Bytes);
+
+impl Kept {
+    fn new(message: &Bytes) -> Option<Self> {
+        let size = message.len();
+        // Made first, so that its end gives back what is taken here.
+        let kept = Self(message.clone());
+        let others = KEPT_BYTES.fetch_add(size, Ordering::Relaxed);
+        (others + size <= MESSAGES_KEPT_BYTES_MAX).then_some(kept)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        KEPT_BYTES.fetch_sub(self.0.len(), Ordering::Relaxed);
+    }
+}
 
 /// One version of an object.
 #[derive(Debug)]
@@ -20,7 +46,7 @@ pub(crate) struct Version {
     pub(crate) header: Header,
     /// The object's JSON with its resourceVersion.
     pub(crate) json: Bytes,
-    message: OnceLock<Bytes>,
+    message: OnceLock<Kept>,
 }
 
 impl Version {
@@ -69,13 +95,18 @@ impl Version {
 
     /// The object as a bare protobuf message.
     pub(crate) fn message(&self, info: &ResourceInfo) -> Result<Bytes, Status> {
-        if let Some(message) = self.message.get() {
-            return Ok(message.clone());
+        if let Some(kept) = self.message.get() {
+            return Ok(kept.0.clone());
         }
         let tree = self.object()?.into_value();
         let message = protobuf::encode_message(info.type_id(), &tree)
             .map_err(|error| Status::internal(&error.to_string()))?;
-        Ok(self.message.get_or_init(|| Bytes::from(message)).clone())
+        let message = Bytes::from(message);
+        if let Some(kept) = Kept::new(&message) {
+            // Somebody else may have been faster.
+            drop(self.message.set(kept));
+        }
+        Ok(message)
     }
 
     /// The same object in another version of its kind; as it is when it cannot be read.
@@ -174,5 +205,20 @@ impl Event {
     pub(crate) fn size(&self) -> usize {
         let bytes = |version: &Option<Arc<Version>>| version.as_ref().map_or(0, |v| v.json.len());
         bytes(&self.current) + bytes(&self.previous) + 512
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_that_are_kept_are_bounded_together() {
+        let half = Bytes::from(vec![7; MESSAGES_KEPT_BYTES_MAX / 2]);
+        let one = Kept::new(&half).expect("there is room");
+        let large = Bytes::from(vec![7; MESSAGES_KEPT_BYTES_MAX]);
+        assert!(Kept::new(&large).is_none());
+        drop(one);
+        assert!(Kept::new(&half).is_some(), "what was refused or dropped takes no room");
     }
 }
