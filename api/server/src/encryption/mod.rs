@@ -161,6 +161,11 @@ impl Encryption {
         Arc::new(Self { root, rules, metrics })
     }
 
+    /// Whether there is a file.
+    pub(crate) fn has_rules(&self) -> bool {
+        self.rules.is_some()
+    }
+
     /// The resource of a key of the store.
     pub(crate) fn resource(&self, key: &str) -> Option<GroupResource> {
         resource_of(key.strip_prefix(&self.root)?)

@@ -56,6 +56,10 @@ enum Cached {
 
 async fn fresh(context: &Context, key: &str) -> Result<Cached, Status> {
     let server = &context.server;
+    // What is sealed may not be readable any more.
+    if server.storage.seals() {
+        return Ok(Cached::Unknown);
+    }
     let revision = server.storage.revision().await?;
     match timeout(GET_FRESH_WAIT, server.caches.wait_for(revision)).await {
         Ok(Ok(())) => {}

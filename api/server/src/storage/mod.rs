@@ -156,6 +156,11 @@ impl Storage {
         &self.client
     }
 
+    /// Whether values may be sealed.
+    pub(crate) fn seals(&self) -> bool {
+        self.encryption.has_rules()
+    }
+
     pub(crate) fn encryption(&self) -> &Encryption {
         &self.encryption
     }
