@@ -49,8 +49,10 @@ pub(crate) const LEASE_TTL_MAX: i64 = 9_000_000_000;
 pub(crate) const LEASE_REVOKES_PER_SECOND_MAX: usize = 1000;
 /// Leases in one checkpoint: etcd's.
 pub(crate) const LEASE_CHECKPOINTS_MAX: usize = 1000;
-/// How often the leader looks for leases that ran out.
+/// Between two looks of the leader for leases that ran out, at least.
 pub(crate) const LEASE_TICK: Duration = Duration::from_millis(200);
+/// And at most: no lease is shorter, so none that is granted meanwhile ends unseen.
+pub(crate) const LEASE_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The lease of a lock or an election whose client brings none, in seconds: etcd's.
 pub(crate) const SESSION_TTL: i64 = 60;
@@ -149,18 +151,21 @@ pub(crate) const HASH_SHARE: u32 = 50;
 pub(crate) const HURRIED_COMPARISONS_MAX: usize = 20;
 /// Hashes that a member makes for others at once.
 pub(crate) const HASHES_IN_FLIGHT_MAX: usize = 2;
-/// How often the leader looks whether data are to be compared, and a member whether it is fenced.
+/// Between two looks of a member whether it is fenced, of which there is one after what was applied; and
+/// of the leader whether data are to be compared, while somebody is.
 pub(crate) const FENCE_TICK: Duration = Duration::from_millis(100);
+/// How often the leader looks whether data are to be compared, while nobody is fenced.
+pub(crate) const COMPARE_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two tries of a fenced member to replace its state.
 pub(crate) const REBUILD_RETRY_EVERY: Duration = Duration::from_secs(1);
 /// Entries that are applied again to the leader's state; a state further behind is fetched anew.
 pub(crate) const REBUILD_ENTRIES_MAX: u64 = 50_000;
 /// How often a fenced member replaces its state before it waits for an operator.
 pub(crate) const REBUILDS_MAX: usize = 3;
-/// The shortest time between two looks at the disk of the raft log.
-pub(crate) const DISK_LOOK_EVERY_MIN: Duration = Duration::from_millis(20);
-/// Looks at the disk between two questions to RocksDB whether it failed in the background.
-pub(crate) const DISK_LOOKS_BETWEEN_ERROR_CHECKS: u64 = 8;
+/// The shortest and the longest time between two looks at the disk of the raft log. At each of the
+/// latter RocksDB is asked whether it failed in the background.
+pub(crate) const DISK_LOOK_EVERY: (Duration, Duration) =
+    (Duration::from_millis(20), Duration::from_secs(1));
 
 /// How many times as long as a step of a compaction took the apply thread does other things: while
 /// there is something to apply, and while there is nothing. Members that compact at the same time on a

@@ -118,6 +118,11 @@ impl Reader {
         *self.inner.applied.borrow()
     }
 
+    /// The same, for who waits until more is applied.
+    pub(crate) fn applied_changes(&self) -> watch::Receiver<u64> {
+        self.inner.applied.clone()
+    }
+
     /// Waits until this member has applied an entry; false if that takes longer.
     pub(crate) async fn reaches(&self, index: u64, within: Duration) -> bool {
         let mut applied = self.inner.applied.clone();

@@ -227,9 +227,19 @@ pub(crate) async fn run(services: Services) {
     let mut compacted = services.state.view().compact_revision();
     let mut fenced = Vec::new();
     let mut hurried = 0;
+    let mut leader = services.leader.clone();
+    let times = [every, after_compaction].into_iter().filter(|time| !time.is_zero());
+    let look_every = times.fold(limits::COMPARE_LOOK_EVERY, Duration::min).max(limits::FENCE_TICK);
     loop {
-        sleep(limits::FENCE_TICK).await;
-        if *services.leader.borrow() != Some(services.headers.member_id()) {
+        if *leader.borrow_and_update() != Some(services.headers.member_id()) {
+            // The comparisons are the leader's: others need not look for any.
+            if leader.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        sleep(if fenced.is_empty() { look_every } else { limits::FENCE_TICK }).await;
+        if *leader.borrow() != Some(services.headers.member_id()) {
             continue;
         }
         let (view, since) = (services.state.view(), last.elapsed());

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::ADVICE;
@@ -24,6 +24,12 @@ impl Health {
         Self { log, limit: 3 * election }
     }
 
+    /// The time in which nothing can come to be wrong: what is written now has so much left, and what
+    /// begins later has more.
+    fn left(&self) -> Duration {
+        self.limit.saturating_sub(self.log.writing_for())
+    }
+
     /// What is wrong.
     pub(crate) fn problem(&self) -> Option<String> {
         let writing = self.log.writing_for();
@@ -37,19 +43,22 @@ impl Health {
 
 /// Looks at the disk until `stop` fires.
 pub(crate) async fn watch(services: Services, stop: CancellationToken) {
-    let mut tick = interval((services.config.election / 4).max(limits::DISK_LOOK_EVERY_MIN));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (at_least, at_most) = limits::DISK_LOOK_EVERY;
+    let again = (services.config.election / 4).max(at_least);
     let mut stuck = false;
-    let mut looks = 0_u64;
+    let mut checked: Option<Instant> = None;
+    let mut pause = Duration::ZERO;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = tick.tick() => {}
+            () = sleep(pause) => {}
         }
-        if looks.is_multiple_of(limits::DISK_LOOKS_BETWEEN_ERROR_CHECKS) {
+        if checked.is_none_or(|at| at.elapsed() >= at_most) {
             check_background(&services).await;
+            checked = Some(Instant::now());
         }
-        looks += 1;
+        // While nothing is written there is nothing to look for.
+        pause = services.disk.left().clamp(at_least, at_most);
         let problem = services.disk.problem();
         services.metrics.disk_stuck.set(i64::from(problem.is_some()));
         match problem {
@@ -58,6 +67,7 @@ pub(crate) async fn watch(services: Services, stop: CancellationToken) {
                     tracing::error!(problem, "this member will not lead until its disk answers");
                 }
                 stuck = true;
+                pause = again;
                 yield_leadership(&services, &problem).await;
             }
             None if stuck => {

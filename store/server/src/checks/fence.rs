@@ -103,8 +103,16 @@ pub(crate) async fn watch(services: Services, log: Log, scratch: PathBuf) {
         known = true;
     }
     let mut tries = 0;
+    let mut applied = services.reader.applied_changes();
+    applied.mark_changed();
     loop {
+        // Whether it is fenced is part of what is applied: an idle member has nothing to look for.
+        let waits = known && !fence.rebuilt() && tries < limits::REBUILDS_MAX;
+        if !waits && applied.changed().await.is_err() {
+            return;
+        }
         sleep(limits::FENCE_TICK).await;
+        applied.mark_unchanged();
         let fenced = services.state.view().fenced().contains(&own);
         services.metrics.fenced.set(i64::from(fenced));
         if fenced != known {

@@ -22,7 +22,7 @@ use store_planted::{self as planted, Bug};
 use store_state_machine::Refusal;
 use tokio::{
     sync::{Notify, RwLock, watch},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -165,6 +165,14 @@ impl Lessor {
         self.removed.notify_waiters();
     }
 
+    /// Until the next look: what nobody waits for is not looked for.
+    fn pause(&self) -> Duration {
+        let next = self.timers.lock().next();
+        let left = next.map(|at| at.saturating_duration_since(Instant::now()));
+        let left = left.unwrap_or(limits::LEASE_LOOK_EVERY);
+        left.clamp(limits::LEASE_TICK, limits::LEASE_LOOK_EVERY)
+    }
+
     /// Has the log remember how much time is left, so that the next leader does not start from the
     /// beginning: otherwise a lease of a day never ends where leaders change twice a day.
     async fn tell(&self, proposer: &Proposer, leader: LeaderId) {
@@ -187,19 +195,19 @@ pub(crate) async fn run(
     election: Duration,
     stop: CancellationToken,
 ) {
-    let mut tick = interval(limits::LEASE_TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let per_tick = limits::LEASE_REVOKES_PER_SECOND_MAX
         / usize::try_from(1000 / limits::LEASE_TICK.as_millis()).expect("a small number");
     // In which term the timers run.
     let mut led = None;
+    let mut pause = Duration::ZERO;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             changed = leader.changed() => if changed.is_err() { return },
-            _ = tick.tick() => {}
+            () = sleep(pause) => {}
         }
         let leads = proposer.leads();
+        pause = limits::LEASE_TICK;
         if leads.is_some() && leads != led {
             led = None;
             // Everything that earlier leaders granted must be applied before it is listed.
@@ -213,13 +221,18 @@ pub(crate) async fn run(
             lessor.stop_leading();
             led = None;
         }
-        let Some(own) = led else { continue };
+        let Some(own) = led else {
+            if leads.is_none() {
+                pause = limits::LEASE_LOOK_EVERY;
+            }
+            continue;
+        };
         lessor.tell(&proposer, own).await;
         let expired = lessor.timers.lock().expired(per_tick, Instant::now());
-        if expired.is_empty() {
-            continue;
+        if !expired.is_empty() {
+            revoke(&lessor, &proposer, own, expired).await;
         }
-        revoke(&lessor, &proposer, own, expired).await;
+        pause = lessor.pause();
     }
 }
 

@@ -156,6 +156,13 @@ impl Timers {
         out.map(|(_, id)| *id).collect()
     }
 
+    /// When there is something to do next: a lease ends, or its time left is to be told.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let ends = self.by_deadline.first().map(|(at, _)| *at);
+        let tells = self.by_telling.first().map(|(at, _)| *at);
+        ends.into_iter().chain(tells).min()
+    }
+
     /// Seconds left; -1 if there is no such lease.
     pub(super) fn remaining(&self, id: i64, now: Instant) -> i64 {
         let deadline = self.leases.get(&id).map(|timer| timer.deadline);
@@ -179,6 +186,19 @@ mod tests {
 
     fn minutes(count: u64) -> Duration {
         Duration::from_secs(60 * count)
+    }
+
+    #[test]
+    fn there_is_nothing_to_do_before_the_first_end_or_the_first_telling() {
+        let start = Instant::now();
+        let mut timers = none();
+        assert_eq!(timers.next(), None);
+        timers.grant(1, HOUR, start);
+        assert_eq!(timers.next(), Some(start + minutes(5)), "its time left is told");
+        timers.grant(2, 60, start);
+        assert_eq!(timers.next(), Some(start + minutes(1)));
+        timers.remove(2);
+        assert_eq!(timers.next(), Some(start + minutes(5)));
     }
 
     /// A leader that takes over gives a lease what was left of it, not its whole time again.
