@@ -60,6 +60,31 @@ async fn version_2_is_served_as_clients_ask_for_it() {
     assert_eq!((refused.code, refused.bytes.len()), (406, 0));
 }
 
+/// Held beside a real kube-apiserver 1.36.
+#[tokio::test]
+async fn a_document_of_version_3_is_kept_by_its_hash() {
+    let cluster = Cluster::on(Store::own(1)).await;
+    let index = cluster.get("/openapi/v3").await;
+    assert_eq!(index.headers["content-type"], "text/plain; charset=utf-8");
+    let place = "/openapi/v3/apis/apps/v1";
+    let url = index.json()["paths"]["apis/apps/v1"]["serverRelativeURL"].clone();
+    let url = url.as_str().expect("a URL is a text");
+    let tag = format!("\"{}\"", url.strip_prefix(&format!("{place}?hash=")).expect("a hash"));
+    let document = cluster.get(url).await;
+    assert_eq!(document.code, 200);
+    assert_eq!(document.headers["etag"], tag);
+    assert_eq!(document.headers["vary"], "Accept");
+    let held = cluster.call("GET", place, &[("if-none-match", &tag)], "").await;
+    assert_eq!((held.code, held.bytes.len()), (304, 0));
+    let moved = cluster.get(&format!("{place}?hash=ABC")).await;
+    assert_eq!((moved.code, moved.bytes.len()), (301, 0));
+    assert_eq!(moved.headers["location"], url);
+    assert_eq!(moved.headers["etag"], tag);
+    assert_eq!(cluster.get("/openapi/v3/apis/apps/v7").await.code, 404);
+    let refused = cluster.call("GET", place, &[("accept", "text/html")], "").await;
+    assert_eq!((refused.code, refused.bytes.len()), (406, 0));
+}
+
 #[tokio::test]
 async fn custom_kinds_come_and_go_in_both_versions() {
     let cluster = Cluster::on(Store::own(1)).await;

@@ -107,7 +107,7 @@ fn definition(schema: &Schema, id: TypeId, todo: &mut Vec<TypeId>) -> Value {
     for field in schema.json_fields(id) {
         properties.insert(field.json.clone(), property(schema, (&ty.name, field), todo));
         if facts(&ty.name, &field.json).is_required(field) {
-            required.push(field.json.as_str());
+            required.push((field.number, field.json.as_str()));
         }
     }
     let mut out = json!({"type": "object"});
@@ -115,7 +115,9 @@ fn definition(schema: &Schema, id: TypeId, todo: &mut Vec<TypeId>) -> Value {
         out["properties"] = properties.into();
     }
     if !required.is_empty() {
-        out["required"] = json!(required);
+        // As upstream's types declare them.
+        required.sort_unstable();
+        out["required"] = required.into_iter().map(|(_, name)| name).collect();
     }
     let facts = facts(&ty.name, "=");
     if let Some(map_type) = facts.map_type {

@@ -28,6 +28,8 @@ use serde_json::{Map, Value, json};
 
 use super::custom::{LIST_METADATA, SCALE};
 
+const WATCH_EVENT: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent";
+
 /// The descriptions of a document's types and fields, by definition name.
 #[derive(Debug)]
 pub(crate) struct Descriptions(Map<String, Value>);
@@ -112,6 +114,15 @@ impl Descriptions {
     pub(super) fn describe(&self, name: &str, definition: &mut Value) {
         self.describe_common(name, definition);
         let Some(known) = self.0.get(name) else { return };
+        if name == WATCH_EVENT {
+            // The crate has the words of its only field among those of the type.
+            let text = known["description"].as_str().and_then(|text| text.split_once("\n\n"));
+            if let Some((text, of_object)) = text {
+                definition["description"] = text.into();
+                definition["properties"]["object"]["description"] = of_object.trim_end().into();
+            }
+            return;
+        }
         if let Some(text) = known.get("description") {
             definition["description"] = text.clone();
         }

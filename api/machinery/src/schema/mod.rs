@@ -151,7 +151,8 @@ impl Type {
     /// The name of the OpenAPI definition: `io.k8s.api.core.v1.Pod`.
     #[must_use]
     pub fn definition_name(&self) -> String {
-        format!("io.k8s.{}", self.name.replace('_', "-"))
+        // The messages of protobuf spell an acronym in another way than the types.
+        format!("io.k8s.{}", self.name.replace('_', "-").replace(".Json", ".JSON"))
     }
 }
 
