@@ -47,7 +47,8 @@ impl Default for Descriptions {
         let mut generator = SchemaGenerator::default();
         described!(generator:
             apiregistration::APIService, events::Event, autoscaling::HorizontalPodAutoscaler,
-            core::ComponentStatus, core::ConfigMap, core::Endpoints, core::Event, core::LimitRange, core::Namespace,
+            core::ComponentStatus, core::ConfigMap,
+            core::Endpoints, core::Event, core::LimitRange, core::Namespace,
             core::Node, core::PersistentVolume, core::PersistentVolumeClaim, core::Pod,
             core::PodTemplate, core::ReplicationController, core::ResourceQuota, core::Secret,
             core::ServiceAccount, core::Service, core::Binding,
@@ -55,7 +56,8 @@ impl Default for Descriptions {
             admission::MutatingWebhookConfiguration, admission::ValidatingAdmissionPolicy,
             admission::ValidatingAdmissionPolicyBinding,
             admission::ValidatingWebhookConfiguration,
-            apiextensions::CustomResourceDefinition, apps::ControllerRevision, apps::DaemonSet, apps::Deployment, apps::ReplicaSet,
+            apiextensions::CustomResourceDefinition,
+            apps::ControllerRevision, apps::DaemonSet, apps::Deployment, apps::ReplicaSet,
             apps::StatefulSet,
             authentication::SelfSubjectReview, authentication::TokenReview,
             authentication::TokenRequest,

@@ -2,7 +2,8 @@
 //!
 //! A line without indent names a type. An indented line is a field of it, or, when it begins with
 //! `=`, the type itself; behind it stand words: `required`, `omissible`, `default=` (a tilde for
-//! none), `enum=`, `items-enum=`, `map=` and `unions=`, with JSON that has no blanks (`\u0020` within texts).
+//! none), `enum=`, `items-enum=`, `map=` and `unions=`, with JSON that has no blanks (`\u0020`
+//! within texts).
 //! The table is part of the binary, so a line that does not parse is a bug and panics at first use.
 
 use std::collections::HashMap;
