@@ -14,7 +14,7 @@ use std::{
 
 use futures::{Stream, StreamExt};
 use kube::{
-    Api, Resource,
+    Api, Client, Resource,
     runtime::{WatchStreamExt, watcher},
 };
 use parking_lot::RwLock;
@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::{key_of, limits};
+use crate::{key_of, lenient, limits};
 
 /// Index values of one object; see [`Store::by_index`].
 pub type IndexFn<K> = fn(&K) -> Vec<String>;
@@ -191,6 +191,15 @@ impl<K: Resource + Clone + Debug + Send + Sync + 'static> Informer<K> {
         K::DynamicType: Default + Eq + Hash + Clone,
     {
         self.consume(watcher(api, config).default_backoff(), stop).await;
+    }
+
+    /// The same for a kind whose objects may not fit their type (see [`crate::lenient`]).
+    pub async fn run_lenient(self, client: Client, stop: CancellationToken)
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned,
+    {
+        let objects = watcher(lenient::api::<K>(client), watcher::Config::default());
+        self.consume(lenient::events(objects.default_backoff()), stop).await;
     }
 
     /// The same from a stream that the caller made, such as a metadata watch.

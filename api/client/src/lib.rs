@@ -6,6 +6,7 @@ pub mod account;
 pub mod events;
 pub mod informer;
 pub mod leader_election;
+pub mod lenient;
 pub mod limits;
 pub mod process;
 pub mod queue;
@@ -28,7 +29,12 @@ pub fn api_time(now: jiff::Timestamp) -> k8s_openapi::apimachinery::pkg::apis::m
 
 /// `namespace/name`, or `name` alone for a cluster-scoped object: the key of stores and queues.
 pub fn key_of<K: kube::Resource>(object: &K) -> String {
-    let meta = object.meta();
+    key_of_meta(object.meta())
+}
+
+/// The same of an object's metadata.
+#[must_use]
+pub fn key_of_meta(meta: &kube::core::ObjectMeta) -> String {
     let name = meta.name.as_deref().unwrap_or_default();
     match meta.namespace.as_deref() {
         Some(namespace) if !namespace.is_empty() => format!("{namespace}/{name}"),

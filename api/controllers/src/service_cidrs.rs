@@ -8,12 +8,12 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use api_client::{Outcome, WorkQueue, key_of};
+use api_client::{Outcome, WorkQueue, key_of, lenient};
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use kube::{
     Api,
-    api::{Patch, PatchParams},
+    api::{DynamicObject, Patch, PatchParams},
 };
 use serde_json::json;
 
@@ -178,7 +178,7 @@ pub async fn sync(context: Arc<Context>, key: String) -> Result<Outcome, kube::E
     // Without all addresses nothing is known to be free.
     tokio::join!(world.service_cidrs.synced(), world.ip_addresses.synced());
     let Some(object) = world.service_cidrs.get(&key) else { return Ok(Outcome::Done) };
-    let api: Api<ServiceCIDR> = Api::all(context.client.clone());
+    let api = lenient::api::<ServiceCIDR>(context.client.clone());
     let has_finalizer = object.metadata.finalizers.iter().flatten().any(|one| one == FINALIZER);
     match judge(world, &object, clock::now()) {
         Verdict::Stays => {
@@ -198,7 +198,7 @@ pub async fn sync(context: Arc<Context>, key: String) -> Result<Outcome, kube::E
 }
 
 async fn write(
-    api: &Api<ServiceCIDR>,
+    api: &Api<DynamicObject>,
     name: &str,
     metadata: serde_json::Value,
 ) -> Result<(), kube::Error> {
@@ -211,7 +211,7 @@ async fn write(
 
 /// Marks a range as ready or not, unless that is said already.
 async fn tell(
-    api: &Api<ServiceCIDR>,
+    api: &Api<DynamicObject>,
     object: &ServiceCIDR,
     (status, reason, message): (&str, &str, &str),
 ) -> Result<(), kube::Error> {

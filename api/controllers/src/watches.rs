@@ -101,7 +101,7 @@ pub(crate) fn quotas(
             price_changed(&q, &w, "services", before.or(after));
         }
     });
-    watch(loops, services, Api::all(client), Config::default(), term);
+    loops.spawn(services.run_lenient(client, term.clone()));
 }
 
 /// Ranges of Service addresses, and the addresses.
@@ -118,7 +118,7 @@ pub(crate) fn addresses(
     ranges.on_change(move |before, after| {
         service_cidrs::range_changed(&q.service_cidrs, &w, before, after);
     });
-    watch(loops, ranges, Api::all(client.clone()), Config::default(), term);
+    loops.spawn(ranges.run_lenient(client.clone(), term.clone()));
 
     let mut addresses = Informer::new(Arc::clone(&world.ip_addresses));
     let (q, w) = (Arc::clone(queues), world.clone());

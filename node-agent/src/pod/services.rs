@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Service;
-use kube::api::Api;
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use kube::api::{Api, ApiResource};
+use kube::core::Object;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use parking_lot::Mutex;
@@ -14,6 +15,9 @@ use tokio::sync::watch;
 use crate::limits::SERVICES_FIRST_LIST;
 use crate::spec::SpecError;
 use crate::spec::services::variables;
+
+/// A Service as it is read: what others said of its state may not fit the type, and is not looked at.
+type Told = Object<ServiceSpec, serde_json::Value>;
 
 /// Services by namespace and name.
 type Known = HashMap<(String, String), Service>;
@@ -73,14 +77,21 @@ impl Services {
     }
 }
 
+fn known_as(told: Told) -> Service {
+    Service { metadata: told.metadata, spec: Some(told.spec), status: None }
+}
+
 async fn follow(client: kube::Client, known: Arc<Mutex<Known>>, listed: watch::Sender<bool>) {
-    let all = watcher(Api::<Service>::all(client), watcher::Config::default()).default_backoff();
+    let kind = ApiResource::erase::<Service>(&());
+    let all = watcher(Api::<Told>::all_with(client, &kind), watcher::Config::default());
+    let all = all.default_backoff();
     let mut all = std::pin::pin!(all);
     let mut fresh = Known::new();
     while let Some(event) = all.next().await {
         match event {
             Ok(Event::Init) => fresh.clear(),
             Ok(Event::InitApply(service)) => {
+                let service = known_as(service);
                 fresh.insert(key(&service), service);
             }
             Ok(Event::InitDone) => {
@@ -88,10 +99,11 @@ async fn follow(client: kube::Client, known: Arc<Mutex<Known>>, listed: watch::S
                 listed.send_replace(true);
             }
             Ok(Event::Apply(service)) => {
+                let service = known_as(service);
                 known.lock().insert(key(&service), service);
             }
             Ok(Event::Delete(service)) => {
-                known.lock().remove(&key(&service));
+                known.lock().remove(&key(&known_as(service)));
             }
             Err(error) => tracing::debug!(%error, "services cannot be watched; trying again"),
         }
@@ -125,7 +137,9 @@ mod tests {
         let list = json!({"kind": "ServiceList", "apiVersion": "v1",
             "metadata": {"resourceVersion": "1"}, "items": [
             {"metadata": {"namespace": "default", "name": "kubernetes"},
-                "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 443}]}}]});
+                "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 443}]},
+                // No time: the type of a Service has no place for such a condition.
+                "status": {"conditions": [{"type": "A", "lastTransitionTime": null}]}}]});
         let services = Services::start(Some(api(200, list)));
         let told = services.variables("n", true, false).await.unwrap();
         assert!(told.contains(&("KUBERNETES_SERVICE_HOST".to_owned(), "10.96.0.1".to_owned())));
