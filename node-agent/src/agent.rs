@@ -25,6 +25,7 @@ use crate::pod::api::PodApi;
 use crate::pod::worker::{self, Desired, Handle, Shared};
 use crate::runtime::{Cri, Fake, Labels, Runtime};
 use crate::serve;
+use crate::serve::access::Access;
 use crate::spec::dns;
 use crate::spec::env::Identity;
 use crate::spec::make::Machine;
@@ -92,6 +93,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let workers = Workers::default();
     let agent = Agent::new(&config, shared, workers.clone(), client.clone());
     let server = serve::bind(&config).await?;
+    let access = Access::new(client.clone(), &config.node_name);
     info!(address = %config.listen, node = config.node_name, "ready to serve node requests");
 
     let mut tasks = tokio::task::JoinSet::new();
@@ -109,7 +111,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         });
     }
     tasks.spawn(agent.run());
-    tasks.spawn(server.run(workers.clone()));
+    tasks.spawn(server.run(workers.clone(), access));
     let outcome = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
         ended = tasks.join_next() => match ended {

@@ -54,6 +54,12 @@ pub(crate) const EVENT_MEMORY: usize = 4096;
 pub(crate) const PODS_MAX: usize = 10_000;
 /// Connections that the agent's server holds at once.
 pub(crate) const CONNECTIONS_MAX: usize = 512;
+/// How long it is kept that the API allows a client something.
+pub(crate) const ALLOWED_KEPT: Duration = Duration::from_secs(300);
+/// The same for what it does not allow.
+pub(crate) const DENIED_KEPT: Duration = Duration::from_secs(30);
+/// Decisions of the API about clients that are kept at once.
+pub(crate) const DECISIONS_MAX: usize = 10_000;
 /// Deadline of a TLS handshake.
 pub(crate) const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
 /// How often a followed log is looked at for new lines.

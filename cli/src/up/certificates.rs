@@ -61,7 +61,8 @@ fn ensure_host(
         "kubernetes.default.svc.cluster.local",
         SERVICE_ADDRESS,
     ];
-    let kubelet_client = client("kube-apiserver-kubelet-client", vec![]);
+    // The agents ask the API what this one may: everything, as in upstream's installations.
+    let kubelet_client = client("kube-apiserver-kubelet-client", vec![MASTERS]);
     let etcd_client = client("kube-apiserver-etcd-client", vec![]);
     let leaves = [
         (store, "etcd/server", leaf(&host.name, &own, Usage::Both)),

@@ -1,14 +1,16 @@
-//! The agent's server: health, pods and container logs, for clients of the cluster's authority.
+//! The agent's server: health, pods and container logs, for clients of the cluster's authority that the API allows it.
 
+pub(crate) mod access;
 pub(crate) mod logs;
 
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
+use hyper::body::Incoming;
 use k8s_openapi::api::core::v1::PodStatus;
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
@@ -18,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
+use self::access::{Access, Who};
 use crate::agent::Workers;
 use crate::config::Config;
 use crate::limits::{CONNECTIONS_MAX, TLS_HANDSHAKE};
@@ -81,7 +84,7 @@ fn tls(config: &Config) -> anyhow::Result<tokio_rustls::TlsAcceptor> {
 
 impl Server {
     /// Serves until it is dropped.
-    pub(crate) async fn run(self, workers: Workers) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, workers: Workers, access: Access) -> anyhow::Result<()> {
         if let Some(health) = self.health {
             tokio::spawn(async move {
                 axum::serve(health, Router::new().route("/healthz", get(|| async { "ok" }))).await
@@ -96,16 +99,28 @@ impl Server {
                 continue;
             };
             let (tls, known, unknown) = (self.tls.clone(), known.clone(), unknown.clone());
+            let access = access.clone();
             tokio::spawn(async move {
                 let _place = place;
                 let Ok(Ok(stream)) = tokio::time::timeout(TLS_HANDSHAKE, tls.accept(stream)).await
                 else {
                     return;
                 };
-                let is_known = stream.get_ref().1.peer_certificates().is_some();
-                let router = if is_known { known } else { unknown };
-                let service =
-                    hyper::service::service_fn(move |request| router.clone().oneshot(request));
+                let shown = stream.get_ref().1.peer_certificates();
+                let who = shown.and_then(|chain| chain.first()).and_then(|one| Who::of(one));
+                let router = if who.is_some() { known } else { unknown };
+                let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+                    let (router, access, who) = (router.clone(), access.clone(), who.clone());
+                    async move {
+                        let (method, path) = (request.method(), request.uri().path());
+                        if let Some(who) = &who
+                            && let Some(refused) = access.refusal(who, method, path).await
+                        {
+                            return Ok(refused);
+                        }
+                        router.oneshot(request).await
+                    }
+                });
                 let served = hyper_util::server::conn::auto::Builder::new(
                     hyper_util::rt::TokioExecutor::new(),
                 )
@@ -199,7 +214,6 @@ fn restarts_while_running(status: &PodStatus, container: &str) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use axum::http::Request;
 
     use super::*;
 
