@@ -67,6 +67,12 @@ pub fn api_group_list() -> Value {
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": bodies})
 }
 
+/// Whether something of a group is served.
+#[must_use]
+pub fn has_group(group: &str) -> bool {
+    kinds::all().iter().any(|info| info.group == group)
+}
+
 /// `GET /apis/GROUP`; `None` when nothing of the group is served.
 #[must_use]
 pub fn api_group(group: &str) -> Option<Value> {
@@ -102,12 +108,16 @@ pub fn api_resource_list(group: &str, version: &str) -> Option<Value> {
         return None;
     }
     resources.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
-    Some(json!({
+    let mut list = json!({
         "kind": "APIResourceList",
-        "apiVersion": "v1",
         "groupVersion": group_version(group, version),
         "resources": resources,
-    }))
+    });
+    // Upstream's oldest list does not say it.
+    if !group.is_empty() {
+        list["apiVersion"] = "v1".into();
+    }
+    Some(list)
 }
 
 fn resource(info: &ResourceInfo) -> Value {

@@ -114,6 +114,12 @@ impl Status {
             .with_retry_after(0)
     }
 
+    /// What a router refuses before a handler is found.
+    #[must_use]
+    pub fn not_routed(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self::new(code, reason, message).with_retry_after(0)
+    }
+
     #[must_use]
     pub fn already_exists(resource: &Grouped, name: &str) -> Self {
         Self::new(409, "AlreadyExists", format!("{resource} {name:?} already exists"))

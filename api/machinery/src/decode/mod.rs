@@ -1,6 +1,7 @@
 //! Request bodies to objects: JSON, YAML and protobuf, strict about unknown and duplicate fields.
 
 pub(crate) mod depth;
+pub(crate) mod go_json;
 pub(crate) mod kind;
 pub(crate) mod raw;
 pub(crate) mod repeats;
@@ -69,6 +70,14 @@ pub struct Decoded {
     pub warnings: Vec<String>,
 }
 
+/// What upstream reads of a document first.
+const VERSION_AND_KIND: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+
+/// Options are no objects: what is wrong with them is said without their kind.
+fn is_options(expected: Expected<'_>) -> bool {
+    expected.kind.ends_with("Options")
+}
+
 /// The kind that a body should have.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
@@ -88,7 +97,10 @@ pub fn body(
     expected: Expected<'_>,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let unread = |status: Status| unrecognized(expected.kind, &status.message, bytes);
+    let unread = |status: Status| match is_options(expected) {
+        true => status,
+        false => unrecognized(expected.kind, &status.message, bytes),
+    };
     let (raw, repeats) = match encoding {
         Encoding::Json => (parse_json(bytes).map_err(unread)?, Vec::new()),
         Encoding::Yaml => {
@@ -107,6 +119,12 @@ pub fn body(
             return Ok(Decoded { object, warnings: Vec::new() });
         }
     };
+    let go_kind = raw.go_kind();
+    if !matches!(go_kind, "object" | "null") {
+        return Err(unread(Status::bad_request(format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {go_kind} into Go value of type {VERSION_AND_KIND}"
+        ))));
+    }
     let api_version = raw.text_of("apiVersion").unwrap_or("").to_owned();
     let kind = raw.text_of("kind").unwrap_or("").to_owned();
     check_kind(&api_version, &kind, expected)?;
@@ -140,6 +158,9 @@ fn fit(
     let (_, version) = kinds::split_api_version(expected.api_version);
     let refuse = |why: &str| {
         let kind = expected.kind;
+        if is_options(expected) {
+            return Status::bad_request(why);
+        }
         Status::bad_request(format!(
             "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
         ))
@@ -163,9 +184,16 @@ fn fit(
 
 fn check_kind(api_version: &str, kind: &str, expected: Expected<'_>) -> Result<(), Status> {
     // DeleteOptions travel under the group of the object, or under meta.k8s.io, or under v1.
-    let is_options = expected.kind.ends_with("Options");
+    let is_options = is_options(expected);
     let own = if is_options { "" } else { api_version };
     if let Some(why) = kind::mismatch(own, kind, expected) {
+        if is_options {
+            let of = if api_version.is_empty() { "meta.k8s.io/v1" } else { api_version };
+            let scheme = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
+            return Err(Status::bad_request(format!(
+                "no kind {kind:?} is registered for version {of:?} in scheme {scheme:?}"
+            )));
+        }
         let of = if own.is_empty() { expected.api_version } else { own };
         let named = if kind.is_empty() { expected.kind } else { kind };
         let (_, version) = kinds::split_api_version(of);
@@ -233,7 +261,10 @@ pub(crate) fn parse_json(bytes: &[u8]) -> Result<Raw, Status> {
     if depth::too_deep_in_json(bytes).is_some() {
         return Err(refuse(depth::TOO_DEEP));
     }
-    serde_json::from_slice(bytes).map_err(|error| refuse(&error.to_string()))
+    serde_json::from_slice(bytes).map_err(|error| {
+        let why = go_json::why_not_json(bytes);
+        refuse(&why.unwrap_or_else(|| error.to_string()))
+    })
 }
 
 pub(crate) fn parse_yaml(bytes: &[u8]) -> Result<Raw, Status> {

@@ -8,19 +8,13 @@
 use serde_json::Value;
 
 use crate::Status;
-use crate::decode::{Expected, kind};
+use crate::decode::{Expected, go_json, kind};
 use crate::field::{Error, Path};
 use crate::status::Grouped;
 
 /// Why bytes are not JSON.
 pub(crate) fn not_json(bytes: &[u8], error: &serde_json::Error) -> String {
-    if error.is_eof() {
-        return "unexpected end of JSON input".to_owned();
-    }
-    let line = bytes.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1));
-    let letter = line.and_then(|line| line.get(error.column().saturating_sub(1)));
-    let letter = char::from(letter.copied().unwrap_or(b' '));
-    format!("invalid character {letter:?} looking for beginning of value")
+    go_json::why_not_json(bytes).unwrap_or_else(|| error.to_string())
 }
 
 /// What Go's JSON reader calls a value.
