@@ -19,6 +19,7 @@ mod discovery;
 mod encoding;
 mod encryption;
 mod flow_control;
+mod gate;
 mod handlers;
 mod in_process;
 mod kubelet;

@@ -120,11 +120,14 @@ async fn filtered(
     let offer = if info.verb == "watch" { Offer::Watch } else { Offer::Document };
     let accepted = encoding::negotiate(&headers, &query, offer).unwrap_or(Accepted::JSON);
     let mut class = Class::default();
+    let mut is_routed = false;
+    let is_byte_stream = info.is_byte_stream();
     let outcome = async {
         let certificate = peer.certificate.as_ref();
         let authenticated = server.authenticator.user(server, &headers, certificate).await;
         trail.received(authenticated.as_ref(), &info).await?;
         let user = authenticated.ok_or_else(Status::unauthorized)?;
+        let deadline = deadline(&info, &query)?;
         let action = authz::action(&info);
         let user = match authn::impersonated(server, &user, &headers, &action)? {
             Some(other) => {
@@ -139,7 +142,7 @@ async fn filtered(
         let verdict = authz::decide(server, &user, &action).await;
         trail.decided(&verdict);
         verdict.or_forbidden(&user, &action)?;
-        let deadline = deadline(&info, &query)?;
+        is_routed = true;
         let routed =
             routes::route(server.clone(), Admitted { info, query, headers, body, user, trail });
         // A handler is large; on the heap it does not swell every future above it.
@@ -156,7 +159,12 @@ async fn filtered(
         Ok(response) => response,
         Err(status) => encoding::error(&status, &accepted),
     };
-    class.tell(response.headers_mut());
+    if !is_routed && response.status() == http::StatusCode::FORBIDDEN {
+        encoding::forbid_sniffing(&mut response);
+    }
+    if !is_byte_stream {
+        class.tell(response.headers_mut());
+    }
     response
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct RequestInfo {
     pub rest: Vec<String>,
     /// Object name, empty for collections.
     pub name: String,
+    /// As it was sent: `HEAD` has the verb of `GET`.
+    pub method: Method,
     /// The field selector of a request about a collection.
     pub fields: Vec<FieldRequirement>,
 }
@@ -39,7 +41,8 @@ impl RequestInfo {
     /// Reads a request's method, path and query.
     pub(crate) fn parse(method: &Method, path: &str, query: &Query) -> Self {
         let whole = decode_percent(path, false).into_owned();
-        let mut info = Self { path: whole, verb: plain_verb(method), ..Self::default() };
+        let (verb, method_sent) = (plain_verb(method), method.clone());
+        let mut info = Self { path: whole, verb, method: method_sent, ..Self::default() };
         let parts: Vec<String> = path
             .split('/')
             .filter(|part| !part.is_empty())
@@ -114,6 +117,11 @@ impl RequestInfo {
         self.verb == "watch"
             || (self.subresource == "log" && query.flag("follow"))
             || matches!(self.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy")
+    }
+
+    /// Whether it is a stream of bytes, which takes no turn among other requests.
+    pub(crate) fn is_byte_stream(&self) -> bool {
+        matches!(self.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy" | "log")
     }
 
     /// Whether the request may change something.

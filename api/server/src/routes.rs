@@ -11,6 +11,7 @@ use crate::body::{self, Body};
 use crate::custom::Shape;
 use crate::discovery;
 use crate::encoding::{self, Accepted, Offer};
+use crate::gate;
 use crate::handlers::{self, Context, Subresource};
 use crate::pipeline::Admitted;
 use crate::state::Server;
@@ -30,7 +31,16 @@ pub(crate) async fn route(
     if let Some(status) = handlers::unserved(&server, info).await {
         return Err(status);
     }
-    let (context, body) = context(server, request, &plural).await?;
+    let Some(shape) = Shape::find(&server, &info.group, &info.version, &plural) else {
+        if info.group.is_empty() && info.resource == "bindings" {
+            return Err(gate::method_not_allowed());
+        }
+        // Groups of this server have a router, others have none.
+        let is_own = info.group.is_empty() || api_machinery::discovery::has_group(&info.group);
+        return if is_own { Err(Status::no_such_path()) } else { Ok(gate::no_page()) };
+    };
+    gate::check(shape.info, info, &request.headers)?;
+    let (context, body) = context(server, request, shape).await?;
     let outcome = if is_binding {
         handlers::binding(&context, &body).await
     } else {
@@ -113,11 +123,9 @@ async fn subresource(context: &Context, body: &[u8]) -> Result<Response<Body>, S
 async fn context(
     server: Arc<Server>,
     request: Admitted,
-    plural: &str,
+    shape: Shape,
 ) -> Result<(Context, bytes::Bytes), Status> {
     let Admitted { info, query, headers, body, user, trail } = request;
-    let shape = Shape::find(&server, &info.group, &info.version, plural);
-    let shape = shape.ok_or_else(Status::no_such_path)?;
     let kind = shape.info;
     let offer = if info.verb == "watch" { Offer::Watch } else { Offer::Document };
     // Logs are plain text, whatever the client accepts.
@@ -144,9 +152,7 @@ async fn outside(server: &Arc<Server>, request: &Admitted) -> Result<Response<Bo
         // Upstream answers any method here.
         return Ok(handlers::health(server, check, &info.path, query).await);
     }
-    if !matches!(info.verb, "get" | "head") {
-        return Err(Status::no_such_path());
-    }
+    gate::check_document(&parts, info, headers)?;
     match parts.as_slice() {
         ["version"] => Ok(handlers::version()),
         ["metrics"] => handlers::metrics(server).await,
@@ -169,6 +175,16 @@ async fn outside(server: &Arc<Server>, request: &Admitted) -> Result<Response<Bo
             });
             made.await.map_err(|error| Status::internal(&error.to_string()))?
         }
-        _ => discovery::serve(server, &parts, query, headers),
+        _ => {
+            let is_own = match parts.as_slice() {
+                ["api", ..] => true,
+                ["apis", group, ..] => api_machinery::discovery::has_group(group),
+                _ => false,
+            };
+            match discovery::serve(server, &parts, query, headers) {
+                Err(status) if status.code == 404 && !is_own => Ok(gate::no_page()),
+                served => served,
+            }
+        }
     }
 }

@@ -234,6 +234,41 @@ async fn watches_of_a_custom_kind_see_every_change_and_end_with_it() {
 }
 
 #[tokio::test]
+async fn objects_that_nobody_can_ask_for_go_with_their_definition_unless_they_are_held() {
+    let cluster = Cluster::on(Store::own(1)).await;
+    let group = "unserved.example.com";
+    let objects = define(&cluster, group).await;
+    cluster.post(&objects, &widget(group, "free", "red")).await;
+    let mut held = widget(group, "held", "red");
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    assert_eq!(cluster.post(&objects, &held).await.code, 201);
+    let path = format!("{DEFINITIONS}/widgets.{group}");
+    let serve = |is_served: bool| {
+        let mut versions = definition(group)["spec"]["versions"].clone();
+        versions[0]["served"] = is_served.into();
+        versions[1]["served"] = false.into();
+        json!({"spec": {"versions": versions}})
+    };
+    assert_eq!(cluster.merge(&path, &serve(false)).await.code, 200);
+    cluster.until_code(&objects, 404).await;
+    assert_eq!(cluster.delete(&path).await.code, 200);
+    let is_going =
+        |found: &Value| condition(found, "Terminating")["reason"] == "InstanceDeletionInProgress";
+    cluster.until(&path, is_going).await;
+
+    // Served again, what is left can be asked for, and let go.
+    assert_eq!(cluster.merge(&path, &serve(true)).await.code, 200);
+    cluster.until_code(&objects, 200).await;
+    let marked = |found: &Value| found["metadata"]["deletionTimestamp"].is_string();
+    let held = cluster.until(&format!("{objects}/held"), marked).await;
+    assert_eq!(held["metadata"]["generation"], 2);
+    cluster.until_code(&format!("{objects}/free"), 404).await;
+    let released = json!({"metadata": {"finalizers": null}});
+    assert_eq!(cluster.merge(&format!("{objects}/held"), &released).await.code, 200);
+    cluster.until_code(&path, 404).await;
+}
+
+#[tokio::test]
 async fn names_that_others_have_are_refused_until_they_are_free() {
     let store = Store::own(1);
     let cluster = Cluster::on(store).await;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use api_machinery::custom::definition::conditions::{Deletion, terminate};
+use api_machinery::custom::definition::conditions::{Deletion, is_true, terminate};
 use api_machinery::{Object, Status};
 
-use super::Shape;
 use super::definitions::{now, write};
+use super::{Shape, leftover};
 use crate::limits::CUSTOM_DELETION_PAUSE;
 use crate::registry::{self, By, DeleteOptions};
 use crate::state::Server;
@@ -16,12 +16,17 @@ use crate::watch_cache::Filter;
 pub(super) async fn run(server: &Server, definition: &Object) -> Result<(), Status> {
     let this = (definition.name(), definition.uid());
     let say = |step: Deletion| write(server, this, move |next| terminate(next, &step, &now()));
-    let Some(served) = server.custom.definition(definition.name()) else {
+    let served = server.custom.definition(definition.name());
+    if served.is_none() && !is_true(definition, "Established") {
         say(Deletion::NeverEstablished).await?;
         return Ok(());
-    };
+    }
     say(Deletion::InProgress).await?;
-    let Some(version) = served.kind.served().next() else {
+    let version = served.as_ref().and_then(|served| served.kind.served().next());
+    let Some(version) = version else {
+        while leftover::clear(server, definition).await? > 0 {
+            pause(CUSTOM_DELETION_PAUSE).await;
+        }
         say(Deletion::Completed).await?;
         return Ok(());
     };

@@ -9,6 +9,7 @@
 mod definitions;
 mod deletion;
 mod follow;
+mod leftover;
 mod shape;
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,7 +1,7 @@
 //! Discovery documents with the groups of custom kinds behind the built-in ones.
 
 use api_machinery::custom::discovery as of_custom;
-use api_machinery::{ResourceInfo, discovery};
+use api_machinery::{ResourceInfo, discovery, kinds};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -38,7 +38,17 @@ pub(super) fn group(server: &Server, group: &str) -> Option<Value> {
 
 /// `GET /apis/GROUP/VERSION`.
 pub(super) fn resources(server: &Server, group: &str, version: &str) -> Option<Value> {
-    let built_in = discovery::api_resource_list(group, version);
+    let built_in = discovery::api_resource_list(group, version).map(|mut document| {
+        for entry in document["resources"].as_array_mut().into_iter().flatten() {
+            let plural = entry["name"].as_str().unwrap_or_default();
+            let info = kinds::find(group, version, plural).filter(|info| info.is_stored());
+            if let Some(kept) = info.map(ResourceInfo::kept) {
+                let stored_as = format!("{}/{}", kept.group, kept.version);
+                entry["storageVersionHash"] = hash(&stored_as, kept.kind).into();
+            }
+        }
+        document
+    });
     built_in.or_else(|| {
         let listed = server.custom.listed();
         let mut document = of_custom::resources(&listed, group, version)?;
@@ -56,7 +66,11 @@ pub(super) fn resources(server: &Server, group: &str, version: &str) -> Option<V
 
 /// What tells clients that objects are stored in another version now.
 fn storage_hash(info: &ResourceInfo) -> String {
-    let digest = Sha256::digest(format!("{}/{}", info.stored_as, info.kind));
+    hash(info.stored_as, info.kind)
+}
+
+fn hash(stored_as: &str, kind: &str) -> String {
+    let digest = Sha256::digest(format!("{stored_as}/{kind}"));
     STANDARD.encode(&digest[..8])
 }
 
@@ -87,5 +101,16 @@ mod tests {
             ..CustomRow::default()
         };
         assert_eq!(storage_hash(intern(&row).unwrap()), "+BqCEKPEaFA=");
+    }
+
+    #[test]
+    fn hashes_of_what_is_stored_are_upstreams() {
+        for (stored_as, kind, wanted) in [
+            ("/v1", "Pod", "xPOwRZ+Yhw8="),
+            ("/v1", "ConfigMap", "qFsyl6wFWjQ="),
+            ("/v1", "Event", "r2yiGXH7wu8="),
+        ] {
+            assert_eq!(hash(stored_as, kind), wanted);
+        }
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn serve(
             known(headers, query, custom::resources(server, group, version))
         }
         ["openapi", rest @ ..] => openapi::serve(server, rest, query, headers),
-        [] | [""] => legacy(headers, query, &paths(server)),
+        [] | ["" | "index.html"] => legacy(headers, query, &paths(server)),
         _ => Err(Status::no_such_path()),
     }
 }
@@ -51,12 +51,10 @@ fn known(
 }
 
 fn legacy(headers: &HeaderMap, query: &Query, document: &Value) -> Result<Response<Body>, Status> {
-    let accepted = encoding::negotiate(headers, query, Offer::Document)?;
+    let accepted = encoding::negotiate(headers, query, Offer::Plain)?;
     // Documents without protobuf form, `/` for one, are JSON for everybody.
-    let mut response = encoding::value(200, document, &accepted)
-        .or_else(|_| encoding::value(200, document, &Accepted::JSON))?;
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    Ok(response)
+    encoding::value(200, document, &accepted)
+        .or_else(|_| encoding::value(200, document, &Accepted::JSON))
 }
 
 /// Whether the client has what the tag is of.

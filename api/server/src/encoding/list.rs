@@ -45,6 +45,7 @@ pub(crate) fn list(
     items: Vec<Arc<Version>>,
     accepted: &Accepted,
 ) -> Result<Response<Body>, Status> {
+    accepted.check_partial(shape.info, true)?;
     let mut meta = meta.to_json();
     if shape.info.is_custom() && accepted.transform == Transform::None && meta["continue"].is_null()
     {

@@ -13,4 +13,6 @@ pub(crate) use list::{ListMeta, list};
 pub(crate) use negotiate::{
     Accepted, Offer, Transform, accepted, accepts_aggregated, negotiate, negotiate_kind,
 };
-pub(crate) use reply::{accepts_gzip, as_cached, compress, error, object, plain, value};
+pub(crate) use reply::{
+    accepts_gzip, as_cached, compress, error, forbid_sniffing, object, plain, value,
+};

@@ -1,7 +1,7 @@
 //! `Accept` to one of the media types that we write; the first acceptable clause by q wins.
 
-use api_machinery::Status;
 use api_machinery::table::IncludeObject;
+use api_machinery::{ResourceInfo, Status};
 use http::HeaderMap;
 
 use crate::request::Query;
@@ -41,12 +41,43 @@ pub(crate) struct Accepted {
     /// The transformed object is told as `meta.k8s.io/v1beta1` has it.
     pub(crate) is_beta: bool,
     pub(crate) pretty: bool,
+    /// What errors are written in: nothing is made of them.
+    pub(crate) error_media: Media,
+    /// Whether the metadata of a list was asked for, or of one object; both is fine for a watch.
+    pub(crate) partial_of_list: bool,
 }
 
 impl Accepted {
     /// Plain JSON, for errors before negotiation.
-    pub(crate) const JSON: Self =
-        Self { media: Media::Json, transform: Transform::None, is_beta: false, pretty: false };
+    pub(crate) const JSON: Self = Self {
+        media: Media::Json,
+        transform: Transform::None,
+        is_beta: false,
+        pretty: false,
+        error_media: Media::Json,
+        partial_of_list: false,
+    };
+
+    /// The same for an error.
+    pub(crate) fn of_error(&self) -> Self {
+        Self { media: self.error_media, pretty: self.pretty, ..Self::JSON }
+    }
+
+    /// 406 when the metadata of a list was asked for and this is none, or the other way round.
+    pub(crate) fn check_partial(&self, info: &ResourceInfo, is_list: bool) -> Result<(), Status> {
+        if self.transform != Transform::Partial || self.partial_of_list == is_list {
+            return Ok(());
+        }
+        let type_name = internal_name(info);
+        Err(Status::not_acceptable_message(match is_list {
+            true => format!(
+                "you requested PartialObjectMetadata, but the requested object is a list (*{type_name}List)"
+            ),
+            false => format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list (*{type_name})"
+            ),
+        }))
+    }
 
     /// Whether lists and tables are written from the bytes of their items while they are sent.
     pub(crate) fn is_written_as_sent(&self) -> bool {
@@ -59,11 +90,23 @@ impl Accepted {
     }
 }
 
+/// The name of the type that upstream has for a kind inside.
+fn internal_name(info: &ResourceInfo) -> String {
+    let package = match info.group {
+        _ if info.is_custom() => return "unstructured.Unstructured".to_owned(),
+        "" | "events.k8s.io" => "core",
+        group => group.split('.').next().unwrap_or(group),
+    };
+    format!("{package}.{}", info.kind)
+}
+
 /// What can be offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Offer {
     /// One document.
     Document,
+    /// One document, of which nothing else can be made.
+    Plain,
     /// A stream of frames.
     Watch,
 }
@@ -117,6 +160,12 @@ impl Clause<'_> {
         }
     }
 
+    /// Whether nothing else is to be made of what is there.
+    fn is_as_it_is(&self) -> bool {
+        let asks = |(key, _): &(&str, &str)| matches!(*key, "as" | "g" | "v");
+        !self.parameters.iter().any(asks)
+    }
+
     fn is_beta(&self) -> bool {
         self.parameter("v") == "v1beta1"
     }
@@ -125,7 +174,7 @@ impl Clause<'_> {
         let is_version = self.parameter("v") == "v1" || self.is_beta() && media != Media::Protobuf;
         let of_meta = self.parameter("g") == "meta.k8s.io" && is_version;
         match self.parameter("as") {
-            "" => Some(Transform::None),
+            "" => self.is_as_it_is().then_some(Transform::None),
             // Cells are of any type: a Table has no protobuf form.
             "Table" if of_meta && media != Media::Protobuf => Some(Transform::Table(include)),
             "PartialObjectMetadata" | "PartialObjectMetadataList" if of_meta => {
@@ -135,6 +184,11 @@ impl Clause<'_> {
         }
     }
 }
+
+const DOCUMENTS: [&str; 3] =
+    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+const STREAMS: [&str; 2] =
+    ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 
 /// Chooses what to write; 406 when the client accepts nothing of it.
 pub(crate) fn negotiate(
@@ -161,28 +215,37 @@ pub(crate) fn negotiate_kind(
     if clauses.is_empty() {
         return Ok(Accepted { pretty, ..Accepted::JSON });
     }
+    let mut of_errors = clauses.iter().filter(|clause| clause.is_as_it_is());
+    let error_media = of_errors.find_map(Clause::media).unwrap_or(Media::Json);
     for clause in &clauses {
         let Some(media) = clause.media() else { continue };
-        if offer == Offer::Watch && media == Media::Yaml {
+        if !matches!(clause.parameter("stream"), "" | "watch") {
             continue;
         }
         if let Some(transform) = clause.transform(media, include) {
+            if offer == Offer::Plain && transform != Transform::None {
+                continue;
+            }
+            if offer == Offer::Watch && media == Media::Yaml {
+                return Err(Status::not_acceptable(&STREAMS));
+            }
             // Objects of custom kinds have no messages; their metadata has.
             if is_custom && media == Media::Protobuf && transform == Transform::None {
                 continue;
             }
             let is_beta = transform != Transform::None && clause.is_beta();
-            return Ok(Accepted { media, transform, is_beta, pretty });
+            let partial_of_list = clause.parameter("as") == "PartialObjectMetadataList";
+            return Ok(Accepted {
+                media,
+                transform,
+                is_beta,
+                pretty,
+                error_media,
+                partial_of_list,
+            });
         }
     }
-    Err(Status::not_acceptable(match offer {
-        Offer::Document => {
-            &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"]
-        }
-        Offer::Watch => {
-            &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"]
-        }
-    }))
+    Err(Status::not_acceptable(&DOCUMENTS))
 }
 
 /// Whether the client would rather have aggregated discovery (v2) than the legacy documents.
@@ -214,6 +277,8 @@ fn pretty(headers: &HeaderMap, query: &Query) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use api_machinery::kinds;
+
     use super::*;
 
     fn headers(accept: &str) -> HeaderMap {
@@ -243,6 +308,35 @@ mod tests {
         assert_eq!(chosen(by_weight, document), Ok((Media::Json, Transform::None)));
         assert_eq!(chosen("text/html", document), Err(406));
         assert_eq!(chosen("application/yaml", Offer::Watch), Err(406));
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_refused_in_upstreams_words() {
+        let partial = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        for accept in [
+            "application/json;profile=x;v=1",
+            "application/json;stream=x",
+            "application/json;as=Table",
+            "application/json;as=Table;g=meta.k8s.io;v=v2",
+        ] {
+            assert_eq!(chosen(accept, Offer::Document), Err(406), "{accept}");
+        }
+        assert_eq!(chosen(partial, Offer::Plain), Err(406));
+        let asked = negotiate(&headers(partial), &Query::default(), Offer::Document).unwrap();
+        let of = |group, plural| kinds::find(group, "v1", plural).unwrap();
+        assert_eq!(
+            asked.check_partial(of("", "configmaps"), false).unwrap_err().message,
+            "you requested PartialObjectMetadataList, but the requested object is not a list (*core.ConfigMap)"
+        );
+        assert!(asked.check_partial(of("", "configmaps"), true).is_ok());
+        let one = Accepted { partial_of_list: false, ..asked };
+        assert_eq!(
+            one.check_partial(of("rbac.authorization.k8s.io", "roles"), true).unwrap_err().message,
+            "you requested PartialObjectMetadata, but the requested object is a list (*rbac.RoleList)"
+        );
+        let yaml = "application/yaml;as=Table;g=meta.k8s.io;v=v1";
+        let asked = negotiate(&headers(yaml), &Query::default(), Offer::Document).unwrap();
+        assert_eq!((asked.media, asked.of_error().media), (Media::Yaml, Media::Json));
     }
 
     #[test]

@@ -27,6 +27,12 @@ pub(crate) fn plain(
     body(code, content_type, Body::full(bytes))
 }
 
+/// Upstream says so with what it writes as text.
+pub(crate) fn forbid_sniffing(response: &mut Response<Body>) {
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
 /// A response with a body of a media type.
 pub(super) fn body(code: u16, content_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
@@ -106,6 +112,7 @@ pub(crate) fn object(
     found: &Object,
     accepted: &Accepted,
 ) -> Result<Response<Body>, Status> {
+    accepted.check_partial(shape.info, false)?;
     match accepted.transform {
         Transform::None
             if accepted.media == Media::Json && found.api_version() == shape.info.api_version() =>
@@ -139,7 +146,7 @@ pub(crate) fn object(
 /// An error as a `Status` document.
 pub(crate) fn error(status: &Status, accepted: &Accepted) -> Response<Body> {
     let tree = status.to_json();
-    let mut response = value(status.code, &tree, accepted)
+    let mut response = value(status.code, &tree, &accepted.of_error())
         .unwrap_or_else(|_| plain(status.code, Media::Json.content_type(), tree.to_string()));
     let retry_after = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
     if retry_after > 0 {

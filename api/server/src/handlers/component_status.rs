@@ -47,6 +47,7 @@ pub(crate) async fn list_components(context: &Context) -> Result<Response<Body>,
         .filter(|item| labels.matches(|_| None) && fields.matches(|field| named(item, field)))
         .collect();
     let info = context.kind;
+    context.accepted.check_partial(info, true)?;
     let tree = match context.accepted.transform {
         Transform::None => json!({"kind": info.list_kind(), "apiVersion": "v1", "metadata": {},
             "items": items}),

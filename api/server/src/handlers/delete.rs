@@ -1,80 +1,126 @@
 //! DELETE of one object or of a collection.
 
-use std::sync::Arc;
-
-use api_machinery::decode::Expected;
+use api_machinery::decode::{self, Expected, FieldValidation};
+use api_machinery::field::{Error, Path};
+use api_machinery::status::Grouped;
 use api_machinery::{Object, Status, status};
 use http::Response;
 use serde_json::Value;
 
-use super::Context;
 use super::list::{filter, read};
+use super::{Context, unsupported_dry_run};
 use crate::body::Body;
 use crate::encoding;
 use crate::registry::{self, DeleteOptions, Deleted, Fields, PropagationPolicy};
-use crate::watch_cache::Version;
+use crate::request::Query;
 
 /// Kinds whose immediate deletion answers with the object, as upstream's storages are set.
 const RETURN_OBJECT: [&str; 4] = ["Namespace", "Pod", "Service", "ServiceAccount"];
 
-/// Options from the body, else from the query.
+/// Options from the body, else from the query: one of them is not looked at.
 pub(super) fn options(context: &Context, body: &[u8]) -> Result<DeleteOptions, Status> {
-    let mut options = DeleteOptions { dry_run: context.dry_run()?, ..DeleteOptions::default() };
-    if body.is_empty() {
-        let query = &context.query;
-        if let Some(text) = query.non_empty("gracePeriodSeconds") {
-            let seconds = text.parse().map_err(|_| {
-                Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
-            })?;
-            options.grace_seconds = Some(seconds);
-        }
-        if let Some(text) = query.non_empty("propagationPolicy") {
-            options.propagation = Some(policy(text)?);
-        } else if query.get("orphanDependents").is_some() {
-            options.propagation = Some(orphaning(query.flag("orphanDependents")));
-        }
-        return Ok(options);
-    }
-    let expected = Expected { api_version: "v1", kind: "DeleteOptions" };
-    let object = context.decode(body, expected)?;
-    read_options(&object, &mut options)?;
-    Ok(options)
+    let told = if body.is_empty() {
+        from_query(&context.query)?
+    } else {
+        let expected = Expected { api_version: "v1", kind: "DeleteOptions" };
+        // Nobody asks how strictly options are to be read.
+        let encoding = context.body_encoding()?;
+        let read = decode::body(body, encoding, expected, FieldValidation::Ignore)?;
+        from_body(&read.object)
+    };
+    told.check()
 }
 
-/// Fills options from a decoded DeleteOptions.
-pub(super) fn read_options(object: &Object, options: &mut DeleteOptions) -> Result<(), Status> {
-    options.grace_seconds = object.at(&["gracePeriodSeconds"]).and_then(Value::as_i64);
-    let text = object.text(&["propagationPolicy"]);
-    let orphan = object.at(&["orphanDependents"]).and_then(Value::as_bool);
-    options.propagation = match (text, orphan) {
-        ("", None) => None,
-        ("", Some(orphan)) => Some(orphaning(orphan)),
-        (text, _) => Some(policy(text)?),
-    };
-    let text = |path: &[&str]| {
-        let text = object.text(path);
-        (!text.is_empty()).then(|| text.to_owned())
-    };
-    options.uid = text(&["preconditions", "uid"]);
-    options.resource_version = text(&["preconditions", "resourceVersion"]);
-    if let Some(Value::Array(values)) = object.at(&["dryRun"]) {
-        options.dry_run |= values.iter().any(|value| value == "All");
+/// Options as they were told, before they are checked.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    grace_seconds: Option<i64>,
+    propagation: Option<String>,
+    orphan: Option<bool>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    dry_run: Vec<Value>,
+}
+
+fn from_query(query: &Query) -> Result<Told, Status> {
+    let text = |name: &str| query.non_empty(name).map(str::to_owned);
+    let grace_seconds = query.non_empty("gracePeriodSeconds").map(|text| {
+        text.parse().map_err(|_| {
+            Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+        })
+    });
+    let has_orphan = query.get("orphanDependents").is_some();
+    Ok(Told {
+        grace_seconds: grace_seconds.transpose()?,
+        propagation: query.get("propagationPolicy").map(str::to_owned),
+        orphan: has_orphan.then(|| query.flag("orphanDependents")),
+        uid: text("uid"),
+        resource_version: text("resourceVersion"),
+        dry_run: query.all("dryRun").map(Value::from).collect(),
+    })
+}
+
+/// Options of a decoded DeleteOptions.
+pub(super) fn from_body(object: &Object) -> Told {
+    let text = |path: &[&str]| object.at(path).and_then(Value::as_str).map(str::to_owned);
+    let dry_run = object.at(&["dryRun"]).and_then(Value::as_array);
+    Told {
+        grace_seconds: object.at(&["gracePeriodSeconds"]).and_then(Value::as_i64),
+        propagation: text(&["propagationPolicy"]),
+        orphan: object.at(&["orphanDependents"]).and_then(Value::as_bool),
+        uid: text(&["preconditions", "uid"]).filter(|text| !text.is_empty()),
+        resource_version: text(&["preconditions", "resourceVersion"])
+            .filter(|text| !text.is_empty()),
+        dry_run: dry_run.cloned().unwrap_or_default(),
     }
-    Ok(())
+}
+
+impl Told {
+    /// 422 about all that is wrong.
+    pub(super) fn check(self) -> Result<DeleteOptions, Status> {
+        let path = Path::new("propagationPolicy");
+        let mut errors = Vec::new();
+        let mut propagation = self.orphan.map(orphaning);
+        if let Some(text) = self.propagation {
+            if self.orphan.is_some() {
+                let why = "orphanDependents and deletionPropagation cannot be both set";
+                errors.push(Error::invalid(&path, text.as_str(), why));
+            }
+            propagation = policy(&text);
+            if propagation.is_none() {
+                let supported = ["Foreground", "Background", "Orphan", "nil"];
+                errors.push(Error::not_supported(&path, text.as_str(), &supported));
+            }
+        }
+        errors.extend(unsupported_dry_run(&self.dry_run));
+        if !errors.is_empty() {
+            return Err(Status::invalid(
+                &Grouped::new("meta.k8s.io", "DeleteOptions"),
+                "",
+                &errors,
+            ));
+        }
+        Ok(DeleteOptions {
+            grace_seconds: self.grace_seconds,
+            propagation,
+            uid: self.uid,
+            resource_version: self.resource_version,
+            dry_run: !self.dry_run.is_empty(),
+            of_collection: false,
+        })
+    }
 }
 
 fn orphaning(orphan: bool) -> PropagationPolicy {
     if orphan { PropagationPolicy::Orphan } else { PropagationPolicy::Background }
 }
 
-fn policy(text: &str) -> Result<PropagationPolicy, Status> {
+fn policy(text: &str) -> Option<PropagationPolicy> {
     match text {
-        "Foreground" => Ok(PropagationPolicy::Foreground),
-        "Background" => Ok(PropagationPolicy::Background),
-        "Orphan" => Ok(PropagationPolicy::Orphan),
-        _ => Err(Status::unprocessable(&format!(
-            "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: {text:?}: must be one of \"Foreground\", \"Background\", \"Orphan\" or nil"
-        ))),
+        "Foreground" => Some(PropagationPolicy::Foreground),
+        "Background" => Some(PropagationPolicy::Background),
+        "Orphan" => Some(PropagationPolicy::Orphan),
+        _ => None,
     }
 }
 
@@ -99,19 +145,18 @@ pub(crate) async fn delete(context: &Context, body: &[u8]) -> Result<Response<Bo
 
 /// Deletes what a list with the same selectors shows; answers with that list.
 pub(crate) async fn delete_many(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
-    let options = options(context, body)?;
+    let options = DeleteOptions { of_collection: true, ..options(context, body)? };
     let filter = filter(context)?;
     let (items, meta) = read(context, &filter).await?;
     let by = context.by(Fields::OWN, options.dry_run);
-    let mut deleted: Vec<Arc<Version>> = Vec::new();
-    for item in items {
+    for item in &items {
         let at = (item.header.namespace.as_str(), item.header.name.as_str());
         match registry::delete(&context.server, context.kind, at, &options, by).await {
-            Ok(_) => deleted.push(item),
+            Ok(_) => {}
             // Somebody else was faster.
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),
         }
     }
-    encoding::list(&context.shape, &meta, deleted, &context.accepted)
+    encoding::list(&context.shape, &meta, items, &context.accepted)
 }

@@ -13,7 +13,7 @@ use api_machinery::{Object, ResourceInfo, Status, kinds, time};
 use http::Response;
 use serde_json::{Value, json};
 
-use super::delete::read_options;
+use super::delete::from_body;
 use super::pods::attributes;
 use super::{Context, Subresource};
 use crate::admission::{self, lookup};
@@ -29,10 +29,8 @@ pub(crate) async fn eviction(context: &Context, body: &[u8]) -> Result<Response<
     let mut eviction =
         context.decode(body, Expected { api_version: "policy/v1", kind: "Eviction" })?;
     context.fit_to_url(&mut eviction)?;
-    let mut options = DeleteOptions::default();
-    if let Some(given) = eviction.at(&["deleteOptions"]).cloned().and_then(Object::from_value) {
-        read_options(&given, &mut options)?;
-    }
+    let given = eviction.at(&["deleteOptions"]).cloned().and_then(Object::from_value);
+    let mut options = given.map(|given| from_body(&given).check()).transpose()?.unwrap_or_default();
     options.dry_run |= context.dry_run()?;
     let asked = attributes(context, "eviction", &context.info.name, options.dry_run);
     admission::mutate(&asked, &mut eviction).await?;

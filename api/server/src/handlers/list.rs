@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use api_machinery::field::{Error, Path};
 use api_machinery::selector::{Fields, Labels};
-use api_machinery::status::Grouped;
 use api_machinery::{Status, continue_token, convert};
 use http::Response;
 use store_client::Error as StoreError;
 
-use super::Context;
+use super::{Context, list_options};
 use crate::body::Body;
 use crate::encoding::{self, ListMeta};
 use crate::limits::{LIST_CHUNK_BYTES, STORE_PAGE_KEYS};
@@ -48,10 +47,12 @@ pub(super) fn parse_revision(text: &str) -> Result<Option<u64>, Status> {
         return Ok(None);
     }
     text.parse().map(Some).map_err(|_| {
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if is_number { "value out of range" } else { "invalid syntax" };
         let error = Error::invalid(
             &Path::new("resourceVersion"),
             text,
-            format!("strconv.ParseUint: parsing {text:?}: invalid syntax"),
+            format!("strconv.ParseUint: parsing {text:?}: {why}"),
         );
         Status::bad_request(format!("invalid resource version: {error}"))
     })
@@ -71,11 +72,6 @@ fn number(query: &Query, name: &str) -> Result<Option<i64>, Status> {
 /// How long a watch is to go on, in seconds; lists look at it too, and do nothing with it.
 pub(super) fn timeout_seconds(query: &Query) -> Result<Option<u64>, Status> {
     Ok(number(query, "timeoutSeconds")?.map(|seconds| seconds.try_into().unwrap_or(0)))
-}
-
-/// 422 about the options of a list or watch.
-pub(super) fn invalid_options(error: &Error) -> Status {
-    Status::invalid(&Grouped::new("meta.k8s.io", "ListOptions"), "", std::slice::from_ref(error))
 }
 
 pub(crate) async fn list(context: &Context) -> Result<Response<Body>, Status> {
@@ -106,20 +102,16 @@ pub(crate) async fn list(context: &Context) -> Result<Response<Body>, Status> {
 
 fn source(context: &Context, limit: u64, prefix: &str) -> Result<Source, Status> {
     let query = &context.query;
+    list_options::check(query, false)?;
     let rule = query.get("resourceVersionMatch").unwrap_or_default();
     let text = query.get("resourceVersion").unwrap_or_default();
-    let forbidden =
-        |why: &str| invalid_options(&Error::forbidden(&Path::new("resourceVersionMatch"), why));
     if let Some(token) = query.non_empty("continue") {
-        if !rule.is_empty() {
-            return Err(forbidden("resourceVersionMatch is forbidden when continue is provided"));
-        }
+        let token = continue_token::decode(prefix, token)?;
         if !text.is_empty() && text != "0" {
             return Err(Status::bad_request(
                 "specifying resource version is not allowed when using continue",
             ));
         }
-        let token = continue_token::decode(prefix, token)?;
         return Ok(match token.revision {
             Some(revision) => Source::Exact { revision, start: token.start },
             None => Source::Rest { start: token.start },
@@ -131,20 +123,10 @@ fn source(context: &Context, limit: u64, prefix: &str) -> Result<Source, Status>
         ("", Some(0)) => Ok(Source::Cache { not_older_than: None }),
         ("", Some(revision)) if limit > 0 => Ok(Source::Exact { revision, start: String::new() }),
         ("", not_older_than) => Ok(Source::Cache { not_older_than }),
-        ("Exact" | "NotOlderThan", None) => {
-            Err(forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"))
-        }
-        ("Exact", Some(0)) => {
-            Err(forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""))
-        }
         ("Exact", Some(revision)) => Ok(Source::Exact { revision, start: String::new() }),
         ("NotOlderThan", Some(0)) => Ok(Source::Cache { not_older_than: None }),
-        ("NotOlderThan", not_older_than) => Ok(Source::Cache { not_older_than }),
-        (other, _) => Err(invalid_options(&Error::not_supported(
-            &Path::new("resourceVersionMatch"),
-            other,
-            &["Exact", "NotOlderThan", ""],
-        ))),
+        // Nothing else was let through.
+        (_, not_older_than) => Ok(Source::Cache { not_older_than }),
     }
 }
 

@@ -8,6 +8,7 @@ mod eviction;
 mod get;
 mod health;
 mod list;
+mod list_options;
 mod log;
 mod patch;
 mod pods;
@@ -30,6 +31,7 @@ use api_machinery::{Object, ResourceInfo, Status, apply, decode};
 use http::header::HeaderValue;
 use http::{HeaderMap, Response};
 use parking_lot::Mutex;
+use serde_json::Value;
 
 use crate::admission::Notes;
 use crate::authn::User;
@@ -141,16 +143,11 @@ impl Context {
 
     /// Whether nothing is to be kept (`dryRun=All`).
     pub(crate) fn dry_run(&self) -> Result<bool, Status> {
-        let mut dry = false;
-        for value in self.query.all("dryRun").filter(|value| !value.is_empty()) {
-            if value != "All" {
-                return Err(Status::bad_request(format!(
-                    "invalid dryRun value {value:?}: supported values: \"All\""
-                )));
-            }
-            dry = true;
+        let asked: Vec<Value> = self.query.all("dryRun").map(Value::from).collect();
+        match unsupported_dry_run(&asked) {
+            Some(error) => Err(self.invalid_options(&[error])),
+            None => Ok(!asked.is_empty()),
         }
-        Ok(dry)
     }
 
     /// Who is to own what the request changes: `fieldManager`, or the program that asks.
@@ -180,6 +177,7 @@ impl Context {
         let options = match self.info.verb {
             "create" => "CreateOptions",
             "patch" => "PatchOptions",
+            "delete" | "deletecollection" => "DeleteOptions",
             _ => "UpdateOptions",
         };
         Status::invalid(&Grouped::new("meta.k8s.io", options), "", errors)
@@ -237,6 +235,12 @@ impl Context {
             return Ok(());
         }
         if object.name().is_empty() {
+            if self.info.verb == "update" {
+                return Err(Status::bad_request(format!(
+                    "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                    self.info.name
+                )));
+            }
             object.set_name(&self.info.name);
         } else if object.name() != self.info.name {
             return Err(Status::bad_request(format!(
@@ -300,6 +304,12 @@ impl Context {
         }
         response
     }
+}
+
+/// What is wrong with the values of `dryRun`: there is only one.
+fn unsupported_dry_run(asked: &[Value]) -> Option<Error> {
+    let is_wrong = asked.iter().any(|value| value != "All");
+    is_wrong.then(|| Error::not_supported(&Path::new("dryRun"), asked.to_vec(), &["All"]))
 }
 
 /// One `Warning: 299 - "…"` header each.

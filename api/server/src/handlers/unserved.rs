@@ -1,7 +1,9 @@
 //! Subresources that upstream has and nobody here serves yet: a clear 501 instead of a puzzling 404.
 
 use api_machinery::{Status, kinds};
+use http::Method;
 
+use crate::gate;
 use crate::request::RequestInfo;
 use crate::state::Server;
 
@@ -20,6 +22,10 @@ pub(crate) async fn unserved(server: &Server, info: &RequestInfo) -> Option<Stat
     let (plural, subresource) = (info.resource.as_str(), info.subresource.as_str());
     let known = UNSERVED.iter().find(|(of, name, _)| (*of, *name) == (plural, subresource));
     let (_, _, purpose) = known.filter(|_| info.group.is_empty() && info.version == "v1")?;
+    let is_allowed = matches!(info.verb, "get" | "create") && info.method != Method::HEAD;
+    if subresource != "proxy" && !is_allowed {
+        return Some(gate::method_not_allowed());
+    }
     let kind = kinds::find("", "v1", plural)?;
     // What does not exist is the first thing to say. Proxies take `scheme:name:port`.
     if !info.name.contains(':') {

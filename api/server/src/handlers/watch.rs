@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use api_machinery::Status;
-use api_machinery::field::{Error, Path};
 use api_machinery::selector::Fields;
 use bytes::Bytes;
 use http::Response;
@@ -12,8 +11,8 @@ use prometheus_client::metrics::counter::Counter;
 use rand::Rng;
 use tokio::time::Instant;
 
-use super::Context;
-use super::list::{filter, invalid_options, parse_revision, timeout_seconds};
+use super::list::{filter, parse_revision, timeout_seconds};
+use super::{Context, list_options};
 use crate::body::Body;
 use crate::encoding::Framer;
 use crate::limits::{BOOKMARK_INTERVAL, WATCH_TIMEOUT_MIN, WATCHER_LOOK_INTERVAL};
@@ -81,27 +80,10 @@ pub(crate) async fn watch(context: &Context) -> Result<Response<Body>, Status> {
 
 fn read_wishes(context: &Context) -> Result<(Start, Option<u64>, Wishes), Status> {
     let query = &context.query;
+    list_options::check(query, true)?;
     let revision = parse_revision(query.get("resourceVersion").unwrap_or_default())?;
-    let rule = query.get("resourceVersionMatch").unwrap_or_default();
     let bookmarks = query.flag("allowWatchBookmarks");
     let send_initial = query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents"));
-    let match_path = Path::new("resourceVersionMatch");
-    match (send_initial, rule) {
-        (None, "") | (Some(_), "NotOlderThan") => {}
-        (None, _) => {
-            let why =
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-            return Err(invalid_options(&Error::forbidden(&match_path, why)));
-        }
-        (Some(_), "") => {
-            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-            return Err(invalid_options(&Error::forbidden(&match_path, why)));
-        }
-        (Some(_), other) => {
-            let error = Error::not_supported(&match_path, other, &["NotOlderThan"]);
-            return Err(invalid_options(&error));
-        }
-    }
     let wants_state = match send_initial {
         Some(wanted) => wanted,
         None => matches!(revision, None | Some(0)),

@@ -90,11 +90,6 @@ async fn begin(
     object: &mut Object,
     now: &str,
 ) -> Result<(), Status> {
-    if !object.resource_version().is_empty() {
-        return Err(Status::bad_request(
-            "resourceVersion should not be set on objects to be created",
-        ));
-    }
     defaults::apply(request.kind, object);
     custom::check_definition(request.kind, object)?;
     *object = convert::to(asked.kind, std::mem::take(object));
@@ -130,6 +125,11 @@ async fn create_named(
     if asked.dry_run {
         let found = server.storage.get(info, object.namespace(), object.name()).await?;
         return if found.is_some() { Err(exists(object.name())) } else { Ok(object) };
+    }
+    // Upstream's store says so, when all else is right; what is no number counts as nothing.
+    if object.resource_version().parse::<u64>().is_ok_and(|version| version > 0) {
+        let why = "resourceVersion should not be set on objects to be created";
+        return Err(Status::unexplained(why));
     }
     if info.kind != "Service" {
         return match shape.put(&server.storage, &mut object, 0).await? {

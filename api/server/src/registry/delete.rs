@@ -2,6 +2,7 @@
 
 use api_machinery::custom::definition::conditions;
 use api_machinery::kinds::Propagation;
+use api_machinery::status::Grouped;
 use api_machinery::strategy::{Deletion, graceful_deletion};
 use api_machinery::{Object, ResourceInfo, Status, time};
 use serde_json::Value;
@@ -33,6 +34,8 @@ pub(crate) struct DeleteOptions {
     pub(crate) uid: Option<String>,
     pub(crate) resource_version: Option<String>,
     pub(crate) dry_run: bool,
+    /// One of a collection: admission is not told its name, as upstream does not tell it.
+    pub(crate) of_collection: bool,
 }
 
 /// What a deletion came to.
@@ -66,7 +69,7 @@ pub(crate) async fn delete(
             operation: Operation::Delete,
             subresource: "",
             namespace,
-            name,
+            name: if options.of_collection { "" } else { name },
             old: Some(&current),
             warnings: by.warnings,
             dry_run: options.dry_run,
@@ -110,19 +113,23 @@ fn check_preconditions(
     current: &Object,
     options: &DeleteOptions,
 ) -> Result<(), Status> {
-    let refuse = |what: &str, wanted: &str, found: &str| {
+    // Upstream names the kind here, not the resource.
+    let kind = Grouped::new(info.group, info.kind);
+    let refuse = |what: &str, wanted: &str, found: &str, then: &str| {
         let why = format!(
-            "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+            "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {then}"
         );
-        Err(Status::conflict(&info.group_resource(), current.name(), &why))
+        Err(Status::conflict(&kind, current.name(), &why))
     };
     match &options.uid {
-        Some(uid) if uid != current.uid() => return refuse("UID", uid, current.uid()),
+        Some(uid) if uid != current.uid() => {
+            return refuse("UID", uid, current.uid(), "deleted and then recreated");
+        }
         Some(_) | None => {}
     }
     match &options.resource_version {
         Some(version) if version != current.resource_version() => {
-            refuse("ResourceVersion", version, current.resource_version())
+            refuse("ResourceVersion", version, current.resource_version(), "modified")
         }
         Some(_) | None => Ok(()),
     }

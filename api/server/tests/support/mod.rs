@@ -196,6 +196,20 @@ impl Cluster {
         }
     }
 
+    /// Asks again until the answer has this code.
+    pub(crate) async fn until_code(&self, path: &str, code: u16) {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let answer = self.get(path).await;
+            if answer.code == code {
+                return;
+            }
+            let last = String::from_utf8_lossy(&answer.bytes);
+            assert!(Instant::now() < until, "{path} does not become {code}: {last}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     async fn wait_until_ready(&self) {
         let cluster = self;
         let until = Instant::now() + DEADLINE;
