@@ -47,13 +47,20 @@ async fn with(store: &Arc<Store>, path: &Path) -> Cluster {
     Cluster::with(store, 0, |config| config.store.encryption = Some(encryption)).await
 }
 
-/// What lies in the store at a key, and at which revision.
+/// What lies in the store at a key, and at which revision. Some of it comes after the server is ready.
 async fn lies(store: &Store, key: &str) -> (Vec<u8>, i64) {
     let config = store_client::Config::new(store.endpoints().to_vec());
     let client = Client::new(&config).unwrap();
     let request = rpc::RangeRequest { key: key.to_owned().into(), ..rpc::RangeRequest::default() };
-    let found = client.range(request).await.unwrap().kvs.into_iter().next().unwrap();
-    (found.value.to_vec(), found.mod_revision)
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let response = client.range(request.clone()).await.unwrap();
+        if let Some(found) = response.kvs.into_iter().next() {
+            return (found.value.to_vec(), found.mod_revision);
+        }
+        assert!(Instant::now() < until, "nothing lies at {key}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 async fn begins(store: &Store, key: &str, prefix: &str) {
