@@ -21,9 +21,10 @@ pub fn tokens(data: &[u8]) {
 
 fn read(prefix: &str, text: &str) {
     let Ok(token) = continue_token::decode(prefix, text) else { return };
-    // Y8: the key is below the prefix, and is the path that it looks like.
+    // Y8: the key is below the prefix, and is the path that it looks like. A part that ends with a NUL,
+    // as each start does, is no dot.
     let rest = token.start.strip_prefix(prefix).expect("Y8: it starts with the prefix");
-    for part in rest.trim_end_matches('\0').split('/') {
+    for part in rest.split('/') {
         assert!(part != ".." && part != ".", "Y8: {rest:?}");
     }
     assert!(!rest.contains("//"), "Y8: {rest:?}");
