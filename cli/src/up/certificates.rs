@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn only_people_may_do_everything() {
+    fn only_people_may_do_everything_and_api_servers_towards_agents() {
         let dir = tempfile::tempdir().unwrap();
         let shape = Shape {
             members: 1,
@@ -171,7 +171,7 @@ mod tests {
         for path in found.iter().filter(|path| path.extension().is_some_and(|end| end == "crt")) {
             let (name, groups) = speaks_for(path);
             let wanted: &[&str] = match name.as_str() {
-                "kubernetes-admin" => &[MASTERS],
+                "kubernetes-admin" | "kube-apiserver-kubelet-client" => &[MASTERS],
                 _ if *path == talking.certificate => &[NODES],
                 _ => &[],
             };
