@@ -34,7 +34,7 @@ use support::{Cluster, Store};
 
 /// Walks of one line are taken one after the other: they look at the same cluster-wide objects.
 const LINES: &[&[&str]] =
-    &[&["get", "cluster"], &["create", "access"], &["apply", "change"], &["helm"]];
+    &[&["get", "cluster", "helm"], &["create", "access"], &["apply", "change"]];
 
 /// Why ours may say something else.
 const REASONS: &[(&str, &str)] = &[
