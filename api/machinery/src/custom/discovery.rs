@@ -1,6 +1,6 @@
 //! Discovery documents of the groups of custom kinds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 
@@ -120,19 +120,23 @@ fn add_names(entry: &mut Value, info: &ResourceInfo) {
 /// The entries of the groups in aggregated discovery.
 #[must_use]
 pub fn aggregated(listed: &[Listed]) -> Vec<Value> {
-    let groups = groups(listed);
-    let entry = |(group, versions): (&&str, &Vec<&str>)| {
+    let mut of_version: HashMap<(&str, &str), Vec<&Listed>> = HashMap::new();
+    for one in listed {
+        of_version.entry((one.info.group, one.info.version)).or_default().push(one);
+    }
+    of_version.values_mut().for_each(|found| found.sort_by_key(|one| one.info.plural));
+    let entry = |(group, versions): (&str, Vec<&str>)| {
         let versions: Vec<Value> = versions
-            .iter()
+            .into_iter()
             .map(|version| {
-                let found = of(listed, group, version);
-                let resources: Vec<Value> = found.into_iter().map(aggregated_resource).collect();
+                let found = of_version.get(&(group, version)).into_iter().flatten();
+                let resources: Vec<Value> = found.map(|one| aggregated_resource(one)).collect();
                 json!({"version": version, "freshness": "Current", "resources": resources})
             })
             .collect();
         json!({"metadata": {"name": group}, "versions": versions})
     };
-    groups.iter().map(entry).collect()
+    groups(listed).into_iter().map(entry).collect()
 }
 
 fn aggregated_resource(one: &Listed) -> Value {

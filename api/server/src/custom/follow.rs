@@ -1,9 +1,11 @@
 //! Follows the definitions: names, conditions, caches, and the end of kinds.
 //!
 //! Every server does this on its own; what they write is decided on the newest version, and is the
-//! same whoever comes first. Each pass looks at all definitions, so that a lost event costs nothing.
+//! same whoever comes first. A pass looks at the definitions that changed and at those that are not
+//! settled, so that one more costs the same whatever their number; now and then it looks at all of
+//! them, so that a lost event costs nothing.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,13 +17,14 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::definitions::{now, write};
 use super::{Definition, deletion};
 use crate::limits::{CUSTOM_FILLS_MAX, CUSTOM_PASS_INTERVAL, CUSTOM_RETRY};
 use crate::state::Server;
-use crate::watch_cache::{Cache, Filter, Start, Version, fill_one};
+use crate::watch_cache::{Cache, Filter, Message, Start, Version, fill_one};
 use crate::working::working;
 
 /// What the tasks are named with that make kinds ready.
@@ -32,6 +35,8 @@ const INSTALL: &str = "install ";
 struct Work {
     busy: Mutex<HashSet<String>>,
     settled: Mutex<HashMap<String, Settled>>,
+    /// The names of all that are not settled.
+    open: Mutex<BTreeSet<String>>,
     /// What was tried and cannot be served, until it changes.
     refused: Mutex<HashMap<String, (Value, Value)>>,
     /// Caches that are filled at once.
@@ -46,11 +51,19 @@ impl Work {
         Self {
             busy: Mutex::default(),
             settled: Mutex::default(),
+            open: Mutex::default(),
             refused: Mutex::default(),
             fills: Semaphore::new(CUSTOM_FILLS_MAX),
             shutdown,
             done: Notify::new(),
         }
+    }
+
+    /// A definition is gone.
+    fn forget(&self, name: &str) {
+        self.settled.lock().remove(name);
+        self.refused.lock().remove(name);
+        self.open.lock().remove(name);
     }
 }
 
@@ -73,26 +86,52 @@ async fn follow(server: &Arc<Server>, work: &Arc<Work>) {
     let cache = server.caches.of(super::definitions());
     let seen = server.caches.revision();
     let Ok(mut watch) = cache.subscribe("", Filter::default(), Start::Now, seen) else { return };
+    let (mut wanted, mut all_at) = (Wanted::All, Instant::now());
     loop {
-        let wait = match pass(server, work).await {
-            Ok(()) => CUSTOM_PASS_INTERVAL,
+        if matches!(wanted, Wanted::All) {
+            all_at = Instant::now() + CUSTOM_PASS_INTERVAL;
+        }
+        let again = match pass(server, work, wanted).await {
+            Ok(()) => all_at,
             Err(error) => {
                 tracing::debug!(%error, "custom kinds are looked at again");
-                CUSTOM_RETRY
+                all_at.min(Instant::now() + CUSTOM_RETRY)
             }
         };
-        tokio::select! {
-            event = watch.queue.recv() => {
-                if event.is_none() {
-                    return;
-                }
+        wanted = tokio::select! {
+            message = watch.queue.recv() => {
+                let Some(message) = message else { return };
                 // One pass sees all that has come.
-                while watch.queue.try_recv().is_ok() {}
+                let mut names: BTreeSet<String> = changed(&message).collect();
+                while let Ok(message) = watch.queue.try_recv() {
+                    names.extend(changed(&message));
+                }
+                Wanted::These(names)
             }
-            () = work.done.notified() => {}
-            () = tokio::time::sleep(wait) => {}
+            () = work.done.notified() => Wanted::These(BTreeSet::new()),
+            () = tokio::time::sleep_until(again) => Wanted::All,
+        };
+        if Instant::now() >= all_at {
+            wanted = Wanted::All;
         }
     }
+}
+
+/// The definition that a message is about.
+fn changed(message: &Message) -> impl Iterator<Item = String> {
+    let version = match message {
+        Message::Event(change, event) => event.version(*change),
+        Message::Bookmark(_) => None,
+    };
+    version.map(|version| version.header.name.clone()).into_iter()
+}
+
+/// What a pass looks at.
+#[derive(Debug)]
+enum Wanted {
+    All,
+    /// These, and all that are not settled.
+    These(BTreeSet<String>),
 }
 
 /// A definition that needs nothing any more, until it changes.
@@ -103,53 +142,74 @@ struct Settled {
     names: Value,
 }
 
-/// The definitions of one pass.
-#[derive(Debug, Default)]
-struct Seen {
-    /// Those that need to be looked at.
-    open: BTreeMap<String, Object>,
-    /// Group and accepted names of all others.
-    settled: Vec<(String, Value)>,
+/// The definitions that a pass has to bring further.
+type Open = BTreeMap<String, Object>;
+
+/// The definitions that are wanted and there, and the names of those that are gone.
+fn look(server: &Server, work: &Work, wanted: Wanted) -> (Vec<Arc<Version>>, Vec<String>) {
+    let cache = server.caches.of(super::definitions());
+    match wanted {
+        Wanted::All => {
+            let (versions, _) = cache.list("", &Filter::default(), 0);
+            let there: HashSet<&str> =
+                versions.iter().map(|version| version.header.name.as_str()).collect();
+            let is_gone = |name: &String| !there.contains(name.as_str());
+            let mut gone = server.custom.names();
+            gone.extend(work.settled.lock().keys().cloned());
+            gone.extend(work.refused.lock().keys().cloned());
+            gone.extend(work.open.lock().iter().cloned());
+            gone.retain(is_gone);
+            (versions, gone)
+        }
+        Wanted::These(mut names) => {
+            names.extend(work.open.lock().iter().cloned());
+            let (mut versions, mut gone) = (Vec::new(), Vec::new());
+            for name in names {
+                match cache.get(&server.storage.key(super::definitions(), "", &name)) {
+                    Some(version) => versions.push(version),
+                    None => gone.push(name),
+                }
+            }
+            (versions, gone)
+        }
+    }
 }
 
-/// Looks at every definition that is not settled.
-async fn pass(server: &Arc<Server>, work: &Arc<Work>) -> Result<(), Status> {
-    let cache = server.caches.of(super::definitions());
-    let (versions, _) = cache.list("", &Filter::default(), 0);
-    let mut seen = Seen::default();
-    let mut there: HashMap<String, Arc<Version>> = HashMap::new();
+/// Looks at every wanted definition that is not settled.
+async fn pass(server: &Arc<Server>, work: &Arc<Work>, wanted: Wanted) -> Result<(), Status> {
+    let (versions, gone) = look(server, work, wanted);
+    for name in &gone {
+        work.forget(name);
+        drop_kind(server, name);
+    }
+    let mut looked_at: BTreeMap<String, Arc<Version>> = BTreeMap::new();
+    let mut open = Open::new();
     for version in versions {
-        let name = version.header.name.clone();
-        let known = work.settled.lock().get(&name).and_then(|known| {
-            let is_same = Arc::ptr_eq(&known.version, &version);
-            is_same.then(|| (known.group.clone(), known.names.clone()))
-        });
-        match (known, version.object()) {
-            (Some(known), _) => seen.settled.push(known),
-            (None, Ok(definition)) => drop(seen.open.insert(name.clone(), definition)),
-            (None, Err(error)) => tracing::error!(name, %error, "definition cannot be read"),
+        let name = &version.header.name;
+        let is_settled = |known: &Settled| Arc::ptr_eq(&known.version, &version);
+        if work.settled.lock().get(name).is_some_and(is_settled) {
+            continue;
         }
-        there.insert(name, version);
+        work.open.lock().insert(name.clone());
+        if server.custom.definition(name).is_some_and(|served| served.uid != version.header.uid) {
+            drop_kind(server, name);
+        }
+        match version.object() {
+            Ok(definition) => drop(open.insert(name.clone(), definition)),
+            Err(error) => tracing::error!(name, %error, "definition cannot be read"),
+        }
+        looked_at.insert(name.clone(), version);
     }
     let mut first_error = Ok(());
-    for name in seen.open.keys().cloned().collect::<Vec<_>>() {
-        match one(server, work, &name, &mut seen).await {
+    for (name, version) in looked_at {
+        match one(server, work, &name, &mut open).await {
             Ok(None) => {}
             Ok(Some((group, names))) => {
                 // What was written meanwhile comes as another version, and is looked at again.
-                if let Some(version) = there.get(&name).cloned() {
-                    work.settled.lock().insert(name, Settled { version, group, names });
-                }
+                work.open.lock().remove(&name);
+                work.settled.lock().insert(name, Settled { version, group, names });
             }
             Err(error) => first_error = Err(error),
-        }
-    }
-    work.settled.lock().retain(|name, _| there.contains_key(name));
-    work.refused.lock().retain(|name, _| there.contains_key(name));
-    let served = server.custom.snapshot();
-    for (name, definition) in &served.by_name {
-        if there.get(name).is_none_or(|found| found.header.uid != definition.uid) {
-            drop_kind(server, name);
         }
     }
     let installs = work.busy.lock().iter().any(|task| task.starts_with(INSTALL));
@@ -177,17 +237,22 @@ async fn one(
     server: &Arc<Server>,
     work: &Arc<Work>,
     name: &str,
-    seen: &mut Seen,
+    open: &mut Open,
 ) -> Result<Option<(String, Value)>, Status> {
-    let Some(definition) = seen.open.get(name).cloned() else { return Ok(None) };
+    let Some(definition) = open.get(name).cloned() else { return Ok(None) };
     let uid = definition.uid().to_owned();
     let this = (name, uid.as_str());
     let group = definition.text(&["spec", "group"]).to_owned();
     let names = |one: &Object| one.at(&["status", "acceptedNames"]).cloned();
-    let open = seen.open.values().filter(|one| one.text(&["spec", "group"]) == group);
-    let settled = seen.settled.iter().filter(|(of, _)| *of == group);
-    let used: Vec<Value> =
-        open.filter_map(names).chain(settled.map(|(_, names)| names.clone())).collect();
+    let mut used: Vec<Value> = {
+        let settled = work.settled.lock();
+        let of_group = settled.iter().filter(|(_, known)| known.group == group);
+        // Of one that changed, what it says now counts.
+        let others = of_group.filter(|(name, _)| !open.contains_key(*name));
+        others.map(|(_, known)| known.names.clone()).collect()
+    };
+    let of_group = open.values().filter(|one| one.text(&["spec", "group"]) == group);
+    used.extend(of_group.filter_map(names));
     let decide = |next: &mut Object| conditions::decide(next, used.iter(), &now());
     let mut decided = definition.clone();
     decide(&mut decided);
@@ -196,7 +261,7 @@ async fn one(
     } else {
         let Some(written) = write(server, this, decide).await? else { return Ok(None) };
         // The next ones of the group see what this one got.
-        seen.open.insert(name.to_owned(), written.clone());
+        open.insert(name.to_owned(), written.clone());
         written
     };
     let is_established = conditions::is_true(&definition, "Established");

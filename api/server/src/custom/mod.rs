@@ -2,7 +2,7 @@
 //!
 //! | Rule | What always holds |
 //! |------|-------------------|
-//! | U1 | A request sees one snapshot of a kind, from its start to its end. |
+//! | U1 | A request sees one state of a kind, from its start to its end.    |
 //! | U2 | A kind is served from a cache that has been filled and is kept up to date. |
 //! | U3 | What is read through a closed cache is refused, never stale. |
 
@@ -70,24 +70,23 @@ pub(crate) struct Served {
     pub(crate) definition: Arc<Definition>,
 }
 
+/// A version of a kind by its group, version and plural name.
+type Url<'a> = (&'a str, &'a str, &'a str);
+
 #[derive(Debug, Default)]
-struct Snapshot {
+struct Now {
     by_name: BTreeMap<String, Arc<Definition>>,
-    by_url: HashMap<String, Served>,
+    by_url: HashMap<Url<'static>, Served>,
     /// Rises with every change.
     number: u64,
 }
 
-/// The custom kinds that are served now.
+/// The custom kinds that are served now. A change costs the same whatever the number of kinds.
 #[derive(Debug, Default)]
 pub(crate) struct Kinds {
-    now: RwLock<Arc<Snapshot>>,
+    now: RwLock<Now>,
     /// Whether every definition that was there at the start has been looked at.
     is_ready: AtomicBool,
-}
-
-fn url(group: &str, version: &str, plural: &str) -> String {
-    format!("{group}/{version}/{plural}")
 }
 
 impl Kinds {
@@ -96,17 +95,15 @@ impl Kinds {
         self.is_ready.load(Ordering::Relaxed)
     }
 
-    fn snapshot(&self) -> Arc<Snapshot> {
-        self.now.read().clone()
-    }
-
     /// A version of a kind by its URL.
     pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<Served> {
         // No built-in group but the core one is without a version of its own here.
         if group.is_empty() {
             return None;
         }
-        self.snapshot().by_url.get(&url(group, version, plural)).cloned()
+        let now = self.now.read();
+        let by_url: &HashMap<Url<'_>, Served> = &now.by_url;
+        by_url.get(&(group, version, plural)).cloned()
     }
 
     /// The row of a version of a kind by its URL.
@@ -125,13 +122,13 @@ impl Kinds {
     }
 
     fn definition(&self, name: &str) -> Option<Arc<Definition>> {
-        self.snapshot().by_name.get(name).cloned()
+        self.now.read().by_name.get(name).cloned()
     }
 
     /// Every version of every kind that is established.
     pub(crate) fn listed(&self) -> Vec<Listed> {
-        let snapshot = self.snapshot();
-        let established = snapshot.by_name.values().filter(|one| one.is_established);
+        let now = self.now.read();
+        let established = now.by_name.values().filter(|one| one.is_established);
         established
             .flat_map(|one| {
                 let is_terminating = one.is_terminating;
@@ -142,13 +139,13 @@ impl Kinds {
 
     /// The definitions whose names are accepted: those that OpenAPI tells of.
     pub(crate) fn established(&self) -> Vec<Arc<Definition>> {
-        let snapshot = self.snapshot();
-        snapshot.by_name.values().filter(|one| one.is_established).cloned().collect()
+        let now = self.now.read();
+        now.by_name.values().filter(|one| one.is_established).cloned().collect()
     }
 
     /// Another one when something is another than before.
     pub(crate) fn number(&self) -> u64 {
-        self.snapshot().number
+        self.now.read().number
     }
 
     /// The versions of groups, with what tells the OpenAPI document of one from other documents.
@@ -169,20 +166,43 @@ impl Kinds {
         said
     }
 
+    /// The names of the definitions whose kinds are served.
+    fn names(&self) -> Vec<String> {
+        self.now.read().by_name.keys().cloned().collect()
+    }
+
     /// Serves a definition from now on, in place of what was served under its name.
     fn publish(&self, definition: Definition) {
+        let definition = Arc::new(definition);
         let mut now = self.now.write();
-        let mut by_name = now.by_name.clone();
-        by_name.insert(definition.name.clone(), Arc::new(definition));
-        *now = Arc::new(Snapshot::of(by_name, now.number + 1));
+        now.remove(&definition.name);
+        for version in definition.kind.served() {
+            let served = Served { version: version.clone(), definition: definition.clone() };
+            now.by_url.insert(url(version.info), served);
+        }
+        now.by_name.insert(definition.name.clone(), definition);
+        now.number += 1;
     }
 
     /// Serves a definition no more; gives what was served.
     fn withdraw(&self, name: &str) -> Option<Arc<Definition>> {
         let mut now = self.now.write();
-        let mut by_name = now.by_name.clone();
-        let gone = by_name.remove(name)?;
-        *now = Arc::new(Snapshot::of(by_name, now.number + 1));
+        let gone = now.remove(name)?;
+        now.number += 1;
+        Some(gone)
+    }
+}
+
+fn url(info: &'static ResourceInfo) -> Url<'static> {
+    (info.group, info.version, info.plural)
+}
+
+impl Now {
+    fn remove(&mut self, name: &str) -> Option<Arc<Definition>> {
+        let gone = self.by_name.remove(name)?;
+        for version in gone.kind.served() {
+            self.by_url.remove(&url(version.info));
+        }
         Some(gone)
     }
 }
@@ -194,19 +214,5 @@ impl Definition {
 
     fn digest(&self) -> &str {
         self.digest.get_or_init(|| digest(self.made_of.0.to_string().as_bytes()))
-    }
-}
-
-impl Snapshot {
-    fn of(by_name: BTreeMap<String, Arc<Definition>>, number: u64) -> Self {
-        let mut by_url = HashMap::new();
-        for definition in by_name.values() {
-            for version in definition.kind.served() {
-                let info = version.info;
-                let served = Served { version: version.clone(), definition: definition.clone() };
-                by_url.insert(url(info.group, info.version, info.plural), served);
-            }
-        }
-        Self { by_name, by_url, number }
     }
 }
