@@ -27,13 +27,13 @@ use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 
 use crate::limits::{
-    CONNECTIONS_MIN, FILES_RESERVED, HEADER_LIST_BYTES_MAX, HEADER_READ_TIMEOUT, HEADERS_MAX,
+    CONNECTIONS_MIN, CORK, FILES_RESERVED, HEADER_LIST_BYTES_MAX, HEADER_READ_TIMEOUT, HEADERS_MAX,
     HTTP2_PING_INTERVAL, HTTP2_PING_TIMEOUT, HTTP2_SEND_BYTES_MAX, HTTP2_STREAMS_GIVEN_UP_MAX,
     HTTP2_STREAMS_MAX, REFUSALS_LOG_INTERVAL, TCP_KEEPALIVE_S, TLS_HANDSHAKE_TIMEOUT,
     WRITE_STALL_TIMEOUT,
 };
 use crate::state::Server;
-use crate::{authn, cork, pipeline, tls};
+use crate::{authn, pipeline, tls};
 
 /// How long clients may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ pub(crate) async fn serve(
         async move { Ok::<_, std::convert::Infallible>(pipeline::serve(server, peer, request).await) }
     });
     let builder = builder(patience);
-    let (stream, hand) = cork::cork(stream);
+    let (stream, hand) = cork::cork(stream, CORK);
     let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let served = hand.drive(Box::pin(watcher.watch(served.into_owned())));
     tokio::select! {

@@ -13,7 +13,6 @@ mod bootstrap;
 mod cluster_ip;
 mod config;
 mod connection;
-mod cork;
 mod custom;
 mod discovery;
 mod encoding;

@@ -43,12 +43,10 @@ pub(crate) const HTTP2_STREAMS_GIVEN_UP_MAX: usize = 10 * HTTP2_STREAMS_MAX as u
 /// How long open connections get to finish when the server stops.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes of frames that one connection puts together before it writes them: four TLS records.
-pub(crate) const CORK_BYTES_MAX: usize = 64 * 1024;
-/// The largest piece that is copied to join others: an HTTP/2 frame of the usual greatest size.
-pub(crate) const CORK_PIECE_BYTES_MAX: usize = 16 * 1024 + 9;
-/// What a connection keeps of that buffer while it says nothing.
-pub(crate) const CORK_IDLE_BYTES: usize = 4 * 1024;
+/// What a connection says in one moment, put together: four TLS records. The largest piece that
+/// joins is an HTTP/2 frame of the usual greatest size: an event is worth its copy.
+pub(crate) const CORK: cork::Limits =
+    cork::Limits { bytes_max: 64 * 1024, piece_bytes_max: 16 * 1024 + 9, idle_bytes: 4 * 1024 };
 
 /// Chunks that may wait between a streaming handler and its connection.
 pub(crate) const STREAM_CHUNKS_MAX: usize = 64;

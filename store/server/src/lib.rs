@@ -8,7 +8,6 @@ mod auth;
 mod bootstrap;
 mod checks;
 mod config;
-mod cork;
 pub mod decoders;
 mod digests;
 mod error;

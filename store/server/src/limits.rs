@@ -185,12 +185,9 @@ pub(crate) const PASSWORD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a password is checked anew because users or roles changed meanwhile.
 pub(crate) const AUTHENTICATE_TRIES_MAX: usize = 8;
 
-/// Bytes of answers that one connection puts together before it writes them.
-pub(crate) const CORK_BYTES_MAX: usize = 64 << 10;
-/// The largest piece of an answer that is copied to join others.
-pub(crate) const CORK_PIECE_BYTES_MAX: usize = 4 << 10;
-/// What a connection keeps of that buffer while it says nothing.
-pub(crate) const CORK_IDLE_BYTES: usize = 4 << 10;
+/// What a connection answers in one moment, put together.
+pub(crate) const CORK: cork::Limits =
+    cork::Limits { bytes_max: 64 << 10, piece_bytes_max: 4 << 10, idle_bytes: 4 << 10 };
 
 /// Calls that a client may give up before their turn comes, until its connection ends with all of
 /// its watches. An API server gives up many at once when its own clients do.

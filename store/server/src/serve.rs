@@ -19,7 +19,7 @@ use tower::Layer as _;
 use crate::{
     Config,
     auth::CommonName,
-    cork, limits,
+    limits,
     metrics::{Metered, Metrics, Traffic, peers::Caller},
     net::{self, TcpListener, TcpStream},
     tls,
@@ -181,7 +181,7 @@ where
     S: tower::Service<http::Request<hyper::body::Incoming>, Response = axum::response::Response>,
     S::Future: Send + 'static,
 {
-    let (stream, hand) = cork::cork(stream);
+    let (stream, hand) = cork::cork(stream, limits::CORK);
     let io = TokioIo::new(stream);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits::HEADER_TIMEOUT);
@@ -205,7 +205,9 @@ where
             hand.drive(connection).await
         }
     };
-    if let Err(error) = result {
-        tracing::debug!(%error, "a connection ended");
+    match result {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection ended"),
+        Err(error) => tracing::debug!(%error, "a connection ended: it cannot be written to"),
     }
 }
