@@ -18,6 +18,7 @@ mod operation;
 mod pace;
 mod probe;
 mod report;
+mod table;
 mod tally;
 mod versus;
 mod watch;

@@ -3,12 +3,11 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::Context as _;
 use serde::Serialize;
 
 use super::figures::{Comparison, Round};
 use super::server::Side;
-use crate::bench::versus::goal::{Spread, short};
+use crate::bench::table::{self, Judged, figure, load_average};
 
 /// A row that could not be measured.
 #[derive(Clone, Debug, Serialize)]
@@ -49,9 +48,7 @@ impl Document {
         self.load_at_end = load_average();
         let text = self.markdown()?;
         if let Some(path) = report {
-            std::fs::write(path, &text).with_context(|| path.display().to_string())?;
-            let beside = path.with_extension("json");
-            std::fs::write(&beside, self.json()?).with_context(|| beside.display().to_string())?;
+            table::save(path, &text, &self.json()?)?;
         }
         Ok(text)
     }
@@ -80,7 +77,7 @@ impl Document {
             "* machine: {} CPUs; load before {}; after {}",
             self.cpus, self.load_at_start, self.load_at_end
         )?;
-        self.table(&mut out)?;
+        table::write(&mut out, "peer", self.judged())?;
         for failure in &self.failures {
             writeln!(out, "\n**{} was not measured**: {}", failure.row, failure.error)?;
         }
@@ -90,47 +87,14 @@ impl Document {
         Ok(out)
     }
 
-    fn table(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(
-            out,
-            "\n| row | workload | figure | peer | orlop | orlop / peer | goal | reached |\n\
-             |---|---|---|---|---|---|---|---|"
-        )?;
-        for comparison in &self.comparisons {
-            for (name, goal) in &comparison.goals {
-                let (peer, orlop) = comparison.figures(name);
-                let reached = match comparison.failed() {
-                    0 if goal.is_reached(&orlop, &peer) => "yes",
-                    0 => "no",
-                    _ => "errors",
-                };
-                writeln!(
-                    out,
-                    "| {} | {} | {name} | {} | {} | {} | {} | {reached} |",
-                    comparison.row,
-                    comparison.title,
-                    figure(Spread::of(peer.clone()).median),
-                    figure(Spread::of(orlop.clone()).median),
-                    ratio(&orlop, &peer),
-                    goal.text()
-                )?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A figure that may not be known.
-fn figure(figure: f64) -> String {
-    if figure.is_nan() { "-".to_owned() } else { short(figure) }
-}
-
-fn ratio(orlop: &[f64], peer: &[f64]) -> String {
-    let Spread { median, least, most } = Spread::of_ratios(orlop, peer);
-    match orlop.len() {
-        0 | 1 => figure(median),
-        _ if median.is_nan() => figure(median),
-        _ => format!("{} ({} to {})", short(median), short(least), short(most)),
+    fn judged(&self) -> impl Iterator<Item = Judged<'_>> {
+        self.comparisons.iter().flat_map(|of| {
+            of.goals.iter().map(|(name, goal)| {
+                let (peer, orlop) = of.figures(name);
+                let (row, title, failed) = (of.row, of.title.as_str(), of.failed());
+                Judged { row, title, name, goal: *goal, peer, orlop, failed }
+            })
+        })
     }
 }
 
@@ -165,11 +129,6 @@ fn line(
 ) -> std::fmt::Result {
     let figures: Vec<String> = names.iter().map(|name| figure(round.figure(name))).collect();
     writeln!(out, "| {number} | {} | {} | {} |", side.name(), figures.join(" | "), round.failed)
-}
-
-fn load_average() -> String {
-    std::fs::read_to_string("/proc/loadavg")
-        .map_or_else(|error| format!("unknown ({error})"), |text| text.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::Context as _;
 use serde::Serialize;
 
-use super::goal::{Spread, short};
+use super::goal::short;
 use super::sample::{Comparison, Sample};
 use super::stores::{Side, orlop_binary};
 use super::{VersusFlags, version};
 use crate::bench::measure;
+use crate::bench::table::{self, Judged, load_average, ratio};
 use crate::cluster::Cluster;
 
 /// A row that could not be measured.
@@ -63,10 +63,7 @@ impl Document {
         self.comparisons.sort_by_key(|comparison| number(&comparison.row));
         let text = self.markdown()?;
         if let Some(path) = report {
-            std::fs::write(path, &text).with_context(|| path.display().to_string())?;
-            let beside = path.with_extension("json");
-            let json = serde_json::to_string_pretty(self)? + "\n";
-            std::fs::write(&beside, json).with_context(|| beside.display().to_string())?;
+            table::save(path, &text, &(serde_json::to_string_pretty(self)? + "\n"))?;
         }
         Ok(text)
     }
@@ -91,7 +88,7 @@ impl Document {
         if let Some((etcd, orlop)) = &self.idle {
             writeln!(out, "* RSS of idle members, MiB: etcd {etcd}; orlop {orlop}")?;
         }
-        self.table(&mut out)?;
+        table::write(&mut out, "etcd", self.judged())?;
         for failure in &self.failures {
             writeln!(out, "\n**{} was not measured**: {}", failure.row, failure.error)?;
             if let Some(crashed) = &failure.crashed {
@@ -104,41 +101,14 @@ impl Document {
         Ok(out)
     }
 
-    fn table(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(
-            out,
-            "\n| row | workload | figure | etcd | orlop | orlop / etcd | goal | reached |\n\
-             |---|---|---|---|---|---|---|---|"
-        )?;
-        for comparison in &self.comparisons {
-            for (name, goal) in &comparison.goals {
-                let (etcd, orlop) = comparison.figures(name);
-                let reached = match comparison.failed() {
-                    0 if goal.is_reached(&orlop, &etcd) => "yes",
-                    0 => "no",
-                    _ => "errors",
-                };
-                writeln!(
-                    out,
-                    "| {} | {} | {name} | {} | {} | {} | {} | {reached} |",
-                    comparison.row,
-                    comparison.title,
-                    short(Spread::of(etcd.clone()).median),
-                    short(Spread::of(orlop.clone()).median),
-                    ratio(&orlop, &etcd),
-                    goal.text()
-                )?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn ratio(orlop: &[f64], etcd: &[f64]) -> String {
-    let Spread { median, least, most } = Spread::of_ratios(orlop, etcd);
-    match orlop.len() {
-        1 => short(median),
-        _ => format!("{} ({} to {})", short(median), short(least), short(most)),
+    fn judged(&self) -> impl Iterator<Item = Judged<'_>> {
+        self.comparisons.iter().flat_map(|of| {
+            of.goals.iter().map(|(name, goal)| {
+                let (peer, orlop) = of.figures(name);
+                let (row, title, failed) = (of.row.as_str(), of.title.as_str(), of.failed());
+                Judged { row, title, name, goal: *goal, peer, orlop, failed }
+            })
+        })
     }
 }
 
@@ -225,11 +195,6 @@ pub(super) fn rss(cluster: &Cluster) -> anyhow::Result<String> {
         .map(|memory| Ok((memory?.rss_kib / 1024).to_string()))
         .collect::<anyhow::Result<_>>()?;
     Ok(memory.join(" + "))
-}
-
-fn load_average() -> String {
-    std::fs::read_to_string("/proc/loadavg")
-        .map_or_else(|error| format!("unknown ({error})"), |text| text.trim().to_owned())
 }
 
 #[cfg(test)]
