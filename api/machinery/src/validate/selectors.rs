@@ -10,7 +10,7 @@ use crate::field::{Error, Path};
 pub(super) enum Values {
     /// Only what a label can have.
     OfLabels,
-    /// Anything, because a stored object already has what a label cannot have.
+    /// Anything: a stored object already has what a label cannot have, or nobody looks at it.
     Any,
 }
 
@@ -55,13 +55,21 @@ pub(super) fn nodes(selector: &Value, path: &Path, errors: &mut Vec<Error>) {
         errors.push(Error::required(&path, "must have at least one node selector term"));
     }
     for (index, term) in terms.iter().enumerate() {
-        let path = path.index(index);
-        for (index, one) in items(term, "matchExpressions").iter().enumerate() {
-            label_of_node(one, &path.child("matchExpressions").index(index), errors);
+        node_term(term, Values::OfLabels, &path.index(index), errors);
+    }
+}
+
+/// One term of a `NodeSelector`, or a preference.
+pub(super) fn node_term(term: &Value, values: Values, path: &Path, errors: &mut Vec<Error>) {
+    for (index, one) in items(term, "matchExpressions").iter().enumerate() {
+        let path = path.child("matchExpressions").index(index);
+        label_of_node(one, &path, errors);
+        if values == Values::OfLabels {
+            values_of_label(one, &path, errors);
         }
-        for (index, one) in items(term, "matchFields").iter().enumerate() {
-            field_of_node(one, &path.child("matchFields").index(index), errors);
-        }
+    }
+    for (index, one) in items(term, "matchFields").iter().enumerate() {
+        field_of_node(one, &path.child("matchFields").index(index), errors);
     }
 }
 
@@ -79,7 +87,6 @@ fn label_of_node(one: &Value, path: &Path, errors: &mut Vec<Error>) {
         _ => errors.push(Error::invalid(&path.child("operator"), operator, NO_OPERATOR)),
     }
     key_of_label(one, path, errors);
-    values_of_label(one, path, errors);
 }
 
 fn field_of_node(one: &Value, path: &Path, errors: &mut Vec<Error>) {

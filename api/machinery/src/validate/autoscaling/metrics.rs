@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Group, reference};
 use crate::field::{Error, Path};
 use crate::quantity::Quantity;
+use crate::resource_names::{is_extended, is_huge_page, is_native, is_standard};
 use crate::validate::{invalid_each, items, names, text};
 
 /// Each source: its type and its field, in the order in which upstream looks at them.
@@ -145,36 +146,15 @@ fn target(field: &str, target: &Value, path: &Path, errors: &mut Vec<Error>) {
 /// A resource that a container can ask for.
 fn resource_name(name: &str, path: &Path, errors: &mut Vec<Error>) {
     const STANDARD: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
-    /// These are resources, but not of containers.
-    const OF_QUOTAS: [&str; 16] = [
-        "requests.cpu",
-        "requests.memory",
-        "requests.ephemeral-storage",
-        "limits.cpu",
-        "limits.memory",
-        "limits.ephemeral-storage",
-        "pods",
-        "resourcequotas",
-        "services",
-        "replicationcontrollers",
-        "secrets",
-        "configmaps",
-        "persistentvolumeclaims",
-        "storage",
-        "requests.storage",
-        "services.nodeports",
-    ];
     let problems = names::qualified_name(name);
     let is_name = problems.is_empty();
     invalid_each(path, name, problems, errors);
     if !name.contains('/') {
-        let is_huge = name.starts_with("hugepages-");
-        if STANDARD.contains(&name) || is_huge {
+        if STANDARD.contains(&name) || is_huge_page(name) {
             return;
         }
-        let is_standard = OF_QUOTAS.contains(&name)
-            || name == "services.loadbalancers"
-            || name.starts_with("requests.hugepages-");
+        // A resource, but not of containers.
+        let is_standard = is_standard(name) || name.starts_with("requests.hugepages-");
         if is_name && !is_standard {
             let why = "must be a standard resource type or fully qualified";
             errors.push(Error::invalid(path, name, why));
@@ -182,9 +162,7 @@ fn resource_name(name: &str, path: &Path, errors: &mut Vec<Error>) {
         errors.push(Error::invalid(path, name, "must be a standard resource for containers"));
         return;
     }
-    let is_extended = !name.starts_with("requests.")
-        && names::qualified_name(&format!("requests.{name}")).is_empty();
-    if !name.contains("kubernetes.io/") && !is_extended {
+    if !is_native(name) && !is_extended(name) {
         let why = "doesn't follow extended resource name standard";
         errors.push(Error::invalid(path, name, why));
     }

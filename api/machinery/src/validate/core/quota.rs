@@ -10,34 +10,11 @@ use crate::field::{Error, ErrorKind, Path};
 use crate::limits::WHOLE_LIST_ERRORS_MAX;
 use crate::quantity::Quantity;
 pub(super) use crate::resource_names::quantity;
-use crate::resource_names::{is_extended, is_huge_page, is_native};
+use crate::resource_names::{self, COUNTED, is_extended, is_huge_page, is_native};
 use crate::validate::{invalid_each, items, names, text};
 
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 
-/// Resources whose amounts are counts.
-const COUNTED: [&str; 9] = [
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "services.nodeports",
-    "services.loadbalancers",
-];
-const MEASURED: [&str; 9] = [
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-];
 const COMPUTED: [&str; 6] =
     ["cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
 
@@ -46,10 +23,7 @@ fn is_quota_huge_page(name: &str) -> bool {
 }
 
 fn is_standard(name: &str) -> bool {
-    COUNTED.contains(&name)
-        || MEASURED.contains(&name)
-        || matches!(name, "storage" | "requests.storage")
-        || is_quota_huge_page(name)
+    resource_names::is_standard(name) || is_quota_huge_page(name)
 }
 
 fn is_standard_for_quota(name: &str) -> bool {

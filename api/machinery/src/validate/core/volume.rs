@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{quota, volume_sources};
 use crate::Object;
 use crate::field::{Error, Path};
-use crate::validate::{invalid_each, items, names, text};
+use crate::validate::{invalid_each, items, names, selectors, text};
 
 pub(super) const ACCESS_MODES: [&str; 4] =
     ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -86,7 +86,7 @@ pub(in crate::validate) fn volume_spec(
         let why = "must specify required node constraints";
         errors.push(Error::required(&affinity_path.child("required"), why));
     } else if !affinity.is_null() {
-        node_selector(&affinity["required"], &affinity_path.child("required"), errors);
+        selectors::nodes(&affinity["required"], &affinity_path.child("required"), errors);
     }
     volume_sources::sources(spec, name.unwrap_or(""), path, errors);
     classes(spec, is_inline, path, errors);
@@ -157,80 +157,6 @@ fn classes(spec: &Value, is_inline: bool, path: &Path, errors: &mut Vec<Error>) 
     if spec["csi"].is_null() {
         let why = "has to be specified when using volumeAttributesClassName";
         errors.push(Error::required(&path.child("csi"), why));
-    }
-}
-
-fn node_selector(selector: &Value, path: &Path, errors: &mut Vec<Error>) {
-    let path = path.child("nodeSelectorTerms");
-    let terms = items(selector, "nodeSelectorTerms");
-    if terms.is_empty() {
-        errors.push(Error::required(&path, "must have at least one node selector term"));
-    }
-    for (index, term) in terms.iter().enumerate() {
-        let path = path.index(index);
-        for (index, one) in items(term, "matchExpressions").iter().enumerate() {
-            label_requirement(one, &path.child("matchExpressions").index(index), errors);
-        }
-        for (index, one) in items(term, "matchFields").iter().enumerate() {
-            field_requirement(one, &path.child("matchFields").index(index), errors);
-        }
-    }
-}
-
-fn label_requirement(one: &Value, path: &Path, errors: &mut Vec<Error>) {
-    let values = items(one, "values");
-    let values_path = path.child("values");
-    match text(one, "operator") {
-        "In" | "NotIn" if values.is_empty() => {
-            let why = "must be specified when `operator` is 'In' or 'NotIn'";
-            errors.push(Error::required(&values_path, why));
-        }
-        "Exists" | "DoesNotExist" if !values.is_empty() => {
-            let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-            errors.push(Error::forbidden(&values_path, why));
-        }
-        "Gt" | "Lt" if values.len() != 1 => {
-            let why = "must be specified single value when `operator` is 'Lt' or 'Gt'";
-            errors.push(Error::required(&values_path, why));
-        }
-        "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
-        other => {
-            let why = "not a valid selector operator";
-            errors.push(Error::invalid(&path.child("operator"), other, why));
-        }
-    }
-    let key = text(one, "key");
-    invalid_each(&path.child("key"), key, names::qualified_name(key), errors);
-    for (index, value) in values.iter().enumerate() {
-        let value = value.as_str().unwrap_or("");
-        invalid_each(&values_path.index(index), value, names::label_value(value), errors);
-    }
-}
-
-fn field_requirement(one: &Value, path: &Path, errors: &mut Vec<Error>) {
-    let values = items(one, "values");
-    match text(one, "operator") {
-        "In" | "NotIn" if values.len() == 1 => {}
-        "In" | "NotIn" => {
-            let why =
-                "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
-            errors.push(Error::required(&path.child("values"), why));
-        }
-        other => {
-            let why = "not a valid selector operator";
-            errors.push(Error::invalid(&path.child("operator"), other, why));
-        }
-    }
-    let key = text(one, "key");
-    if key != "metadata.name" {
-        let why = "not a valid field selector key";
-        errors.push(Error::invalid(&path.child("key"), key, why));
-        return;
-    }
-    for (index, value) in values.iter().enumerate() {
-        let value = value.as_str().unwrap_or("");
-        let path = path.child("values").index(index);
-        invalid_each(&path, value, names::subdomain_1123(value), errors);
     }
 }
 
