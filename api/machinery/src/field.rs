@@ -4,14 +4,66 @@ use std::fmt;
 
 use serde_json::Value;
 
-/// Where in an object: `spec.containers[0].name`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Path(String);
+/// Where in an object: `spec.containers[0].name`. A validation makes hundreds of them and shows next
+/// to none, so that those of usual length take nothing from the heap.
+#[derive(Clone, Default)]
+pub struct Path(Text);
+
+/// Bytes of a path that need no memory of their own.
+const SHORT_BYTES_MAX: usize = 94;
+
+#[derive(Clone)]
+enum Text {
+    Short { length: u8, bytes: [u8; SHORT_BYTES_MAX] },
+    Long(String),
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self::Short { length: 0, bytes: [0; SHORT_BYTES_MAX] }
+    }
+}
+
+impl Text {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Short { length, bytes } => std::str::from_utf8(&bytes[..usize::from(*length)])
+                .expect("it is put together of whole texts"),
+            Self::Long(text) => text,
+        }
+    }
+
+    fn push(&mut self, more: &str) {
+        match self {
+            Self::Short { length, bytes } => {
+                let start = usize::from(*length);
+                let end = start + more.len();
+                if let (Some(room), Ok(end)) = (bytes.get_mut(start..end), u8::try_from(end)) {
+                    room.copy_from_slice(more.as_bytes());
+                    *length = end;
+                    return;
+                }
+                let mut text = String::with_capacity(end * 2);
+                text.push_str(self.as_str());
+                text.push_str(more);
+                *self = Self::Long(text);
+            }
+            Self::Long(text) => text.push_str(more),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Short { length, .. } => *length == 0,
+            Self::Long(text) => text.is_empty(),
+        }
+    }
+}
 
 impl Path {
     #[must_use]
     pub fn new(start: &str) -> Self {
-        Self(start.to_owned())
+        Self::default().with(&[start])
     }
 
     /// A field below.
@@ -20,25 +72,59 @@ impl Path {
         if self.0.is_empty() {
             return Self::new(name);
         }
-        Self(format!("{}.{name}", self.0))
+        self.with(&[".", name])
     }
 
     /// An item of a list.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
-        Self(format!("{}[{index}]", self.0))
+        /// Of the largest number.
+        const DIGITS_MAX: usize = 20;
+
+        let mut digits = [0; DIGITS_MAX];
+        let (mut start, mut rest) = (DIGITS_MAX, index);
+        loop {
+            start -= 1;
+            digits[start] = b'0' + u8::try_from(rest % 10).expect("a digit is less than ten");
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        let shown = std::str::from_utf8(&digits[start..]).expect("digits are text");
+        self.with(&["[", shown, "]"])
     }
 
     /// An entry of a map.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        Self(format!("{}[{key}]", self.0))
+        self.with(&["[", key, "]"])
+    }
+
+    fn with(&self, parts: &[&str]) -> Self {
+        let mut text = self.0.clone();
+        parts.iter().for_each(|part| text.push(part));
+        Self(text)
+    }
+}
+
+impl PartialEq for Path {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Path {}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Path").field(&self.0.as_str()).finish()
     }
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.0.as_str())
     }
 }
 
@@ -102,7 +188,7 @@ pub struct Error {
 
 impl Error {
     fn new(kind: ErrorKind, path: &Path, value: Option<Value>, detail: String) -> Self {
-        Self { kind, field: path.0.clone(), value, detail }
+        Self { kind, field: path.to_string(), value, detail }
     }
 
     pub fn required(path: &Path, detail: impl Into<String>) -> Self {
@@ -168,6 +254,23 @@ impl fmt::Display for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_of_any_length_are_what_was_put_together() {
+        let mut wanted = String::new();
+        let mut path = Path::default();
+        for number in [0, 7, 10, 1_234_567, usize::MAX] {
+            for name in ["spec", "é", "x".repeat(30).as_str()] {
+                let separator = if wanted.is_empty() { "" } else { "." };
+                wanted += &format!("{separator}{name}[{number}][{name}]");
+                path = path.child(name).index(number).key(name);
+                assert_eq!(path.to_string(), wanted);
+                assert_eq!(format!("{path:?}"), format!("Path({wanted:?})"));
+                assert_eq!(path, path.clone());
+                assert_ne!(path, path.child("more"));
+            }
+        }
+    }
 
     #[test]
     fn errors_read_as_upstreams() {
