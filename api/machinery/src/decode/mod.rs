@@ -1,13 +1,15 @@
 //! Request bodies to objects: JSON, YAML and protobuf, strict about unknown and duplicate fields.
 
+mod alike;
 pub(crate) mod depth;
+mod fit;
 pub(crate) mod go_json;
 pub(crate) mod kind;
 pub(crate) mod raw;
 pub(crate) mod repeats;
 pub(crate) mod walk;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::raw::Raw;
 use self::walk::Walk;
@@ -101,6 +103,15 @@ pub fn body(
         true => status,
         false => unrecognized(expected.kind, &status.message, bytes),
     };
+    if encoding == Encoding::Json
+        && let Ok(tree) = fit::read(bytes)
+    {
+        let text = |name: &str| tree.get(name).and_then(Value::as_str).unwrap_or_default();
+        check_kind(text("apiVersion"), text("kind"), expected)?;
+        if let Ok(object) = fitted(tree, expected) {
+            return Ok(Decoded { object, warnings: Vec::new() });
+        }
+    }
     let (raw, repeats) = match encoding {
         Encoding::Json => (parse_json(bytes).map_err(unread)?, Vec::new()),
         Encoding::Yaml => {
@@ -128,10 +139,29 @@ pub fn body(
     let api_version = raw.text_of("apiVersion").unwrap_or("").to_owned();
     let kind = raw.text_of("kind").unwrap_or("").to_owned();
     check_kind(&api_version, &kind, expected)?;
-    let type_id = kinds::type_of(expected.api_version, expected.kind).ok_or_else(|| {
+    fit(raw, type_of(expected)?, expected, (validation, repeats))
+}
+
+fn type_of(expected: Expected<'_>) -> Result<TypeId, Status> {
+    kinds::type_of(expected.api_version, expected.kind).ok_or_else(|| {
         Status::internal(&format!("no schema for {} {}", expected.api_version, expected.kind))
-    })?;
-    fit(raw, type_id, expected, (validation, repeats))
+    })
+}
+
+/// A tree of which nothing is to be said, fitted to its type; else the tree.
+fn fitted(
+    mut tree: Map<String, Value>,
+    expected: Expected<'_>,
+) -> Result<Object, Map<String, Value>> {
+    let type_id = kinds::type_of(expected.api_version, expected.kind);
+    if type_id.is_none_or(|type_id| fit::object(type_id, &mut tree).is_err()) {
+        return Err(tree);
+    }
+    let mut object = Object(tree);
+    if (object.api_version(), object.kind()) != (expected.api_version, expected.kind) {
+        object.set_api_version_and_kind(expected.api_version, expected.kind);
+    }
+    Ok(object)
 }
 
 /// Fits a tree (a patched object, say) to its type, as [`body`] does with a body.
@@ -143,10 +173,14 @@ pub fn value(
     expected: Expected<'_>,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let type_id = kinds::type_of(expected.api_version, expected.kind).ok_or_else(|| {
-        Status::internal(&format!("no schema for {} {}", expected.api_version, expected.kind))
-    })?;
-    fit(value.into(), type_id, expected, (validation, Vec::new()))
+    let value = match value {
+        Value::Object(tree) => match fitted(tree, expected) {
+            Ok(object) => return Ok(Decoded { object, warnings: Vec::new() }),
+            Err(tree) => Value::Object(tree),
+        },
+        other => other,
+    };
+    fit(value.into(), type_of(expected)?, expected, (validation, Vec::new()))
 }
 
 fn fit(
@@ -268,6 +302,13 @@ pub(crate) fn parse_json(bytes: &[u8]) -> Result<Raw, Status> {
 }
 
 pub(crate) fn parse_yaml(bytes: &[u8]) -> Result<Raw, Status> {
+    if let Some(raw) = alike::read(bytes) {
+        return Ok(raw);
+    }
+    read_yaml(bytes)
+}
+
+fn read_yaml(bytes: &[u8]) -> Result<Raw, Status> {
     let refuse = |why: &str| Status::bad_request(format!("error converting YAML to JSON: {why}"));
     let text = std::str::from_utf8(bytes).map_err(|error| refuse(&error.to_string()))?;
     let options = serde_saphyr::options! {

@@ -272,7 +272,7 @@ impl Walk {
 }
 
 /// Places of members whose keys came before, in order.
-fn repeated(members: &[(String, Raw)]) -> Vec<usize> {
+pub(super) fn repeated(members: &[(String, Raw)]) -> Vec<usize> {
     if members.len() <= MEMBERS_COMPARED_MAX {
         let came_before =
             |place: &usize| members[..*place].iter().any(|(key, _)| *key == members[*place].0);
@@ -283,7 +283,7 @@ fn repeated(members: &[(String, Raw)]) -> Vec<usize> {
     keys.filter(|(_, (key, _))| !seen.insert(key.as_str())).map(|(place, _)| place).collect()
 }
 
-fn canonical_base64(text: &str) -> Result<String, TypeError> {
+pub(super) fn canonical_base64(text: &str) -> Result<String, TypeError> {
     // Go ignores line breaks inside base64.
     let dense: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
     let bytes = STANDARD.decode(&dense).map_err(|error| {
@@ -298,7 +298,10 @@ fn canonical_base64(text: &str) -> Result<String, TypeError> {
     Ok(STANDARD.encode(bytes))
 }
 
-fn canonical_time(text: &str, write: fn(jiff::Timestamp) -> String) -> Result<Value, TypeError> {
+pub(super) fn canonical_time(
+    text: &str,
+    write: fn(jiff::Timestamp) -> String,
+) -> Result<Value, TypeError> {
     if text.is_empty() {
         return Ok(Value::Null);
     }
@@ -349,7 +352,7 @@ pub(crate) fn finish(schema: &Schema, id: TypeId, map: &mut Map<String, Value>) 
     }
 }
 
-fn is_zero(value: &Value, field: &Field) -> bool {
+pub(super) fn is_zero(value: &Value, field: &Field) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(flag) => !flag,
@@ -360,7 +363,7 @@ fn is_zero(value: &Value, field: &Field) -> bool {
     }
 }
 
-fn zero_of(kind: Kind) -> Value {
+pub(super) fn zero_of(kind: Kind) -> Value {
     match kind {
         Kind::String | Kind::Bytes => "".into(),
         Kind::Int32 | Kind::Int64 | Kind::Double => 0.into(),

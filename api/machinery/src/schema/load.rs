@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
+use super::{ByName, Type, TypeId};
 use super::{Field, Kind, LIST_META, ListType, OBJECT_META, Presence, Schema, Shape, Special};
-use super::{Type, TypeId};
 
 pub(super) fn parse(text: &str) -> Schema {
     let names: Vec<&str> =
@@ -26,7 +26,8 @@ pub(super) fn parse(text: &str) -> Schema {
                 special: special(line),
                 fields: Vec::new(),
                 has_type_meta: false,
-                by_json: HashMap::new(),
+                by_json: ByName::default(),
+                always: Vec::new(),
             });
         }
     }
@@ -34,14 +35,25 @@ pub(super) fn parse(text: &str) -> Schema {
     for index in 0..types.len() {
         types[index].has_type_meta = has_type_meta(&types[index], metas);
         let id = TypeId(u32::try_from(index).expect("fewer than 2^32 types"));
-        let mut by_json = HashMap::new();
+        let mut by_json = ByName::default();
         flatten(&types, id, &mut by_json);
+        let is_always = |(owner, index): &(TypeId, usize)| match types[owner.0 as usize].fields
+            [*index]
+            .presence
+        {
+            Presence::KeepZero | Presence::Struct | Presence::NullTime | Presence::NullEmpty => {
+                true
+            }
+            Presence::Pointer | Presence::DropZero | Presence::DropEmpty => false,
+        };
+        let always = by_json.values().copied().filter(is_always).collect();
         types[index].by_json = by_json;
+        types[index].always = always;
     }
     Schema { types, by_name }
 }
 
-fn flatten(types: &[Type], id: TypeId, out: &mut HashMap<String, (TypeId, usize)>) {
+fn flatten(types: &[Type], id: TypeId, out: &mut ByName<(TypeId, usize)>) {
     for (index, field) in types[id.0 as usize].fields.iter().enumerate() {
         match field.kind {
             Kind::Message(inner) if field.is_inline() => flatten(types, inner, out),

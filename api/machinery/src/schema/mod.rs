@@ -1,8 +1,10 @@
 //! The schema of every built-in type: fields, wire numbers, list keys, patch rules.
 
 mod load;
+mod name_hasher;
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::LazyLock;
 
 use crate::decode::walk;
@@ -131,8 +133,13 @@ pub struct Type {
     /// Whether `apiVersion` and `kind` may stand in it.
     pub has_type_meta: bool,
     /// JSON name to where the field is, through inlined structs.
-    by_json: HashMap<String, (TypeId, usize)>,
+    by_json: ByName<(TypeId, usize)>,
+    /// Where those are that Go's JSON has even when nobody has set them.
+    always: Vec<(TypeId, usize)>,
 }
+
+/// A map from names of the table. What is looked up may come from anybody, what is in it does not.
+type ByName<T> = HashMap<String, T, BuildHasherDefault<name_hasher::NameHasher>>;
 
 impl Type {
     /// The last part of the name: `Pod`.
@@ -189,6 +196,12 @@ impl Schema {
     pub fn field(&self, id: TypeId, json: &str) -> Option<&Field> {
         let (owner, index) = self.of(id).by_json.get(json)?;
         Some(&self.of(*owner).fields[*index])
+    }
+
+    /// The fields that Go's JSON has even when nobody has set them, inlined ones included.
+    pub(crate) fn always(&self, id: TypeId) -> impl Iterator<Item = &Field> {
+        let places = self.of(id).always.iter();
+        places.map(|(owner, index)| &self.of(*owner).fields[*index])
     }
 
     /// Every JSON field of a type, inlined ones included, sorted by name.
