@@ -185,7 +185,7 @@ fn element() -> impl Strategy<Value = PathElement> {
 }
 
 prop_compose! {
-    fn set()(paths in prop::collection::vec(prop::collection::vec(element(), 1..4), 0..8)) -> Set {
+    pub(super) fn set()(paths in prop::collection::vec(prop::collection::vec(element(), 1..4), 0..8)) -> Set {
         let mut set = Set::default();
         for path in paths {
             set.insert(&path);
@@ -194,7 +194,7 @@ prop_compose! {
     }
 }
 
-fn tree() -> impl Strategy<Value = Value> {
+pub(super) fn tree() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),

@@ -48,7 +48,7 @@ fn mismatch(message: String) -> Mismatch {
 
 /// Walks a child, and puts the step to it before the paths of what was found.
 fn walk_child(
-    element: &PathElement,
+    element: impl Fn() -> PathElement,
     value: &Value,
     node: &NodeType,
     duplicates: Duplicates,
@@ -57,7 +57,7 @@ fn walk_child(
     let before = found.len();
     walk(value, node, duplicates, found);
     for one in &mut found[before..] {
-        one.path.insert_str(0, &element.to_string());
+        one.path.insert_str(0, &element().to_string());
     }
 }
 
@@ -73,14 +73,14 @@ fn walk(value: &Value, node: &NodeType, duplicates: Duplicates, found: &mut Vec<
             Value::Null => {}
             Value::Object(map) => {
                 for (key, value) in map {
-                    let element = PathElement::field(key);
+                    let element = || PathElement::field(key);
                     let Some(child) = node.child(key) else {
                         let message = "field not declared in schema".to_owned();
-                        found.push(Mismatch { path: element.to_string(), message });
+                        found.push(Mismatch { path: element().to_string(), message });
                         // Upstream looks no further either.
                         return;
                     };
-                    walk_child(&element, value, &child.node, duplicates, found);
+                    walk_child(element, value, &child.node, duplicates, found);
                 }
             }
             _ => found.push(mismatch(format!("expected map, got &{{{}}}", plain(value)))),
@@ -96,20 +96,28 @@ fn walk_list(
 ) {
     let mut seen = BTreeSet::new();
     for (index, item) in items.iter().enumerate() {
-        let mut element = PathElement::Index(i64::try_from(index).unwrap_or(i64::MAX));
-        if list.items != Items::Atomic {
-            element = match list.element_of(item) {
-                Ok(element) => element,
-                Err(why) => {
-                    found.push(mismatch(format!("element {index}: {why}")));
-                    return;
+        let place = || PathElement::Index(i64::try_from(index).unwrap_or(i64::MAX));
+        if list.items == Items::Atomic {
+            walk_child(place, item, &list.element, duplicates, found);
+            continue;
+        }
+        let element = || list.element_of(item).unwrap_or_else(|_| place());
+        if duplicates == Duplicates::Allowed && list.has_key(item) {
+            walk_child(element, item, &list.element, duplicates, found);
+            continue;
+        }
+        match list.element_of(item) {
+            Ok(element) => {
+                if !seen.insert(element.clone()) && duplicates == Duplicates::Refused {
+                    found.push(mismatch(format!("duplicate entries for key {element}")));
                 }
-            };
-            if !seen.insert(element.clone()) && duplicates == Duplicates::Refused {
-                found.push(mismatch(format!("duplicate entries for key {element}")));
+            }
+            Err(why) => {
+                found.push(mismatch(format!("element {index}: {why}")));
+                return;
             }
         }
-        walk_child(&element, item, &list.element, duplicates, found);
+        walk_child(element, item, &list.element, duplicates, found);
     }
 }
 

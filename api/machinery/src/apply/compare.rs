@@ -18,22 +18,36 @@ pub struct Comparison {
 /// Compares an object with what it becomes.
 #[must_use]
 pub fn compare(old: &Value, new: &Value, node: &NodeType) -> Comparison {
-    let mut walk = Walk { path: Vec::new(), out: Comparison::default() };
-    walk.node(Some(old), Some(new), node);
+    let mut walk = Walk { path: Vec::new(), out: Comparison::default(), leaves_managed_out: false };
+    if old != new {
+        walk.node(Some(old), Some(new), node);
+    }
+    walk.out
+}
+
+/// The same for two objects, whose managed fields are left out.
+pub(super) fn compare_objects(
+    old: &Map<String, Value>,
+    new: &Map<String, Value>,
+    node: &NodeType,
+) -> Comparison {
+    let mut walk = Walk { path: Vec::new(), out: Comparison::default(), leaves_managed_out: true };
+    if matches!(node.form(None), Form::Map(map) if !map.is_atomic) {
+        walk.map(Some(old), Some(new), node);
+    }
     walk.out
 }
 
 struct Walk {
     path: Path,
     out: Comparison,
+    /// Whether `metadata.managedFields` counts for nothing.
+    leaves_managed_out: bool,
 }
 
 impl Walk {
+    /// Two values that differ.
     fn node(&mut self, old: Option<&Value>, new: Option<&Value>, node: &NodeType) {
-        // Most of what a write sends is as it was: nothing below can differ then.
-        if old.is_some() && old == new {
-            return;
-        }
         let (old_form, new_form) = (node.form(old), node.form(new));
         let was_leaf = match (old, new) {
             (_, None) => self.form(old, new, node, &old_form),
@@ -109,13 +123,23 @@ impl Walk {
             .flat_map(Map::keys)
             .filter(|key| old.is_none_or(|old| !old.contains_key(*key)));
         for key in old_keys.chain(only_new) {
-            let Some(child) = node.child(key) else { continue };
-            self.path.push(PathElement::field(key));
             let old = old.and_then(|map| map.get(key));
             let new = new.and_then(|map| map.get(key));
+            // Most of what a write sends is as it was: nothing below can differ then.
+            if old == new || (key == "managedFields" && self.is_managed_left_out()) {
+                continue;
+            }
+            let Some(child) = node.child(key) else { continue };
+            self.path.push(PathElement::field(key));
             self.node(old, new, &child.node);
             self.path.pop();
         }
+    }
+
+    fn is_managed_left_out(&self) -> bool {
+        let is_metadata = |name: &str| name == "metadata";
+        self.leaves_managed_out
+            && matches!(&self.path[..], [PathElement::Field(name)] if is_metadata(name))
     }
 
     fn list(&mut self, old: Option<&Value>, new: Option<&Value>, list: &ListForm<'_>) {
@@ -126,6 +150,9 @@ impl Walk {
             let none = Vec::new();
             let (old, new) =
                 (old.get(&element).unwrap_or(&none), new.get(&element).unwrap_or(&none));
+            if old == new {
+                continue;
+            }
             self.path.push(element);
             match (old.as_slice(), new.as_slice()) {
                 ([], []) => {}

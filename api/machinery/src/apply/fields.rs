@@ -1,6 +1,6 @@
 //! Which fields an object has, by its type.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
@@ -13,50 +13,51 @@ use super::types::{Form, Items, ListForm, NodeType};
 #[must_use]
 pub fn field_set(value: &Value, node: &NodeType) -> Set {
     let mut set = Set::default();
-    walk(value, node, &mut Vec::new(), &mut set);
+    walk(value, node, &mut set);
     set
 }
 
-fn walk(value: &Value, node: &NodeType, path: &mut Path, set: &mut Set) {
+/// Puts the fields below a value into a set; whether the value is a field by itself.
+fn walk(value: &Value, node: &NodeType, set: &mut Set) -> bool {
     match node.form(Some(value)) {
-        Form::Scalar(_) => set.insert(path),
-        Form::List(list) if list.items == Items::Atomic => set.insert(path),
-        Form::List(list) => walk_list(value, &list, path, set),
-        Form::Map(map) if map.is_atomic => set.insert(path),
+        Form::Scalar(_) => return true,
+        Form::List(list) if list.items == Items::Atomic => return true,
+        Form::List(list) => walk_list(value, &list, set),
+        Form::Map(map) if map.is_atomic => return true,
         Form::Map(_) => {
             for (key, value) in value.as_object().into_iter().flatten() {
                 let Some(child) = node.child(key) else { continue };
-                path.push(PathElement::field(key));
-                walk(value, &child.node, path, set);
+                let element = PathElement::field(key);
+                let mut below = Set::default();
+                let is_field = walk(value, &child.node, &mut below);
                 let is_empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
-                if is_empty || !child.is_named {
-                    set.insert(path);
+                if is_field || is_empty || !child.is_named {
+                    set.members.insert(element.clone());
                 }
-                path.pop();
+                if !below.is_empty() {
+                    set.children.insert(element, below);
+                }
             }
         }
     }
+    false
 }
 
-fn walk_list(value: &Value, list: &ListForm<'_>, path: &mut Path, set: &mut Set) {
+fn walk_list(value: &Value, list: &ListForm<'_>, set: &mut Set) {
     let items = value.as_array().map_or(&[][..], Vec::as_slice);
-    let elements: Vec<(PathElement, &Value)> =
-        items.iter().filter_map(|item| Some((list.element_of(item).ok()?, item))).collect();
-    let mut seen = BTreeSet::new();
-    let twice: BTreeSet<PathElement> = elements
-        .iter()
-        .filter(|(element, _)| !seen.insert(element))
-        .map(|(element, _)| element.clone())
-        .collect();
-    for (element, item) in elements {
-        let is_twice = twice.contains(&element);
-        path.push(element);
+    for item in items {
+        let Ok(element) = list.element_of(item) else { continue };
         // Of items that cannot be told apart nothing more is known than that they are there.
-        if !is_twice {
-            walk(item, &list.element, path, set);
+        if set.members.contains(&element) {
+            set.children.remove(&element);
+            continue;
         }
-        set.insert(path);
-        path.pop();
+        let mut below = Set::default();
+        walk(item, &list.element, &mut below);
+        if !below.is_empty() {
+            set.children.insert(element.clone(), below);
+        }
+        set.members.insert(element);
     }
 }
 

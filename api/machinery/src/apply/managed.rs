@@ -1,10 +1,11 @@
 //! `metadata.managedFields`: who manages which fields.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use super::set::Set;
+use super::owned::Fields;
 use crate::{Object, field, limits, time};
 
 /// How a manager came to its fields.
@@ -32,8 +33,10 @@ impl Operation {
 }
 
 /// What tells two managers apart. An applier is the same in all versions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Identity {
+    /// Upstream's text of all the others, by which upstream sorts.
+    text: String,
     pub manager: String,
     pub operation: Operation,
     /// Empty for appliers.
@@ -42,20 +45,32 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Upstream's text of it, by which upstream sorts.
-    fn text(&self) -> String {
-        let mut out = String::from("{");
+    pub(super) fn new(
+        manager: &str,
+        operation: Operation,
+        api_version: &str,
+        subresource: &str,
+    ) -> Self {
+        let mut text = String::from("{");
         let parts = [
-            ("manager", self.manager.as_str()),
-            ("operation", self.operation.text()),
-            ("apiVersion", &self.api_version),
-            ("subresource", &self.subresource),
+            ("manager", manager),
+            ("operation", operation.text()),
+            ("apiVersion", api_version),
+            ("subresource", subresource),
         ];
         for (name, value) in parts.into_iter().filter(|(_, value)| !value.is_empty()) {
-            let separator = if out.len() > 1 { "," } else { "" };
-            out += &format!("{separator}\"{name}\":{}", Value::from(value));
+            let separator = if text.len() > 1 { "," } else { "" };
+            write!(text, "{separator}\"{name}\":{}", Value::from(value))
+                .expect("a String takes all that is written");
         }
-        out + "}"
+        text.push('}');
+        Self {
+            text,
+            manager: manager.to_owned(),
+            operation,
+            api_version: api_version.to_owned(),
+            subresource: subresource.to_owned(),
+        }
     }
 
     /// As messages about conflicts show it.
@@ -71,25 +86,10 @@ impl Identity {
     }
 }
 
-impl Ord for Identity {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        if self == other {
-            return std::cmp::Ordering::Equal;
-        }
-        self.text().cmp(&other.text())
-    }
-}
-
-impl PartialOrd for Identity {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 /// The fields of a manager.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owned {
-    pub set: Set,
+    pub(super) fields: Fields,
     /// The version that the fields are named in.
     pub api_version: String,
     /// RFC 3339; empty when unknown.
@@ -106,41 +106,20 @@ impl Managers {
     /// # Errors
     /// Upstream's message about the first entry that is none.
     pub fn read(entries: Option<&Value>) -> Result<Self, String> {
+        Self::take(entries.cloned())
+    }
+
+    /// The same with entries that nobody needs any more.
+    pub(super) fn take(entries: Option<Value>) -> Result<Self, String> {
         let mut managers = BTreeMap::new();
-        let entries = entries.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        for (index, entry) in entries.iter().enumerate() {
-            let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
-            let operation = Operation::parse(text("operation"))
-                .ok_or("operation must be `Apply` or `Update`")?;
-            if text("apiVersion").is_empty() {
-                return Err("apiVersion must not be empty".to_owned());
-            }
-            match text("fieldsType") {
-                "FieldsV1" => {}
-                "" => return Err(format!("missing fieldsType in managed fields entry {index}")),
-                other => {
-                    return Err(format!(
-                        "invalid fieldsType {other:?} in managed fields entry {index}"
-                    ));
-                }
-            }
-            let set = entry.get("fieldsV1").map_or(Ok(Set::default()), Set::from_json);
-            let set = set.map_err(|why| {
+        let Some(Value::Array(entries)) = entries else { return Ok(Self(managers)) };
+        for (index, mut entry) in entries.into_iter().enumerate() {
+            let (identity, api_version, time) = identity_of(&entry, index)?;
+            let fields = entry.get_mut("fieldsV1").map_or(Ok(Fields::default()), Fields::take);
+            let fields = fields.map_err(|why| {
                 format!("error decoding versioned set from {entry}: error decoding set: {why}")
             })?;
-            let is_apply = operation == Operation::Apply;
-            let identity = Identity {
-                manager: text("manager").to_owned(),
-                operation,
-                api_version: if is_apply { String::new() } else { text("apiVersion").to_owned() },
-                subresource: text("subresource").to_owned(),
-            };
-            let owned = Owned {
-                set,
-                api_version: text("apiVersion").to_owned(),
-                time: text("time").to_owned(),
-            };
-            managers.insert(identity, owned);
+            managers.insert(identity, Owned { fields, api_version, time });
         }
         Ok(Self(managers))
     }
@@ -153,25 +132,22 @@ impl Managers {
 
     /// The entries of `metadata.managedFields`, in upstream's order.
     #[must_use]
-    pub fn entries(&self) -> Vec<Value> {
-        let mut all: Vec<_> = self.0.iter().collect();
-        all.sort_by(|(left, left_owned), (right, right_owned)| {
-            let key = |identity: &Identity, owned: &Owned| {
-                (
-                    identity.operation,
-                    unix_seconds(&owned.time),
-                    identity.manager.clone(),
-                    owned.api_version.clone(),
-                    identity.subresource.clone(),
-                )
-            };
-            key(left, left_owned).cmp(&key(right, right_owned))
+    pub fn entries(self) -> Vec<Value> {
+        let mut all: Vec<_> = self.0.into_iter().collect();
+        all.sort_by_cached_key(|(identity, owned)| {
+            (
+                identity.operation,
+                unix_seconds(&owned.time),
+                identity.manager.clone(),
+                owned.api_version.clone(),
+                identity.subresource.clone(),
+            )
         });
         all.into_iter().map(|(identity, owned)| entry(identity, owned)).collect()
     }
 
     /// Writes `metadata.managedFields` of an object; no managers is no field.
-    pub fn write(&self, object: &mut Object) {
+    pub fn write(self, object: &mut Object) {
         if self.is_empty() {
             object.remove(&["metadata", "managedFields"]);
         } else {
@@ -190,7 +166,9 @@ impl Managers {
         if updaters.len() <= limits::UPDATE_MANAGERS_MAX {
             return;
         }
-        updaters.sort_by_key(|identity| (unix_seconds(&self.0[identity].time), identity.text()));
+        updaters.sort_by_cached_key(|identity| {
+            (unix_seconds(&self.0[identity].time), identity.clone())
+        });
         let mut left = updaters.len();
         let mut first_of_version: BTreeMap<String, Identity> = BTreeMap::new();
         for identity in updaters {
@@ -202,12 +180,7 @@ impl Managers {
                 first_of_version.insert(version, identity);
                 continue;
             };
-            let bucket = Identity {
-                manager: "ancient-changes".to_owned(),
-                operation: Operation::Update,
-                api_version: version,
-                subresource: String::new(),
-            };
+            let bucket = Identity::new("ancient-changes", Operation::Update, &version, "");
             if !self.0.contains_key(&bucket)
                 && let Some(owned) = self.0.remove(first)
             {
@@ -218,11 +191,11 @@ impl Managers {
             }
             if let Some(owned) = self.0.remove(&identity) {
                 let ancient = self.0.entry(bucket).or_insert_with(|| Owned {
-                    set: Set::default(),
+                    fields: Fields::default(),
                     api_version: owned.api_version.clone(),
                     time: String::new(),
                 });
-                ancient.set = ancient.set.union(&owned.set);
+                ancient.fields.absorb(&owned.fields.to_set());
                 ancient.time = owned.time;
             }
             left -= 1;
@@ -234,20 +207,42 @@ fn unix_seconds(text: &str) -> i64 {
     time::parse(text).map_or(0, jiff::Timestamp::as_second)
 }
 
-fn entry(identity: &Identity, owned: &Owned) -> Value {
+/// Who an entry is about, the version of its fields and its time.
+fn identity_of(entry: &Value, index: usize) -> Result<(Identity, String, String), String> {
+    let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
+    let operation =
+        Operation::parse(text("operation")).ok_or("operation must be `Apply` or `Update`")?;
+    let version = text("apiVersion");
+    if version.is_empty() {
+        return Err("apiVersion must not be empty".to_owned());
+    }
+    match text("fieldsType") {
+        "FieldsV1" => {}
+        "" => return Err(format!("missing fieldsType in managed fields entry {index}")),
+        other => {
+            return Err(format!("invalid fieldsType {other:?} in managed fields entry {index}"));
+        }
+    }
+    let own_version = if operation == Operation::Apply { "" } else { version };
+    let identity = Identity::new(text("manager"), operation, own_version, text("subresource"));
+    Ok((identity, version.to_owned(), text("time").to_owned()))
+}
+
+fn entry(identity: Identity, owned: Owned) -> Value {
     let mut out = Map::new();
+    let operation = identity.operation.text().to_owned();
     let parts = [
-        ("manager", identity.manager.as_str()),
-        ("operation", identity.operation.text()),
-        ("apiVersion", &owned.api_version),
-        ("time", &owned.time),
-        ("fieldsType", "FieldsV1"),
-        ("subresource", &identity.subresource),
+        ("manager", identity.manager),
+        ("operation", operation),
+        ("apiVersion", owned.api_version),
+        ("time", owned.time),
+        ("fieldsType", "FieldsV1".to_owned()),
+        ("subresource", identity.subresource),
     ];
     for (name, value) in parts.into_iter().filter(|(_, value)| !value.is_empty()) {
         out.insert(name.to_owned(), value.into());
     }
-    out.insert("fieldsV1".to_owned(), owned.set.to_tree());
+    out.insert("fieldsV1".to_owned(), owned.fields.into_tree());
     Value::Object(out)
 }
 

@@ -20,12 +20,14 @@ fn merge_node(
     config: Option<&Value>,
     node: &NodeType,
 ) -> Result<Option<Value>, String> {
-    // The form that the configuration's value has decides; without one, the live value's.
-    let form = node.form(config.or(live));
+    // What the configuration does not name stays as it is.
+    let Some(config) = config else { return Ok(live.cloned()) };
+    // The form that the configuration's value has decides.
+    let form = node.form(Some(config));
     match form {
         Form::Scalar(_) => {}
         Form::List(list) => {
-            let (live_items, config_items) = (items_of(live), items_of(config));
+            let (live_items, config_items) = (items_of(live), items_of(Some(config)));
             let has_items = !live_items.is_empty() || !config_items.is_empty();
             if list.items != Items::Atomic && has_items {
                 return merge_list(live_items, config_items, &list);
@@ -33,14 +35,14 @@ fn merge_node(
         }
         Form::Map(map) => {
             let live_map = live.and_then(Value::as_object);
-            let config_map = config.and_then(Value::as_object);
+            let config_map = config.as_object();
             let len = |map: Option<&Map<String, Value>>| map.map_or(0, Map::len);
             if !map.is_atomic && len(live_map) + len(config_map) > 0 {
                 return merge_map(live_map, config_map, node);
             }
         }
     }
-    Ok(config.or(live).cloned())
+    Ok(Some(config.clone()))
 }
 
 fn merge_map(

@@ -6,7 +6,7 @@
 //! Trees come from requests and are as deep as [`crate::limits::NESTING_DEPTH_MAX`] lets them be,
 //! so that the walks over them need no limit of their own.
 //!
-//! Rules A1 and A2 are in `set.rs`, A3 to A5 in `updater.rs`.
+//! Rules A1 and A2 are in `set.rs`, A3 to A5 in `updater.rs`, A6 in `owned.rs`.
 
 mod check;
 mod compare;
@@ -16,6 +16,8 @@ mod fields;
 mod last_applied;
 mod managed;
 mod merge;
+mod new_object;
+mod owned;
 mod path;
 mod remove;
 pub mod scale;
@@ -26,6 +28,8 @@ mod updater;
 
 #[cfg(test)]
 mod apply_test;
+#[cfg(test)]
+mod owned_test;
 
 use std::sync::LazyLock;
 
@@ -44,6 +48,7 @@ pub use self::target::{Reset, Target};
 pub use self::types::{NodeType, Scalar};
 
 use self::check::{Duplicates, check};
+use self::owned::Fields;
 use self::updater::Refusal;
 use crate::{Object, Status};
 
@@ -62,72 +67,87 @@ pub struct Writer<'a> {
 /// `new` is decoded and has its defaults; its own managed fields count when they are readable.
 #[must_use]
 pub fn update(target: &Target, live: Option<&Object>, new: Object, writer: Writer<'_>) -> Object {
-    let managers = known_managers(target, live, &new);
     let mut object = new;
-    object.remove(&["metadata", "managedFields"]);
+    let sent = object.remove(&MANAGED_FIELDS);
+    let managers = known_managers(target, live, sent);
     let is_new = live.is_none_or(|live| live.uid().is_empty());
     // Objects that were never managed stay so until somebody applies.
     if managers.is_empty() && !is_new {
         return object;
     }
-    let live = live.map_or_else(|| target.empty(), without_managed_fields).into_value();
-    let tree = object.into_value();
-    let mut managers = update_managers(target, &live, &tree, (managers, writer));
+    let mut managers = match live {
+        Some(live) => update_managers(target, &live.0, &object.0, (managers, writer)),
+        None => first_managers(target, &object.0, (managers, writer)),
+    };
     managers.cap_updaters();
-    let mut object = Object::from_value(tree).expect("it was made of an object");
     managers.write(&mut object);
     object
 }
 
-/// The managers that an update starts from: those that the client sent, or the live ones.
-fn known_managers(target: &Target, live: Option<&Object>, new: &Object) -> Managers {
-    let of = |object: &Object| Managers::read(object.at(&["metadata", "managedFields"]));
-    let live_managers = || live.and_then(|live| of(live).ok()).unwrap_or_default();
-    if !target.subresource.is_empty() {
-        return live_managers();
+/// Who owns what of an object that is made, or that nobody has managed until now.
+fn first_managers(
+    target: &Target,
+    new: &Map<String, Value>,
+    (mut managers, writer): (Managers, Writer<'_>),
+) -> Managers {
+    let empty = target.empty();
+    let known = match &target.reset {
+        Reset::Except(fields) if managers.is_empty() => {
+            let own = new_object::fields(&empty.0, new, &target.node);
+            own.map(|own| (own, fields))
+        }
+        Reset::Except(_) | Reset::Only(_) => None,
+    };
+    let Some((mut own, fields)) = known else {
+        return update_managers(target, &empty.0, new, (managers, writer));
+    };
+    own.subtract(fields, true);
+    own.subtract(&STRIPPED, false);
+    if !own.is_empty() {
+        let identity = identity(target, writer.manager, Operation::Update);
+        managers.0.insert(identity, owned(target, own, writer));
     }
-    if managed::is_reset(new.at(&["metadata", "managedFields"])) {
-        return Managers::default();
-    }
-    match of(new) {
-        Ok(managers) if !managers.is_empty() => managers,
-        _ => live_managers(),
-    }
+    managers
 }
 
-fn without_managed_fields(object: &Object) -> Object {
-    // They are about half of an object, and need not be copied to be left out.
-    let kept = object.0.iter().map(|(key, value)| {
-        let metadata = value.as_object().filter(|_| key == "metadata");
-        let value = match metadata {
-            Some(metadata) => {
-                let kept = metadata.iter().filter(|(name, _)| *name != "managedFields");
-                Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect())
-            }
-            None => value.clone(),
-        };
-        (key.clone(), value)
-    });
-    Object(kept.collect())
+fn owned(target: &Target, fields: Fields, writer: Writer<'_>) -> Owned {
+    Owned { fields, api_version: target.api_version.clone(), time: writer.now.to_owned() }
+}
+
+/// The managers that an update starts from: those that the client sent, or the live ones.
+fn known_managers(target: &Target, live: Option<&Object>, sent: Option<Value>) -> Managers {
+    let of_live = |sent: Option<Value>| {
+        let entries = live.and_then(|live| live.at(&MANAGED_FIELDS));
+        // Most often they came back as they were, and need not be copied.
+        let managers =
+            if sent.as_ref() == entries { Managers::take(sent) } else { Managers::read(entries) };
+        managers.unwrap_or_default()
+    };
+    if !target.subresource.is_empty() {
+        return of_live(sent);
+    }
+    if managed::is_reset(sent.as_ref()) {
+        return Managers::default();
+    }
+    match Managers::take(sent) {
+        Ok(managers) if !managers.is_empty() => managers,
+        _ => of_live(None),
+    }
 }
 
 fn identity(target: &Target, manager: &str, operation: Operation) -> Identity {
     let manager = if manager.is_empty() { "unknown" } else { manager };
-    Identity {
-        manager: manager.to_owned(),
-        operation,
-        api_version: match operation {
-            Operation::Apply => String::new(),
-            Operation::Update => target.api_version.clone(),
-        },
-        subresource: target.subresource.clone(),
-    }
+    let api_version = match operation {
+        Operation::Apply => "",
+        Operation::Update => &target.api_version,
+    };
+    Identity::new(manager, operation, api_version, &target.subresource)
 }
 
 fn update_managers(
     target: &Target,
-    live: &Value,
-    new: &Value,
+    live: &Map<String, Value>,
+    new: &Map<String, Value>,
     (managers, writer): (Managers, Writer<'_>),
 ) -> Managers {
     let (mut managers, mut own) = updater::update(target, live, new, managers);
@@ -136,14 +156,18 @@ fn update_managers(
         return managers;
     }
     let identity = identity(target, writer.manager, Operation::Update);
-    if let Some(before) = managers.0.remove(&identity) {
-        own.absorb(before.set);
-    }
-    let owned =
-        Owned { set: own, api_version: target.api_version.clone(), time: writer.now.to_owned() };
-    managers.0.insert(identity, owned);
+    let fields = match managers.0.remove(&identity) {
+        Some(mut before) => {
+            before.fields.absorb(&own);
+            before.fields
+        }
+        None => Fields::of(&own),
+    };
+    managers.0.insert(identity, owned(target, fields, writer));
     managers
 }
+
+const MANAGED_FIELDS: [&str; 2] = ["metadata", "managedFields"];
 
 /// Fields that nobody owns.
 static STRIPPED: LazyLock<Set> = LazyLock::new(|| {
@@ -188,17 +212,16 @@ pub fn apply(
             &empty
         }
     };
-    let entries = live.at(&["metadata", "managedFields"]);
+    let entries = live.at(&MANAGED_FIELDS);
     let mut managers = Managers::read(entries)
         .map_err(|why| Status::unexplained(&format!("failed to decode managed fields: {why}")))?;
-    let live = without_managed_fields(live);
+    let live = Value::Object(updater::without_managed_fields(&live.0));
     if managers.is_empty() {
         let first = Writer { manager: "before-first-apply", ..writer };
-        let (empty, tree) = (target.empty().into_value(), live.clone().into_value());
-        managers = update_managers(target, &empty, &tree, (managers, first));
+        managers = first_managers(target, fields_of(&live), (managers, first));
         managers.cap_updaters();
     }
-    let (mut object, managers) = apply_as(target, &live, config, (managers, writer))?;
+    let (mut object, managers) = apply_as(target, live, config, (managers, writer))?;
     if writer.manager == last_applied::KUBECTL {
         last_applied::refresh(&mut object, config);
     }
@@ -206,76 +229,96 @@ pub fn apply(
     Ok(object)
 }
 
+/// The fields of an object's tree.
+fn fields_of(tree: &Value) -> &Map<String, Value> {
+    tree.as_object().expect("an object is a map")
+}
+
 /// Applies, and for kubectl once more by force when the last client-side apply settles all
 /// conflicts.
 fn apply_as(
     target: &Target,
-    live: &Object,
+    live: Value,
     config: &Object,
     (managers, writer): (Managers, Writer<'_>),
 ) -> Result<(Object, Managers), Status> {
-    let attempt =
-        |force| apply_once(target, live, config, (managers.clone(), Writer { force, ..writer }));
-    let mut conflicts = match attempt(writer.force) {
-        Ok(done) => return Ok(done),
-        Err(Refusal::Status(status)) => return Err(status),
-        Err(Refusal::Conflicts(conflicts)) => conflicts,
+    let config_tree = Value::Object(config.0.clone());
+    let attempt = |managers: Managers, force| {
+        apply_once(target, &live, &config_tree, (managers, Writer { force, ..writer }))
     };
-    let settled = match writer.manager {
-        last_applied::KUBECTL => last_applied::settled(target, live),
-        _ => None,
+    // Conflicts that kubectl may settle need the managers as they were.
+    let again = (writer.manager == last_applied::KUBECTL).then(|| managers.clone());
+    let refusal = match attempt(managers, writer.force) {
+        Ok((Some(object), managers)) => return Ok((object, managers)),
+        Ok((None, managers)) => {
+            let same = Object::from_value(live).expect("an object is a map");
+            return Ok((same, managers));
+        }
+        Err(refusal) => refusal,
     };
-    if let Some(settled) = settled {
+    let mut conflicts = match refusal {
+        Refusal::Status(status) => return Err(status),
+        Refusal::Conflicts(conflicts) => conflicts,
+    };
+    let settled = again.and_then(|managers| {
+        let live = Object(fields_of(&live).clone());
+        last_applied::settled(target, &live).map(|settled| (settled, live, managers))
+    });
+    if let Some((settled, live, managers)) = settled {
         conflicts.retain(|conflict| !settled.has(&conflict.path));
         if conflicts.is_empty() {
-            return attempt(true).map_err(|refusal| match refusal {
-                Refusal::Status(status) => status,
-                Refusal::Conflicts(conflicts) => updater::conflict_status(&conflicts),
-            });
+            return match attempt(managers, true) {
+                Ok((object, managers)) => Ok((object.unwrap_or(live), managers)),
+                Err(Refusal::Status(status)) => Err(status),
+                Err(Refusal::Conflicts(conflicts)) => Err(updater::conflict_status(&conflicts)),
+            };
         }
     }
     Err(updater::conflict_status(&conflicts))
 }
 
+/// The object that comes of it; `None` when it stays as it is.
 fn apply_once(
     target: &Target,
-    live: &Object,
-    config: &Object,
+    live: &Value,
+    config: &Value,
     (managers, writer): (Managers, Writer<'_>),
-) -> Result<(Object, Managers), Refusal> {
-    let shown = |object: &Object| {
+) -> Result<(Option<Object>, Managers), Refusal> {
+    let shown = |tree: &Value| {
+        let text = |tree: &Value, name: &str| {
+            tree.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let metadata = tree.get("metadata").unwrap_or(&Value::Null);
         format!(
             "{}/{}; {}",
-            object.namespace(),
-            object.name(),
-            Target::shown_kind(object.api_version(), object.kind())
+            text(metadata, "namespace"),
+            text(metadata, "name"),
+            Target::shown_kind(&text(tree, "apiVersion"), &text(tree, "kind"))
         )
     };
-    if config.at(&["metadata", "managedFields"]).is_some_and(Value::is_array) {
+    let sent = config.get("metadata").and_then(|metadata| metadata.get("managedFields"));
+    if sent.is_some_and(Value::is_array) {
         let status = Status::bad_request("metadata.managedFields must be nil");
         return Err(Refusal::Status(status));
     }
-    let live_tree = Value::Object(live.0.clone());
-    let config_tree = Value::Object(config.0.clone());
-    let fits = |tree: &Value, duplicates, what: &str, object: &Object| {
+    let fits = |tree: &Value, duplicates, what: &str| {
         check(tree, &target.node, duplicates).map_err(|why| {
-            let message =
-                format!("failed to create typed {what} object ({}): {why}", shown(object));
+            let message = format!("failed to create typed {what} object ({}): {why}", shown(tree));
             Refusal::Status(Status::unexplained(&message))
         })
     };
-    fits(&config_tree, Duplicates::Refused, "patch", config)?;
-    fits(&live_tree, Duplicates::Allowed, "live", live)?;
+    fits(config, Duplicates::Refused, "patch")?;
+    fits(live, Duplicates::Allowed, "live")?;
     let identity = identity(target, writer.manager, Operation::Apply);
     let who = (managers, &identity);
-    let (new, mut managers) = updater::apply(target, &live_tree, &config_tree, who, writer.force)?;
+    let (new, mut managers) = updater::apply(target, live, config, who, writer.force)?;
     if let Some(owned) = managers.0.get_mut(&identity) {
-        owned.set.subtract(&STRIPPED, false);
-        if owned.set.is_empty() {
+        owned.fields.subtract(&STRIPPED, false);
+        if owned.fields.is_empty() {
             managers.0.remove(&identity);
         }
     }
-    let Some(new) = new else { return Ok((live.clone(), managers)) };
+    let Some(new) = new else { return Ok((None, managers)) };
     if let Some(owned) = managers.0.get_mut(&identity) {
         writer.now.clone_into(&mut owned.time);
     }
@@ -286,14 +329,13 @@ fn apply_once(
             shown(config)
         )))
     })?;
-    Ok((object, managers))
+    Ok((Some(object), managers))
 }
 
 /// A write that changes nothing but times in the managed fields keeps the old times, so that it
 /// changes nothing at all.
 pub fn keep_times(new: &mut Object, live: &Object) {
-    let path = ["metadata", "managedFields"];
-    let has_entries = |object: &Object| object.at(&path).is_some_and(Value::is_array);
+    let has_entries = |object: &Object| object.at(&MANAGED_FIELDS).is_some_and(Value::is_array);
     if !has_entries(new) || !has_entries(live) {
         return;
     }
@@ -302,9 +344,9 @@ pub fn keep_times(new: &mut Object, live: &Object) {
         _ => false,
     };
     if same_but(&new.0, &live.0, "metadata", is_same_metadata)
-        && let Some(entries) = live.at(&path)
+        && let Some(entries) = live.at(&MANAGED_FIELDS)
     {
-        new.set(&path, entries.clone());
+        new.set(&MANAGED_FIELDS, entries.clone());
     }
 }
 
@@ -338,12 +380,11 @@ fn same_entries(left: &Value, right: &Value) -> bool {
 /// After admission: managed fields that a plug-in broke are put back. Gives the warning for the
 /// client.
 pub fn after_admission(object: &mut Object, before: Option<&Value>) -> Option<String> {
-    let path = ["metadata", "managedFields"];
-    let why = Managers::read(object.at(&path)).err()?;
+    let why = Managers::read(object.at(&MANAGED_FIELDS)).err()?;
     match before {
-        Some(before) => object.set(&path, before.clone()),
+        Some(before) => object.set(&MANAGED_FIELDS, before.clone()),
         None => {
-            object.remove(&path);
+            object.remove(&MANAGED_FIELDS);
         }
     }
     Some(format!(

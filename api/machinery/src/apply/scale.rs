@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::managed::{Managers, Owned};
+use super::owned::Fields;
 use super::path::{Path, PathElement};
 use super::set::Set;
 
@@ -26,9 +27,9 @@ fn only(path: &[PathElement]) -> Set {
 pub fn to_scale(parent: Option<&Value>, replicas: &[&str]) -> Result<Vec<Value>, String> {
     let mut managers = Managers::read(parent)?;
     let path = path_of(replicas);
-    managers.0.retain(|_, owned| owned.set.has(&path));
+    managers.0.retain(|_, owned| owned.fields.has(&path));
     for owned in managers.0.values_mut() {
-        owned.set = only(&path_of(&["spec", "replicas"]));
+        owned.fields = Fields::of(&only(&path_of(&["spec", "replicas"])));
         SCALE_VERSION.clone_into(&mut owned.api_version);
     }
     Ok(managers.entries())
@@ -49,17 +50,21 @@ pub fn to_parent(
     let path = path_of(replicas);
     let mut out = Managers::default();
     for (identity, owned) in &parent.0 {
-        let is_kept = !owned.set.has(&path) || scale.0.remove(identity).is_some();
-        let set = if is_kept { owned.set.clone() } else { owned.set.difference(&only(&path)) };
-        if is_kept || !set.is_empty() {
-            out.0.insert(identity.clone(), Owned { set, ..owned.clone() });
+        let is_kept = !owned.fields.has(&path) || scale.0.remove(identity).is_some();
+        let mut owned = owned.clone();
+        if !is_kept {
+            owned.fields.subtract(&only(&path), false);
+        }
+        if is_kept || !owned.fields.is_empty() {
+            out.0.insert(identity.clone(), owned);
         }
     }
     let in_scale = path_of(&["spec", "replicas"]);
-    for (identity, _) in scale.0.into_iter().filter(|(_, owned)| owned.set.has(&in_scale)) {
+    for (identity, _) in scale.0.into_iter().filter(|(_, owned)| owned.fields.has(&in_scale)) {
         // Who is new has no time, as upstream forgets it on the way.
         let time = parent.0.get(&identity).map_or(String::new(), |owned| owned.time.clone());
-        let owned = Owned { set: only(&path), api_version: api_version.to_owned(), time };
+        let fields = Fields::of(&only(&path));
+        let owned = Owned { fields, api_version: api_version.to_owned(), time };
         out.0.insert(identity, owned);
     }
     Ok(out.entries())

@@ -146,6 +146,15 @@ impl Set {
         self.children.get(element).filter(|set| !set.is_empty())
     }
 
+    /// Whether all its paths are in the other one.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        let below = |(element, ours): (&PathElement, &Self)| {
+            ours.is_empty()
+                || other.children.get(element).is_some_and(|theirs| ours.is_within(theirs))
+        };
+        self.members.is_subset(&other.members) && self.children.iter().all(below)
+    }
+
     /// Every path, parents before children.
     #[must_use]
     pub fn paths(&self) -> Vec<Path> {
@@ -196,13 +205,21 @@ impl Set {
         Ok(Self::read(value)?.0.unwrap_or_default())
     }
 
+    /// Reads `fieldsV1` that is known to be an object.
+    pub(super) fn from_tree(entries: &Map<String, Value>) -> Result<Self, String> {
+        Ok(Self::read_entries(entries)?.0.unwrap_or_default())
+    }
+
     /// The set below a node, and whether the node itself is a member.
     fn read(value: &Value) -> Result<(Option<Self>, bool), String> {
-        let entries = match value {
-            Value::Object(entries) => entries,
-            Value::Null => return Ok((None, true)),
-            _ => return Err("expected { or null".to_owned()),
-        };
+        match value {
+            Value::Object(entries) => Self::read_entries(entries),
+            Value::Null => Ok((None, true)),
+            _ => Err("expected { or null".to_owned()),
+        }
+    }
+
+    fn read_entries(entries: &Map<String, Value>) -> Result<(Option<Self>, bool), String> {
         let mut set: Option<Self> = None;
         let mut is_member = false;
         for (key, below) in entries {

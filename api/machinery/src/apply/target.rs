@@ -161,10 +161,10 @@ impl Target {
     }
 
     /// A tree of this target as one in the version of another.
-    pub(super) fn shown_as(other: &Self, tree: &Value) -> Value {
+    pub(super) fn shown_as(other: &Self, tree: Value) -> Value {
         match (other.info, tree) {
-            (Some(info), Value::Object(map)) => convert::to(info, Object(map.clone())).into_value(),
-            _ => tree.clone(),
+            (Some(info), Value::Object(map)) => convert::to(info, Object(map)).into_value(),
+            (_, tree) => tree,
         }
     }
 

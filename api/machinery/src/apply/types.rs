@@ -1,7 +1,7 @@
 //! What server-side apply must know of a type: what is merged, what is replaced as a whole, and
 //! which fields tell the items of a list apart.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
@@ -109,6 +109,12 @@ const ATOMIC_STRUCTS: [&str; 27] = [
     "apimachinery.pkg.apis.meta.v1.OwnerReference",
 ];
 
+/// Which types are among [`ATOMIC_STRUCTS`].
+static IS_ATOMIC: LazyLock<Vec<bool>> = LazyLock::new(|| {
+    let types = Schema::get().types().iter();
+    types.map(|ty| ATOMIC_STRUCTS.contains(&ty.name.as_str())).collect()
+});
+
 /// Fields that are merged although their type is replaced as a whole elsewhere.
 const GRANULAR_FIELDS: [(&str, &str); 1] = [("api.core.v1.PersistentVolumeSpec", "claimRef")];
 
@@ -181,7 +187,8 @@ fn message_form(id: TypeId) -> Form<'static> {
         }
         Special::AnyJson | Special::RawExtension => Form::Map(MapForm { is_atomic: true }),
         Special::None => {
-            Form::Map(MapForm { is_atomic: ATOMIC_STRUCTS.contains(&ty.name.as_str()) })
+            let is_atomic = IS_ATOMIC.get(id.0 as usize).copied().unwrap_or_default();
+            Form::Map(MapForm { is_atomic })
         }
     }
 }
@@ -221,6 +228,16 @@ fn of_kind(kind: Kind) -> NodeType {
 }
 
 impl ListForm<'_> {
+    /// Whether an item has a key of its own, without a look at its value: false is not known.
+    pub(super) fn has_key(&self, item: &Value) -> bool {
+        match (self.items, item) {
+            (Items::ByKeys(names), Value::Object(map)) => {
+                names.iter().any(|name| map.contains_key(name))
+            }
+            _ => false,
+        }
+    }
+
     /// What tells an item from the others of its list.
     pub(super) fn element_of(&self, item: &Value) -> Result<PathElement, String> {
         match self.items {

@@ -9,16 +9,18 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::compare::{Comparison, compare};
+use super::compare::{Comparison, compare, compare_objects};
 use super::fields::{field_set, reconcile};
 use super::managed::{Identity, Managers, Owned};
 use super::merge::merge;
+use super::owned::Fields;
 use super::path::{Path, same, text};
 use super::remove::remove;
 use super::set::Set;
 use super::target::Target;
+use super::types::Form;
 use crate::Status;
 use crate::status::Cause;
 
@@ -36,11 +38,12 @@ pub(super) enum Refusal {
     Status(Status),
 }
 
-/// What an update changes in who owns what, and what the writer owns by it.
+/// What an update changes in who owns what, and what the writer owns by it. Managed fields are none
+/// of the fields that are compared.
 pub(super) fn update(
     target: &Target,
-    live: &Value,
-    new: &Value,
+    live: &Map<String, Value>,
+    new: &Map<String, Value>,
     managers: Managers,
 ) -> (Managers, Set) {
     let mut managers = reconciled(target, managers);
@@ -50,6 +53,23 @@ pub(super) fn update(
     let mut own = changes.own.modified;
     own.absorb(changes.own.added);
     (managers, target.reset.filter(own))
+}
+
+/// A copy of an object's fields.
+pub(super) fn without_managed_fields(object: &Map<String, Value>) -> Map<String, Value> {
+    // They are about half of an object, and need not be copied to be left out.
+    let kept = object.iter().map(|(key, value)| {
+        let metadata = value.as_object().filter(|_| key == "metadata");
+        let value = match metadata {
+            Some(metadata) => {
+                let kept = metadata.iter().filter(|(name, _)| *name != "managedFields");
+                Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect())
+            }
+            None => value.clone(),
+        };
+        (key.clone(), value)
+    });
+    kept.collect()
 }
 
 /// An applied configuration's outcome: the object, `None` when it stays as it is.
@@ -66,16 +86,25 @@ pub(super) fn apply(
     managers = reconciled(target, managers);
     let merged = merge(live, config, &target.node).map_err(|why| failed("merge config", &why))?;
     let merged = merged.unwrap_or(Value::Null);
-    let last = managers.0.get(applier).cloned();
     let set = target.reset.filter(field_set(config, &target.node));
+    let last = managers.0.remove(applier);
     let time = last.as_ref().map_or(String::new(), |last| last.time.clone());
-    let owned = Owned { set, api_version: target.api_version.clone(), time };
+    let owned = Owned { fields: Fields::of(&set), api_version: target.api_version.clone(), time };
     managers.0.insert(applier.clone(), owned);
     let new = match last {
-        Some(last) if !last.set.is_empty() => prune(target, merged, &managers, &last),
+        Some(last) if !last.fields.is_empty() => {
+            let last_set = last.fields.to_set();
+            if gives_nothing_up(target, &merged, (&last, &last_set), &set) {
+                merged
+            } else {
+                prune(target, merged, &managers, (&last, &last_set))
+            }
+        }
         _ => merged,
     };
-    let changes = Changes::of(target, live, &new, &managers);
+    let none = Map::new();
+    let [live_fields, new_fields] = [live, &new].map(|tree| tree.as_object().unwrap_or(&none));
+    let changes = Changes::of(target, live_fields, new_fields, &managers);
     let lost = owners(&managers, &changes, Some(applier));
     if !force && !lost.is_empty() {
         let conflicts = lost.into_iter().flat_map(|(manager, set)| {
@@ -94,8 +123,11 @@ fn reconciled(target: &Target, mut managers: Managers) -> Managers {
     managers.0.retain(|_, owned| target.knows_version(&owned.api_version));
     for owned in managers.0.values_mut() {
         let other = target.in_version(&owned.api_version);
-        if let Some(set) = reconcile(&owned.set, &other.as_ref().unwrap_or(target).node) {
-            owned.set = set;
+        let node = &other.as_ref().unwrap_or(target).node;
+        if owned.fields.has_atoms(node)
+            && let Some(set) = reconcile(&owned.fields.to_set(), node)
+        {
+            owned.fields = Fields::of(&set);
         }
     }
     managers
@@ -108,15 +140,22 @@ struct Changes {
 }
 
 impl Changes {
-    fn of(target: &Target, live: &Value, new: &Value, managers: &Managers) -> Self {
-        let own = filtered(target, compare(live, new, &target.node));
+    fn of(
+        target: &Target,
+        live: &Map<String, Value>,
+        new: &Map<String, Value>,
+        managers: &Managers,
+    ) -> Self {
+        let own = filtered(target, compare_objects(live, new, &target.node));
         let mut others = BTreeMap::new();
         for owned in managers.0.values() {
             if others.contains_key(&owned.api_version) {
                 continue;
             }
             let Some(other) = target.in_version(&owned.api_version) else { continue };
-            let [live, new] = [live, new].map(|tree| Target::shown_as(&other, tree));
+            let [live, new] = [live, new].map(|fields| {
+                Target::shown_as(&other, Value::Object(without_managed_fields(fields)))
+            });
             let comparison = filtered(&other, compare(&live, &new, &other.node));
             others.insert(owned.api_version.clone(), comparison);
         }
@@ -144,7 +183,9 @@ fn owners(
 ) -> BTreeMap<Identity, Set> {
     let lost = |owned: &Owned| {
         let seen = changes.seen_by(owned);
-        owned.set.intersection(&seen.modified.union(&seen.added))
+        let mut lost = owned.fields.intersection(&seen.modified);
+        lost.absorb(owned.fields.intersection(&seen.added));
+        lost
     };
     let others = managers.0.iter().filter(|(identity, _)| Some(*identity) != writer);
     others
@@ -163,22 +204,60 @@ fn take_from(
     for (identity, owned) in &mut managers.0 {
         let removed = &changes.seen_by(owned).removed;
         if let Some(lost) = lost.get(identity) {
-            owned.set.subtract(lost, false);
+            owned.fields.subtract(lost, false);
         }
         if Some(identity) != writer && !removed.is_empty() {
-            owned.set.subtract(removed, false);
+            owned.fields.subtract(removed, false);
         }
     }
-    managers.0.retain(|_, owned| !owned.set.is_empty());
+    managers.0.retain(|_, owned| !owned.fields.is_empty());
+}
+
+/// Whether an applier names all that it owned before: then nothing of it can go. What it names, it
+/// names with all that leads there, so that nothing of it goes with something above it either.
+fn gives_nothing_up(
+    target: &Target,
+    merged: &Value,
+    (last, last_set): (&Owned, &Set),
+    set: &Set,
+) -> bool {
+    let is_walked = matches!(target.node.form(None), Form::Map(map) if !map.is_atomic);
+    let has_fields = merged.as_object().is_some_and(|fields| !fields.is_empty());
+    is_walked
+        && has_fields
+        && target.in_version(&last.api_version).is_none()
+        && last_set.is_within(set)
 }
 
 /// A4: takes away what the applier owned before and no longer names, unless somebody else owns it.
-fn prune(target: &Target, merged: Value, managers: &Managers, last: &Owned) -> Value {
+fn prune(
+    target: &Target,
+    merged: Value,
+    managers: &Managers,
+    (last, set): (&Owned, &Set),
+) -> Value {
     let Some(other) = target.in_version(&last.api_version) else {
-        return prune_in(target, merged, managers, &last.set);
+        return prune_in(target, merged, managers, set);
     };
-    let pruned = prune_in(&other, Target::shown_as(&other, &merged), managers, &last.set);
-    Target::shown_as(target, &pruned)
+    let pruned = prune_in(&other, Target::shown_as(&other, merged), managers, set);
+    Target::shown_as(target, pruned)
+}
+
+/// What is left of what an applier that owned `last` merged, when it owns `set` now and nobody else
+/// owns anything.
+#[cfg(test)]
+pub(super) fn pruned_for_test(target: &Target, merged: Value, last: &Set, set: &Set) -> Value {
+    let owned = |set| Owned {
+        fields: Fields::of(set),
+        api_version: target.api_version.clone(),
+        time: String::new(),
+    };
+    let applier = Identity::new("one", super::Operation::Apply, "", "");
+    let mut managers = Managers::default();
+    managers.0.insert(applier, owned(set));
+    let last_owned = owned(last);
+    assert!(gives_nothing_up(target, &merged, (&last_owned, last), set));
+    prune(target, merged, &managers, (&last_owned, last))
 }
 
 /// The same in the version that the applier used last.
@@ -194,18 +273,19 @@ fn prune_in(target: &Target, merged: Value, managers: &Managers, last: &Set) -> 
     let mut elsewhere: BTreeMap<&str, (Target, Set)> = BTreeMap::new();
     for one in managers.0.values() {
         match target.in_version(&one.api_version) {
-            None => owned = owned.union(&one.set),
+            None => owned.absorb(one.fields.to_set()),
             Some(other) => {
                 let known = elsewhere.entry(&one.api_version);
                 let (_, set) = known.or_insert_with(|| (other, Set::default()));
-                *set = set.union(&one.set);
+                set.absorb(one.fields.to_set());
             }
         }
     }
     pruned = with_owned((target, &merged), &pruned, &owned);
     for (other, owned) in elsewhere.values() {
-        let [all, left] = [&merged, &pruned].map(|tree| Target::shown_as(other, tree));
-        pruned = Target::shown_as(target, &with_owned((other, &all), &left, owned));
+        let [all, left] =
+            [&merged, &pruned].map(|tree| Target::shown_as(other, Value::clone(tree)));
+        pruned = Target::shown_as(target, with_owned((other, &all), &left, owned));
     }
     // What went only because something above it did, and was never the applier's, comes back.
     let pruned_set = field_set(&pruned, node).with_named_fields(node);
