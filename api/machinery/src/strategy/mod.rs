@@ -230,6 +230,8 @@ pub fn prepare_for_finalize(new: &mut Object, old: &Object) {
 /// Copies the old value of a path, or its absence.
 fn keep(new: &mut Object, old: &Object, path: &[&str]) {
     match old.at(path) {
+        // A look is much less than a copy.
+        value if value == new.at(path) => {}
         Some(value) => new.set(path, value.clone()),
         None => {
             new.remove(path);

@@ -17,41 +17,39 @@ const STATUS_LISTS: [&str; 3] =
 
 pub(in crate::validate) fn status_update(new: &Object, old: &Object, errors: &mut Vec<Error>) {
     annotation_changes(new, old, errors);
-    let null = Value::Null;
-    let of = |object: &Object, field: &str| object.at(&[field]).unwrap_or(&null).clone();
-    let (now, before) = (of(new, "status"), of(old, "status"));
-    let (spec, old_spec) = (of(new, "spec"), of(old, "spec"));
+    let [now, before] = [new, old].map(|pod| pod.at(&["status"]).unwrap_or(&Value::Null));
+    let [spec, old_spec] = [new, old].map(|pod| pod.at(&["spec"]).unwrap_or(&Value::Null));
     let path = Path::new("status");
-    conditions(&now, &path.child("conditions"), errors);
-    if text(&spec, "nodeName") != text(&old_spec, "nodeName") {
+    conditions(now, &path.child("conditions"), errors);
+    if text(spec, "nodeName") != text(old_spec, "nodeName") {
         errors.push(Error::forbidden(&path.child("nodeName"), "may not be changed directly"));
     }
-    nomination(&now, &before, &old_spec, errors);
-    observed_generation(&now, &path, errors);
-    if text(&now, "qosClass") != text(&before, "qosClass") {
+    nomination(now, before, old_spec, errors);
+    observed_generation(now, &path, errors);
+    if text(now, "qosClass") != text(before, "qosClass") {
         unchanged(new, old, &["status", "qosClass"], errors);
     }
     for (list, of_spec) in STATUS_LISTS.iter().zip(["containers", "initContainers", ""]) {
-        let lists = (items(&now, list), items(&before, list));
-        transitions(lists, &old_spec, of_spec, &path.child(list), errors);
+        let lists = (items(now, list), items(before, list));
+        transitions(lists, old_spec, of_spec, &path.child(list), errors);
     }
-    claim_statuses(&now, &spec, &path.child("resourceClaimStatuses"), errors);
-    extended_claim(&now, &spec, &path.child("extendedResourceClaimStatus"), errors);
-    addresses(&now, &before, "podIPs", errors);
-    if let Some(first) = items(&now, "hostIPs").first() {
-        if text(first, "ip") != text(&now, "hostIP") {
+    claim_statuses(now, spec, &path.child("resourceClaimStatuses"), errors);
+    extended_claim(now, spec, &path.child("extendedResourceClaimStatus"), errors);
+    addresses(now, before, "podIPs", errors);
+    if let Some(first) = items(now, "hostIPs").first() {
+        if text(first, "ip") != text(now, "hostIP") {
             let path = path.child("hostIPs").index(0).child("ip");
             errors.push(Error::invalid(&path, text(first, "ip"), "must be equal to `hostIP`"));
         }
-        addresses(&now, &before, "hostIPs", errors);
+        addresses(now, before, "hostIPs", errors);
     }
     for list in STATUS_LISTS {
-        users(items(&now, list), &spec, &path.child(list), errors);
+        users(items(now, list), spec, &path.child(list), errors);
     }
     for (list, of_spec) in STATUS_LISTS.iter().zip(["containers", "initContainers"]) {
-        allocated(items(&now, list), items(&spec, of_spec), &path.child(list), errors);
+        allocated(items(now, list), items(spec, of_spec), &path.child(list), errors);
     }
-    for (index, one) in items(&now, STATUS_LISTS[2]).iter().enumerate() {
+    for (index, one) in items(now, STATUS_LISTS[2]).iter().enumerate() {
         if !items(one, "allocatedResourcesStatus").is_empty() {
             let path = path.child(STATUS_LISTS[2]).index(index).child("allocatedResourcesStatus");
             errors.push(Error::forbidden(&path, "must not be specified in container status"));

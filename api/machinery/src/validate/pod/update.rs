@@ -87,15 +87,15 @@ fn is_of_spreading(error: &Error) -> bool {
 
 pub(super) fn annotation_changes(new: &Object, old: &Object, errors: &mut Vec<Error>) {
     let null = Value::Null;
-    let of = |object: &Object| object.at(&["metadata", "annotations"]).cloned();
-    let (now, before) = (of(new).unwrap_or(Value::Null), of(old).unwrap_or(Value::Null));
+    let [now, before] =
+        [new, old].map(|pod| pod.at(&["metadata", "annotations"]).unwrap_or(&Value::Null));
     let path = Path::new("metadata").child("annotations");
-    annotations::update(&now, &before, &path, errors);
+    annotations::update(now, before, &path, errors);
     let mut found = Vec::new();
-    annotations::annotations(&now, new.at(&["spec"]).unwrap_or(&null), &path, &mut found);
+    annotations::annotations(now, new.at(&["spec"]).unwrap_or(&null), &path, &mut found);
     if found.iter().any(annotations::is_about_deletion_cost) {
         let mut known = Vec::new();
-        annotations::annotations(&before, old.at(&["spec"]).unwrap_or(&null), &path, &mut known);
+        annotations::annotations(before, old.at(&["spec"]).unwrap_or(&null), &path, &mut known);
         if known.iter().any(annotations::is_about_deletion_cost) {
             found.retain(|error| !annotations::is_about_deletion_cost(error));
         }
