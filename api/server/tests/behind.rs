@@ -77,3 +77,36 @@ async fn what_was_deleted_through_another_server_is_not_found_by_an_update() {
         assert_eq!(answer.code, 404, "{}", answer.message());
     }
 }
+
+#[tokio::test]
+async fn a_deletion_sees_what_was_written_through_another_server_a_moment_ago() {
+    let store = Arc::new(Store::own(1));
+    let servers = [Cluster::beside(&store, 0).await, Cluster::beside(&store, 0).await];
+    let headers = [("content-type", "application/json")];
+    for turn in 0..TURNS {
+        let [one, other] = if turn % 2 == 0 { [0, 1] } else { [1, 0] };
+        let map = json!({"metadata": {"name": "one"}, "data": {"n": "0"}});
+        let older = servers[one].post(MAPS, &map).await.json();
+        let held = json!({"metadata": {"finalizers": ["example.com/a"]}});
+        let newer = servers[one].merge(ONE, &held).await.json();
+        let options = |object: &Value| {
+            let version = &object["metadata"]["resourceVersion"];
+            json!({"kind": "DeleteOptions", "apiVersion": "v1",
+                "preconditions": {"resourceVersion": version}})
+        };
+        let refused =
+            servers[other].call("DELETE", ONE, &headers, options(&older).to_string()).await;
+        assert_eq!(refused.code, 409, "{}", refused.message());
+        let marked =
+            servers[other].call("DELETE", ONE, &headers, options(&newer).to_string()).await;
+        assert_eq!(marked.code, 200, "{}", marked.message());
+        let going = servers[one].get(ONE).await.json();
+        assert_eq!(going["metadata"]["finalizers"], held["metadata"]["finalizers"]);
+        assert!(going["metadata"]["deletionTimestamp"].is_string(), "{going}");
+        // Its last finalizer takes it away; the other server may not know yet that it was there.
+        let free = json!({"metadata": {"finalizers": null}});
+        assert_eq!(servers[one].merge(ONE, &free).await.code, 200);
+        let gone = servers[other].delete(ONE).await;
+        assert_eq!(gone.code, 404, "{}", gone.message());
+    }
+}

@@ -56,12 +56,18 @@ pub(crate) async fn delete(
     by: By<'_>,
 ) -> Result<Deleted, Status> {
     let shape = Shape::of(server, info)?;
-    let mut found = shape.get(&server.storage, namespace, name).await?;
+    let key = server.storage.key(info, namespace, name);
+    // What is sealed and cannot be opened any more is not deleted either.
+    let is_readable = !server.storage.seals();
+    let mut found = is_readable.then(|| super::cached(server, &shape, &key)).flatten();
+    let mut is_guess = found.is_some();
+    if !is_guess {
+        found = shape.get(&server.storage, namespace, name).await?;
+    }
     for _ in 0..UPDATE_TRIES_MAX {
         let Some(Stored { object: current, revision, .. }) = found else {
             return Err(Status::not_found(&info.group_resource(), name));
         };
-        check_preconditions(info, &current, options)?;
         let asked = Attributes {
             server,
             user: by.user,
@@ -75,13 +81,16 @@ pub(crate) async fn delete(
             dry_run: options.dry_run,
             notes: by.notes,
         };
-        admission::validate(&asked, None).await?;
-        let Some(mut next) = marked(info, &current, options) else {
-            if options.dry_run {
-                return Ok(Deleted::Gone(current));
-            }
-            let key = server.storage.key(info, namespace, name);
-            match server.storage.commit(&key, revision, Write::Delete).await? {
+        let step = next_step(&asked, info, &current, options).await;
+        if is_guess && !step.as_ref().is_ok_and(Step::is_write) {
+            found = shape.get(&server.storage, namespace, name).await?;
+            is_guess = false;
+            continue;
+        }
+        is_guess = false;
+        let newer = match step? {
+            Step::Answer(answer) => return Ok(answer),
+            Step::Delete => match server.storage.commit(&key, revision, Write::Delete).await? {
                 Outcome::Done(_) => {
                     if info.kind == "Service" {
                         let ports = server.config.node_ports;
@@ -89,23 +98,47 @@ pub(crate) async fn delete(
                     }
                     return Ok(Deleted::Gone(current));
                 }
-                Outcome::Conflict(newer) => {
-                    found = newer.as_ref().map(|raw| shape.stored(raw)).transpose()?;
-                    continue;
-                }
-            }
+                Outcome::Conflict(newer) => newer,
+            },
+            Step::Mark(mut next) => match shape.put(&server.storage, &mut next, revision).await? {
+                Outcome::Done(_) => return Ok(Deleted::Marked(next)),
+                Outcome::Conflict(newer) => newer,
+            },
         };
-        if options.dry_run || next == current {
-            return Ok(Deleted::Marked(next));
-        }
-        match shape.put(&server.storage, &mut next, revision).await? {
-            Outcome::Done(_) => return Ok(Deleted::Marked(next)),
-            Outcome::Conflict(newer) => {
-                found = newer.as_ref().map(|raw| shape.stored(raw)).transpose()?;
-            }
-        }
+        found = newer.as_ref().map(|raw| shape.stored(raw)).transpose()?;
     }
     Err(Status::conflict(&info.group_resource(), name, Status::MODIFIED))
+}
+
+/// What is to be done about an object as it is.
+#[derive(Debug)]
+enum Step {
+    /// Nothing is written.
+    Answer(Deleted),
+    Delete,
+    Mark(Object),
+}
+
+impl Step {
+    fn is_write(&self) -> bool {
+        matches!(self, Self::Delete | Self::Mark(_))
+    }
+}
+
+async fn next_step(
+    asked: &Attributes<'_>,
+    info: &ResourceInfo,
+    current: &Object,
+    options: &DeleteOptions,
+) -> Result<Step, Status> {
+    check_preconditions(info, current, options)?;
+    admission::validate(asked, None).await?;
+    Ok(match marked(info, current, options) {
+        None if options.dry_run => Step::Answer(Deleted::Gone(current.clone())),
+        None => Step::Delete,
+        Some(next) if options.dry_run || next == *current => Step::Answer(Deleted::Marked(next)),
+        Some(next) => Step::Mark(next),
+    })
 }
 
 fn check_preconditions(
@@ -138,16 +171,21 @@ fn check_preconditions(
 /// The object as it stays for now, or `None` when it can go at once.
 fn marked(info: &ResourceInfo, current: &Object, options: &DeleteOptions) -> Option<Object> {
     let now = clock::now();
-    let mut next = current.clone();
-    next.set_finalizers(&finalizers(info, current, options.propagation));
+    let finalizers = finalizers(info, current, options.propagation);
+    let next = || {
+        let mut next = current.clone();
+        next.set_finalizers(&finalizers);
+        next
+    };
     if info.kind == "Namespace" {
         let has_content_finalizer = current
             .at(&["spec", "finalizers"])
             .and_then(Value::as_array)
             .is_some_and(|list| !list.is_empty());
-        if !has_content_finalizer && next.finalizers().is_empty() {
+        if !has_content_finalizer && finalizers.is_empty() {
             return None;
         }
+        let mut next = next();
         if current.deletion_timestamp().is_none() {
             next.set(&["metadata", "deletionTimestamp"], time::seconds(now).into());
             next.set(&["status", "phase"], "Terminating".into());
@@ -155,19 +193,22 @@ fn marked(info: &ResourceInfo, current: &Object, options: &DeleteOptions) -> Opt
         return Some(next);
     }
     if info.kind == "CustomResourceDefinition" && current.deletion_timestamp().is_none() {
+        let mut next = next();
         conditions::mark_deleted(&mut next, &time::seconds(now));
         return Some(next);
     }
     match graceful_deletion(info, current, options.grace_seconds) {
-        Deletion::AlreadyGoing => Some(next),
+        Deletion::AlreadyGoing => Some(next()),
         Deletion::Graceful { grace_seconds } => {
+            let mut next = next();
             let at = due(current, now, grace_seconds);
             next.set_deletion(Some((&at, grace_seconds)));
             count_generation(&mut next, current);
             Some(next)
         }
-        Deletion::Now if next.finalizers().is_empty() => None,
+        Deletion::Now if finalizers.is_empty() => None,
         Deletion::Now => {
+            let mut next = next();
             if current.deletion_timestamp().is_none() {
                 next.set_deletion(Some((&time::seconds(now), 0)));
                 count_generation(&mut next, current);

@@ -18,6 +18,9 @@ use parking_lot::Mutex;
 
 use crate::admission::Notes;
 use crate::authn::User;
+use crate::custom::Shape;
+use crate::state::Server;
+use crate::storage::Stored;
 
 pub(crate) use create::{Create, create, generated_name};
 pub(crate) use delete::{DeleteOptions, Deleted, PropagationPolicy, delete};
@@ -57,6 +60,17 @@ pub(crate) enum Fields<'a> {
 impl Fields<'static> {
     /// What the server writes by itself.
     pub(crate) const OWN: Self = Self::Of("kube-apiserver");
+}
+
+/// What the cache has of an object, which most often is what the store has: it saves a read.
+/// Nothing but a write may be decided by it, as the store compares the revision of that one.
+fn cached(server: &Server, shape: &Shape, key: &str) -> Option<Stored> {
+    if shape.custom.is_some() {
+        return None;
+    }
+    let object = shape.cache(server).get(key)?.object().ok()?;
+    let revision = object.resource_version().parse().ok()?;
+    Some(Stored { object, revision, is_stale: false })
 }
 
 /// R5 for an object in the version that is kept, in the words of the version that was asked for.

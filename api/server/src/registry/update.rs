@@ -112,8 +112,7 @@ async fn attempts(
     Err(request.conflict())
 }
 
-/// What the cache has of an object, which most often is what the store has: it saves a read.
-/// Nothing but a write may be decided by it, as the store compares the revision of that one.
+/// What the cache has of an object that is to be changed.
 fn guess(server: &Server, request: &Update<'_>, shape: &Shape) -> Option<Stored> {
     // Other changes take something, quota or addresses, before the store says whether they happen.
     let takes_nothing = match request.subresource {
@@ -125,13 +124,11 @@ fn guess(server: &Server, request: &Update<'_>, shape: &Shape) -> Option<Stored>
         | Subresource::EphemeralContainers
         | Subresource::Resize => false,
     };
-    if !takes_nothing || shape.custom.is_some() {
+    if !takes_nothing {
         return None;
     }
     let key = server.storage.key(request.kind, request.namespace, request.name);
-    let object = shape.cache(server).get(&key)?.object().ok()?;
-    let revision = object.resource_version().parse().ok()?;
-    Some(Stored { object, revision, is_stale: false })
+    super::cached(server, shape, &key)
 }
 
 /// Whether the next version of an object goes to the store.
