@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use api_machinery::{Object, Status, View, kinds, time};
@@ -19,18 +20,27 @@ use crate::state::Server;
 
 /// Upstream's.
 const INTERVAL: Duration = Duration::from_secs(180);
+/// After a failure: until it was done once the server is not healthy.
+const RETRY: Duration = Duration::from_secs(1);
 /// How old an address must be to count as left behind; upstream's.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// Runs until the server stops.
 pub(crate) async fn run(server: &Server) {
     loop {
-        if let Err(error) = repair(server).await {
-            tracing::warn!(%error, "addresses of Services were not looked through");
-        }
+        let wait = match repair(server).await {
+            Ok(()) => {
+                server.first_rounds.addresses.store(true, Ordering::Relaxed);
+                INTERVAL
+            }
+            Err(error) => {
+                tracing::warn!(%error, "addresses of Services were not looked through");
+                RETRY
+            }
+        };
         tokio::select! {
             () = server.shutdown.cancelled() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }

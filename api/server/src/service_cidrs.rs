@@ -7,6 +7,7 @@
 //! | C3 | Addresses come from ranges of objects that are not going and of which nobody says that they are not ready. |
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use api_machinery::apply::{self, Target, Writer};
@@ -31,7 +32,10 @@ pub(crate) async fn run(server: &Server) {
     let mut wait = RETRY;
     loop {
         match reconcile(server).await {
-            Ok(()) => wait = INTERVAL,
+            Ok(()) => {
+                server.first_rounds.service_cidr.store(true, Ordering::Relaxed);
+                wait = INTERVAL;
+            }
             Err(error) => {
                 tracing::warn!(%error, "the default ServiceCIDR is not there, will try again");
                 wait = (wait * 2).min(INTERVAL);

@@ -12,6 +12,7 @@ use crate::admission::{Ledger, LookedUp};
 use crate::audit::Audit;
 use crate::authn::{Authenticator, LastModes, Tokens};
 use crate::authz::{Nodes, Rbac};
+use crate::bootstrap::FirstRounds;
 use crate::config::Config;
 use crate::custom::Kinds;
 use crate::discovery::Documents;
@@ -40,6 +41,7 @@ pub(crate) struct Server {
     pub(crate) is_bootstrapped: AtomicBool,
     /// Whether the APIServices of this server have been made.
     pub(crate) has_api_services: AtomicBool,
+    pub(crate) first_rounds: FirstRounds,
     pub(crate) kubelets: Kubelets,
     pub(crate) metrics: Metrics,
     pub(crate) limit_ranges: LookedUp,
@@ -86,6 +88,7 @@ impl Server {
             nodes: Nodes::new(),
             is_bootstrapped: AtomicBool::new(false),
             has_api_services: AtomicBool::new(false),
+            first_rounds: FirstRounds::default(),
             kubelets: Kubelets::new(&config.kubelet)?,
             metrics,
             whole_lists: Arc::new(Semaphore::new(WHOLE_LISTS_MAX)),

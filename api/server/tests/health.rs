@@ -53,6 +53,94 @@ async fn health_checks_are_told_as_upstream_tells_them() {
     assert_eq!(text(&cluster.get("/livez?exclude=foo").await), "ok");
 }
 
+/// What `/readyz`, `/livez` and `/healthz` of kube-apiserver 1.36 list together with its default flags,
+/// but for `etcd` and `etcd-readiness`, which are above.
+const UPSTREAM: &[&str] = &[
+    "ping",
+    "log",
+    "loopback-serving-certificate",
+    "informer-sync",
+    "poststarthook/start-apiserver-admission-initializer",
+    "poststarthook/generic-apiserver-start-informers",
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/priority-and-fairness-filter",
+    "poststarthook/storage-object-count-tracker-hook",
+    "poststarthook/start-apiextensions-informers",
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/peer-endpoint-reconciler-controller",
+    "poststarthook/start-cluster-authentication-info-controller",
+    "poststarthook/start-kube-apiserver-identity-lease-controller",
+    "poststarthook/start-kube-apiserver-identity-lease-garbage-collector",
+    "poststarthook/storage-readiness",
+    "poststarthook/start-legacy-token-tracking-controller",
+    "poststarthook/start-service-ip-repair-controllers",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/priority-and-fairness-config-producer",
+    "poststarthook/bootstrap-controller",
+    "poststarthook/start-kubernetes-service-cidr-controller",
+    "poststarthook/start-kube-aggregator-informers",
+    "poststarthook/apiservice-status-local-available-controller",
+    "poststarthook/apiservice-status-remote-available-controller",
+    "poststarthook/apiservice-registration-controller",
+    "poststarthook/apiservice-wait-for-first-sync",
+    "poststarthook/apiservice-discovery-controller",
+    "poststarthook/kube-apiserver-autoregistration",
+    "autoregister-completion",
+    "poststarthook/apiservice-openapi-controller",
+    "poststarthook/apiservice-openapiv3-controller",
+    "shutdown",
+];
+
+/// What upstream checks and there is nothing of here: a certificate for calls to itself, sending
+/// watches and requests on to other servers, Leases of servers, uses of tokens in Secrets.
+const NOTHING_HERE: &[&str] = &[
+    "loopback-serving-certificate",
+    "poststarthook/peer-endpoint-reconciler-controller",
+    "poststarthook/start-kube-apiserver-identity-lease-controller",
+    "poststarthook/start-kube-apiserver-identity-lease-garbage-collector",
+    "poststarthook/start-legacy-token-tracking-controller",
+    "poststarthook/apiservice-discovery-controller",
+];
+
+#[tokio::test]
+async fn the_checks_are_upstreams_in_its_order() {
+    let cluster = Cluster::on(Store::own(1)).await;
+    let verbose = text(&cluster.get("/readyz?verbose").await);
+    let names = verbose.lines().filter_map(|line| line.strip_prefix("[+]")?.strip_suffix(" ok"));
+    let names: Vec<&str> = names.filter(|name| !name.starts_with("etcd")).collect();
+    let wanted = UPSTREAM.iter().filter(|name| !NOTHING_HERE.contains(*name));
+    assert_eq!(names, wanted.copied().collect::<Vec<_>>());
+}
+
+/// What a server must have done once is not there yet when it cannot reach its store.
+#[tokio::test]
+async fn a_server_that_has_done_nothing_yet_says_so() {
+    let store = std::sync::Arc::new(Store::own(1));
+    let mut cluster = Cluster::beside(&store, 0).await;
+    store.kill(0);
+    cluster.restart_unready().await;
+    let told = text(&cluster.get("/readyz?verbose").await);
+    for name in [
+        "informer-sync",
+        "poststarthook/crd-informer-synced",
+        "poststarthook/start-cluster-authentication-info-controller",
+        "poststarthook/start-service-ip-repair-controllers",
+        "poststarthook/bootstrap-controller",
+        "poststarthook/start-kubernetes-service-cidr-controller",
+        "poststarthook/start-kube-aggregator-informers",
+        "poststarthook/apiservice-status-remote-available-controller",
+        "poststarthook/apiservice-wait-for-first-sync",
+        "autoregister-completion",
+        "poststarthook/apiservice-openapi-controller",
+    ] {
+        assert!(told.contains(&format!("[-]{name} failed: reason withheld\n")), "{name}: {told}");
+    }
+    assert!(told.contains("[+]ping ok\n"), "{told}");
+}
+
 #[tokio::test]
 async fn a_store_that_is_gone_is_told_with_what_can_be_told() {
     let store = std::sync::Arc::new(Store::own(1));

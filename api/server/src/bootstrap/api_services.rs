@@ -47,9 +47,12 @@ pub(super) async fn run(server: &Server) {
     let Some(kind) = kinds::find(GROUP, "v1", "apiservices") else { return };
     let mut looks = Looks::at(server, kind);
     while looks.wait().await {
-        if let Err(error) = judge(server, kind).await {
-            tracing::warn!(%error, "APIServices are not up to date, will try again");
-            looks.failed();
+        match judge(server, kind).await {
+            Ok(()) => server.first_rounds.availability.store(true, Ordering::Relaxed),
+            Err(error) => {
+                tracing::warn!(%error, "APIServices are not up to date, will try again");
+                looks.failed();
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //! nobody notes them here.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use api_machinery::{Object, ResourceInfo, Status, kinds};
@@ -32,8 +33,12 @@ const LINE: usize = 64;
 /// Runs until the server stops.
 pub(super) async fn run(server: &Server) {
     loop {
-        if let Err(error) = reconcile(server).await {
-            tracing::warn!(%error, "the authorities of clients are not published, will try again");
+        match reconcile(server).await {
+            Ok(()) => server.first_rounds.authorities.store(true, Ordering::Relaxed),
+            Err(error) => tracing::warn!(
+                %error,
+                "the authorities of clients are not published, will try again"
+            ),
         }
         tokio::select! {
             () = server.shutdown.cancelled() => return,

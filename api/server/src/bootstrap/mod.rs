@@ -10,7 +10,7 @@ mod looks;
 mod policy;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use api_machinery::{Object, Status, kinds};
@@ -26,6 +26,19 @@ use crate::{flow_control, kubernetes_service, registry, service_addresses, servi
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// What the loops of the server must have done once before it is healthy.
+#[derive(Debug, Default)]
+pub(crate) struct FirstRounds {
+    /// The authorities of clients have been published.
+    pub(crate) authorities: AtomicBool,
+    /// The addresses of Services have been looked through.
+    pub(crate) addresses: AtomicBool,
+    /// The default ServiceCIDR is there.
+    pub(crate) service_cidr: AtomicBool,
+    /// All APIServices say whether they are available.
+    pub(crate) availability: AtomicBool,
+}
 
 /// Tries until it is done, then looks after Service `kubernetes` and the roles that are made of
 /// others until the server stops.

@@ -27,7 +27,7 @@ enum Probe {
     Store,
     /// The caches have been filled.
     Caches,
-    /// Custom kinds that were there at the start are served.
+    /// Custom kinds that were there at the start are served, and told of by OpenAPI.
     Kinds,
     /// What must be there from the start is there.
     Bootstrap,
@@ -35,6 +35,14 @@ enum Probe {
     Roles,
     /// The APIServices of this server have been made.
     ApiServices,
+    /// All APIServices say whether they are available.
+    Availability,
+    /// The authorities of clients are published for other servers.
+    Authorities,
+    /// The addresses of Services have been looked through.
+    Addresses,
+    /// The default ServiceCIDR is there.
+    ServiceCidr,
     /// The file of encryption is followed.
     Reload,
     /// The server does not stop.
@@ -52,7 +60,7 @@ enum On {
 }
 
 /// Upstream's checks in upstream's order.
-const CHECKS: [(&str, On, Probe); 26] = [
+const CHECKS: [(&str, On, Probe); 34] = [
     ("ping", On::All, Probe::Alive),
     ("log", On::All, Probe::Alive),
     ("etcd", On::All, Probe::Store),
@@ -69,15 +77,23 @@ const CHECKS: [(&str, On, Probe); 26] = [
     ("poststarthook/start-apiextensions-controllers", On::All, Probe::Alive),
     ("poststarthook/crd-informer-synced", On::All, Probe::Kinds),
     ("poststarthook/start-system-namespaces-controller", On::All, Probe::Alive),
+    ("poststarthook/start-cluster-authentication-info-controller", On::All, Probe::Authorities),
     ("poststarthook/storage-readiness", On::All, Probe::Caches),
+    ("poststarthook/start-service-ip-repair-controllers", On::All, Probe::Addresses),
     ("poststarthook/rbac/bootstrap-roles", On::All, Probe::Roles),
     ("poststarthook/scheduling/bootstrap-system-priority-classes", On::All, Probe::Bootstrap),
     ("poststarthook/priority-and-fairness-config-producer", On::All, Probe::Bootstrap),
     ("poststarthook/bootstrap-controller", On::All, Probe::Bootstrap),
+    ("poststarthook/start-kubernetes-service-cidr-controller", On::All, Probe::ServiceCidr),
+    ("poststarthook/start-kube-aggregator-informers", On::All, Probe::Caches),
     ("poststarthook/apiservice-status-local-available-controller", On::All, Probe::Alive),
+    ("poststarthook/apiservice-status-remote-available-controller", On::All, Probe::Availability),
     ("poststarthook/apiservice-registration-controller", On::All, Probe::Alive),
+    ("poststarthook/apiservice-wait-for-first-sync", On::All, Probe::Availability),
     ("poststarthook/kube-apiserver-autoregistration", On::All, Probe::Alive),
     ("autoregister-completion", On::All, Probe::ApiServices),
+    ("poststarthook/apiservice-openapi-controller", On::All, Probe::Kinds),
+    ("poststarthook/apiservice-openapiv3-controller", On::All, Probe::Kinds),
     ("shutdown", On::Ready, Probe::Serving),
 ];
 
@@ -101,6 +117,10 @@ fn checks(server: &Server, endpoint: &str) -> impl Iterator<Item = (&'static str
             | Probe::Kinds
             | Probe::Bootstrap
             | Probe::ApiServices
+            | Probe::Availability
+            | Probe::Authorities
+            | Probe::Addresses
+            | Probe::ServiceCidr
             | Probe::Serving => true,
         };
         (is_on && is_here).then_some((name, probe))
@@ -181,6 +201,7 @@ fn answer(code: u16, text: String) -> Response<Body> {
 
 async fn look(server: &Server, probe: Probe) -> Result<(), String> {
     let done = |is_done: bool| is_done.then_some(()).ok_or_else(|| "not finished".to_owned());
+    let rounds = &server.first_rounds;
     match probe {
         Probe::Alive | Probe::Reload => Ok(()),
         Probe::Store => {
@@ -196,6 +217,10 @@ async fn look(server: &Server, probe: Probe) -> Result<(), String> {
         Probe::Kinds => done(server.custom.is_ready()),
         Probe::Bootstrap | Probe::Roles => done(server.is_bootstrapped.load(Ordering::Relaxed)),
         Probe::ApiServices => done(server.has_api_services.load(Ordering::Relaxed)),
+        Probe::Availability => done(rounds.availability.load(Ordering::Relaxed)),
+        Probe::Authorities => done(rounds.authorities.load(Ordering::Relaxed)),
+        Probe::Addresses => done(rounds.addresses.load(Ordering::Relaxed)),
+        Probe::ServiceCidr => done(rounds.service_cidr.load(Ordering::Relaxed)),
         Probe::Serving if server.shutdown.is_cancelled() => {
             Err("process is shutting down".to_owned())
         }
