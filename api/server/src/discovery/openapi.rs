@@ -291,7 +291,7 @@ fn tagged(
 }
 
 fn in_a_year() -> String {
-    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let now = clock::now().to_zoned(jiff::tz::TimeZone::UTC);
     let then = now.checked_add(jiff::Span::new().years(1)).unwrap_or(now);
     then.strftime("%a, %d %b %Y %H:%M:%S UTC").to_string()
 }
@@ -319,6 +319,21 @@ fn expanded(bytes: &Bytes) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A server whose time was moved says so here too.
+    #[test]
+    fn an_answer_ends_a_year_after_the_servers_time() {
+        let told = || in_a_year()[12..16].parse::<i16>().unwrap();
+        let now = clock::now().to_zoned(jiff::tz::TimeZone::UTC).year();
+        assert!((now + 1..=now + 2).contains(&told()), "{}", in_a_year());
+        let moved = std::thread::spawn(move || {
+            let clock = clock::Clock::new();
+            clock.enter();
+            clock.advance(std::time::Duration::from_secs(10 * 366 * 24 * 60 * 60)).unwrap();
+            told()
+        });
+        assert!(moved.join().unwrap() >= now + 11);
+    }
 
     /// What kubectl, client-go and Python clients send.
     #[test]
