@@ -15,7 +15,7 @@
 //! | C4 | A connection ends when what it said cannot be written, whatever it waits for itself. |
 
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -170,8 +170,10 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.has_yielded = !self.has_yielded;
         if self.has_yielded {
-            // Tokio puts a task that wakes itself at the end of its worker's queue.
-            context.waker().wake_by_ref();
+            // Not by waking itself: tokio would wake another worker for it, although nothing else is to be
+            // done, and a process that has little to do would be woken twice for everything.
+            let others: Poll<()> = pin!(tokio::task::yield_now()).poll(context);
+            debug_assert!(others.is_pending(), "the task is woken when they had their turn");
             return Poll::Pending;
         }
         self.hand.0.lock().is_corked = true;
