@@ -21,7 +21,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client,
-    api::{ObjectMeta, PostParams},
+    api::{GetParams, ObjectMeta, PostParams},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -232,6 +232,9 @@ impl Elector<'_> {
                 Err(error) => debug!(%error, "lease update failed, reading it again"),
             }
         }
+        if !holding && self.must_wait().await? {
+            return Ok(false);
+        }
         match self.api.get_opt(&self.election.name).await? {
             Some(lease) => self.observe(lease),
             None => {
@@ -256,6 +259,21 @@ impl Elector<'_> {
         }
     }
 
+    /// Whether what the server has in its cache says to wait, of a lease that was seen before. That may be older
+    /// than what is stored, so it is a reason to wait only, never one to write; it costs the store nothing.
+    async fn must_wait(&mut self) -> Result<bool, kube::Error> {
+        if self.observed.is_none() {
+            return Ok(false);
+        }
+        match self.api.get_with(&self.election.name, &GetParams::any()).await {
+            Ok(lease) => self.observe(lease),
+            Err(error) if crate::is_not_found(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let claim = |seen| claim(seen, &self.election.identity, Instant::now());
+        Ok(self.observed.as_ref().map(claim) == Some(Claim::Wait))
+    }
+
     fn renewal(&self) -> Option<LeaseSpec> {
         let old = self.observed.as_ref()?.lease.spec.as_ref()?;
         Some(self.spec(old.acquire_time.clone(), old.lease_transitions.unwrap_or(0)))
@@ -272,19 +290,34 @@ impl Elector<'_> {
                 Err(_) => warn!(lease = self.election.name, "cannot get the lease: timed out"),
             }
             let jitter = 1.0 + rand::random::<f64>() * (JITTER - 1.0);
-            tokio::time::sleep(self.election.retry_period.mul_f64(jitter)).await;
+            let wait = self.election.retry_period.mul_f64(jitter);
+            tokio::time::sleep(self.left(Instant::now()).map_or(wait, |left| left.min(wait))).await;
         }
+    }
+
+    /// How long the lease that somebody else holds has to be seen unchanged until it can be taken.
+    fn left(&self, now: Instant) -> Option<Duration> {
+        let observed = self.observed.as_ref()?;
+        let seconds = observed.lease.spec.as_ref()?.lease_duration_seconds?;
+        let ends = observed.since + Duration::from_secs(seconds.try_into().ok()?);
+        ends.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
     /// Keeps the lease; returns when that has failed for `renew_deadline` (E2).
     async fn hold(&mut self) {
         let mut deadline = Instant::now() + self.election.renew_deadline;
+        let mut wait = self.election.retry_period;
         loop {
-            tokio::time::sleep(self.election.retry_period).await;
+            tokio::time::sleep(wait).await;
+            wait = self.election.retry_period;
             match tokio::time::timeout_at(deadline, self.attempt(true)).await {
                 Ok(Ok(true)) => deadline = Instant::now() + self.election.renew_deadline,
                 Ok(Ok(false)) => return,
-                Ok(Err(error)) => warn!(%error, lease = self.election.name, "lease not renewed"),
+                Ok(Err(error)) => {
+                    warn!(%error, lease = self.election.name, "lease not renewed");
+                    // A server that is started again is there soon, and the deadline near.
+                    wait /= 2;
+                }
                 Err(_) => return,
             }
             if Instant::now() >= deadline {
@@ -399,6 +432,75 @@ mod tests {
         assert_eq!(claim(&held, "other", start), Claim::Renew);
         let released = observed("", 1, 3, start);
         assert_eq!(claim(&released, "me", start), Claim::TakeOver { transitions: 4 });
+    }
+
+    /// A server with one lease, and what it was asked.
+    #[derive(Clone, Default)]
+    struct Asked {
+        lease: Arc<parking_lot::Mutex<Lease>>,
+        said: Arc<parking_lot::Mutex<Vec<String>>>,
+    }
+
+    impl Asked {
+        fn client(&self) -> Client {
+            let this = self.clone();
+            let answer = move |request: http::Request<kube::client::Body>| {
+                let this = this.clone();
+                async move {
+                    let (head, body) = request.into_parts();
+                    let query = head.uri.query().unwrap_or_default();
+                    this.said.lock().push(format!("{} {query}", head.method));
+                    if head.method == http::Method::PUT {
+                        let sent = body.collect_bytes().await?;
+                        *this.lease.lock() = serde_json::from_slice(&sent)?;
+                    }
+                    let lease = serde_json::to_vec(&*this.lease.lock())?;
+                    Ok::<_, tower::BoxError>(http::Response::new(kube::client::Body::from(lease)))
+                }
+            };
+            Client::new(tower::service_fn(answer), "default")
+        }
+
+        fn held_by(&self, holder: &str, renewed: i64) {
+            let spec = LeaseSpec {
+                renew_time: Some(MicroTime(jiff::Timestamp::from_second(renewed).unwrap())),
+                ..observed(holder, 15, 3, Instant::now()).lease.spec.unwrap()
+            };
+            self.lease.lock().spec = Some(spec);
+        }
+
+        fn said(&self) -> Vec<String> {
+            std::mem::take(&mut self.said.lock())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_asks_the_cache_and_who_takes_over_has_asked_the_store() {
+        let server = Asked::default();
+        server.held_by("other", 1);
+        let election = flags(15, 10, 2).into_election("x").unwrap();
+        let api = Api::namespaced(server.client(), &election.namespace);
+        let mut elector = Elector { api, election: &election, observed: None };
+        let attempts = async |elector: &mut Elector<'_>| elector.attempt(false).await.unwrap();
+
+        assert!(!attempts(&mut elector).await);
+        assert_eq!(server.said(), ["GET "], "what was never seen is asked of the store");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        server.held_by("other", 2);
+        assert!(!attempts(&mut elector).await);
+        assert_eq!(server.said(), ["GET &resourceVersion=0"]);
+        // E1: from when it was seen to change.
+        assert_eq!(elector.left(Instant::now()), Some(Duration::from_secs(15)));
+        tokio::time::advance(Duration::from_secs(14)).await;
+        assert_eq!(elector.left(Instant::now()), Some(Duration::from_secs(1)));
+        assert!(!attempts(&mut elector).await);
+        assert_eq!(server.said(), ["GET &resourceVersion=0"]);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(elector.left(Instant::now()), None);
+        assert!(attempts(&mut elector).await);
+        assert_eq!(server.said(), ["GET &resourceVersion=0", "GET ", "PUT "]);
+        assert!(elector.attempt(true).await.unwrap());
+        assert_eq!(server.said(), ["PUT "], "who holds it does not ask");
     }
 
     fn flags(lease: u64, renew: u64, retry: u64) -> ElectionFlags {
