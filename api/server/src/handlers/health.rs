@@ -140,11 +140,12 @@ pub(crate) async fn health(
     let excluded: Vec<&str> = query.all("exclude").collect();
     let mut unknown: Vec<&str> = excluded.clone();
     let (mut text, mut failed) = (String::new(), Vec::new());
+    let mut looks = Looks::new(server);
     for (name, probe) in checks(server, endpoint) {
         unknown.retain(|one| *one != name);
         let line = if excluded.contains(&name) {
             format!("[+]{name} excluded: ok\n")
-        } else if let Err(why) = look(server, probe).await {
+        } else if let Err(why) = looks.at(probe).await {
             failed.push(format!("{name}: {why}"));
             format!("[-]{name} failed: reason withheld\n")
         } else {
@@ -172,8 +173,9 @@ pub(crate) async fn health(
 
 /// Whether `/readyz` says that the server is ready.
 pub(crate) async fn is_ready(server: &Server) -> bool {
+    let mut looks = Looks::new(server);
     for (_, probe) in checks(server, "readyz") {
-        if look(server, probe).await.is_err() {
+        if looks.at(probe).await.is_err() {
             return false;
         }
     }
@@ -187,7 +189,7 @@ async fn one(server: &Server, endpoint: &str, path: &str) -> Response<Body> {
     let Some((_, probe)) = found else {
         return answer(404, "404 page not found\n".to_owned());
     };
-    match look(server, probe).await {
+    match Looks::new(server).at(probe).await {
         Ok(()) => encoding::plain(200, TEXT, "ok".to_owned()),
         Err(why) => answer(500, format!("internal server error: {why}\n")),
     }
@@ -199,31 +201,52 @@ fn answer(code: u16, text: String) -> Response<Body> {
     response
 }
 
-async fn look(server: &Server, probe: Probe) -> Result<(), String> {
-    let done = |is_done: bool| is_done.then_some(()).ok_or_else(|| "not finished".to_owned());
-    let rounds = &server.first_rounds;
-    match probe {
-        Probe::Alive | Probe::Reload => Ok(()),
-        Probe::Store => {
-            let read = server.storage.revision();
-            let why = match tokio::time::timeout(STORE_CHECK_TIMEOUT, read).await {
-                Ok(Ok(_)) => return Ok(()),
-                Ok(Err(status)) => status.message,
-                Err(_) => "context deadline exceeded".to_owned(),
-            };
-            Err(format!("error getting data from etcd: {why}"))
-        }
-        Probe::Caches => done(server.caches.is_synced()),
-        Probe::Kinds => done(server.custom.is_ready()),
-        Probe::Bootstrap | Probe::Roles => done(server.is_bootstrapped.load(Ordering::Relaxed)),
-        Probe::ApiServices => done(server.has_api_services.load(Ordering::Relaxed)),
-        Probe::Availability => done(rounds.availability.load(Ordering::Relaxed)),
-        Probe::Authorities => done(rounds.authorities.load(Ordering::Relaxed)),
-        Probe::Addresses => done(rounds.addresses.load(Ordering::Relaxed)),
-        Probe::ServiceCidr => done(rounds.service_cidr.load(Ordering::Relaxed)),
-        Probe::Serving if server.shutdown.is_cancelled() => {
-            Err("process is shutting down".to_owned())
-        }
-        Probe::Serving => Ok(()),
+/// The checks of one answer. Two of them want to know the same of the store: it is asked once.
+struct Looks<'a> {
+    server: &'a Server,
+    store: Option<Result<(), String>>,
+}
+
+impl<'a> Looks<'a> {
+    fn new(server: &'a Server) -> Self {
+        Self { server, store: None }
     }
+
+    async fn at(&mut self, probe: Probe) -> Result<(), String> {
+        let server = self.server;
+        let done = |is_done: bool| is_done.then_some(()).ok_or_else(|| "not finished".to_owned());
+        let rounds = &server.first_rounds;
+        match probe {
+            Probe::Alive | Probe::Reload => Ok(()),
+            Probe::Store => {
+                let said = match self.store.take() {
+                    Some(said) => said,
+                    None => ask_store(server).await,
+                };
+                self.store.insert(said).clone()
+            }
+            Probe::Caches => done(server.caches.is_synced()),
+            Probe::Kinds => done(server.custom.is_ready()),
+            Probe::Bootstrap | Probe::Roles => done(server.is_bootstrapped.load(Ordering::Relaxed)),
+            Probe::ApiServices => done(server.has_api_services.load(Ordering::Relaxed)),
+            Probe::Availability => done(rounds.availability.load(Ordering::Relaxed)),
+            Probe::Authorities => done(rounds.authorities.load(Ordering::Relaxed)),
+            Probe::Addresses => done(rounds.addresses.load(Ordering::Relaxed)),
+            Probe::ServiceCidr => done(rounds.service_cidr.load(Ordering::Relaxed)),
+            Probe::Serving if server.shutdown.is_cancelled() => {
+                Err("process is shutting down".to_owned())
+            }
+            Probe::Serving => Ok(()),
+        }
+    }
+}
+
+async fn ask_store(server: &Server) -> Result<(), String> {
+    let read = server.storage.revision();
+    let why = match tokio::time::timeout(STORE_CHECK_TIMEOUT, read).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(status)) => status.message,
+        Err(_) => "context deadline exceeded".to_owned(),
+    };
+    Err(format!("error getting data from etcd: {why}"))
 }
