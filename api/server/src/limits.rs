@@ -114,7 +114,7 @@ pub(crate) const LIST_OBJECTS_PER_SEAT: u64 = 100;
 pub(crate) const LIST_SEATS_MAX: u64 = 10;
 /// The default flow schemas and levels are looked after this often (upstream's).
 pub(crate) const FLOW_DEFAULTS_INTERVAL: Duration = Duration::from_secs(60);
-/// Changes of flow schemas and levels are looked for this often, for their status.
+/// The status of flow schemas follows a change of theirs, or of a level, after this long.
 pub(crate) const FLOW_STATUS_INTERVAL: Duration = Duration::from_millis(500);
 /// Names tried for one `generateName` (upstream: 8).
 pub(crate) const GENERATE_NAME_TRIES_MAX: usize = 8;
@@ -188,7 +188,7 @@ pub(crate) const MATCH_CONDITIONS_COST_MAX: u64 = 2_500_000;
 pub(crate) const POLICY_MESSAGE_BYTES_MAX: usize = 5 * 1024;
 /// Bytes of an audit annotation; the rest is cut off.
 pub(crate) const AUDIT_ANNOTATION_BYTES_MAX: usize = 10 * 1024;
-/// New policies are looked for this often to check their types.
+/// The types of a new policy are checked after this long.
 pub(crate) const POLICY_STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// A component of the control plane says within this time how it is.
 pub(crate) const COMPONENT_CHECK_TIMEOUT: Duration = Duration::from_secs(5);

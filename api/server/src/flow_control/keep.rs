@@ -41,11 +41,27 @@ pub(crate) async fn run(server: &Server) {
                 Err(error) => tracing::debug!(%error, "the status of flow schemas is not kept"),
             }
         }
+        let is_judged = judged == Some(now);
+        let defaults = FLOW_DEFAULTS_INTERVAL.saturating_sub(ensured.elapsed());
+        let wait = if is_judged { defaults } else { FLOW_STATUS_INTERVAL };
         tokio::select! {
             () = server.shutdown.cancelled() => return,
-            () = tokio::time::sleep(FLOW_STATUS_INTERVAL) => {}
+            () = changed(server, now), if is_judged => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
+}
+
+/// Returns a moment after a schema or a level became another than it was: what comes together is judged
+/// together.
+async fn changed(server: &Server, (schemas, levels): (u64, u64)) {
+    if let (Ok(of_schemas), Ok(of_levels)) = (kind(SCHEMAS), kind(LEVELS)) {
+        tokio::select! {
+            () = server.caches.of(of_schemas).changed(schemas) => {}
+            () = server.caches.of(of_levels).changed(levels) => {}
+        }
+    }
+    tokio::time::sleep(FLOW_STATUS_INTERVAL).await;
 }
 
 /// Makes what is missing, and puts right what a server may put right.

@@ -316,6 +316,19 @@ impl Cache {
         Ok(Subscription { cache: self.clone(), id, initial, replay, revision, queue, taken })
     }
 
+    /// Returns when the newest event of this resource may be another than `seen`.
+    pub(crate) async fn changed(self: &Arc<Self>, seen: u64) {
+        let subscribed = self.subscribe("", Filter::default(), Start::Now, seen);
+        // What came before the subscription is not told by it.
+        if self.last_event() != seen {
+            return;
+        }
+        if let Ok(mut subscription) = subscribed {
+            // An event, a bookmark, or the end of the watch: whatever it is.
+            drop(subscription.queue.recv().await);
+        }
+    }
+
     /// Watches that are running.
     #[cfg(test)]
     fn watcher_count(&self) -> usize {
@@ -559,6 +572,23 @@ mod tests {
         let other = cache.subscribe("/registry/pods/", filter, Start::Now, 10).unwrap();
         assert_eq!(cache.watcher_count(), 1);
         drop((slow, other));
+        assert_eq!(cache.watcher_count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_change_is_told_whether_it_came_before_the_question_or_after() {
+        let cache = cache();
+        let seen = cache.last_event();
+        cache.changed(seen + 1).await;
+        let mut asked = std::pin::pin!(cache.changed(seen));
+        assert!(futures::poll!(asked.as_mut()).is_pending());
+        cache.apply(&key("a"), 11, Ok(Some(pod("a", "red", 11))));
+        asked.await;
+        // Filled anew: what happened in between is not known.
+        let mut asked = std::pin::pin!(cache.changed(11));
+        assert!(futures::poll!(asked.as_mut()).is_pending());
+        cache.fill(Contents::default(), 11);
+        asked.await;
         assert_eq!(cache.watcher_count(), 0);
     }
 }

@@ -30,9 +30,14 @@ async fn follow(server: Arc<Server>, shutdown: CancellationToken) {
     let cache = server.caches.of(info("validatingadmissionpolicies"));
     let mut seen = 0;
     loop {
+        // What comes together is told together, and what could not be told is tried again.
+        let next = async {
+            cache.changed(seen).await;
+            tokio::time::sleep(POLICY_STATUS_INTERVAL).await;
+        };
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(POLICY_STATUS_INTERVAL) => {}
+            () = next => {}
         }
         let now = cache.last_event();
         if now == seen {
