@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::probe::{Answer, Probe};
+use super::probe::{Answer, Asker, Probe};
 use super::supervise::View;
 use crate::limits;
 
@@ -65,10 +65,11 @@ impl Balancer {
     /// Looks at server number `index` now and then, and at once when its process comes or goes.
     pub(crate) async fn watch(self: Arc<Self>, index: usize, mut view: watch::Receiver<View>) {
         let Some(backend) = self.backends.get(index) else { return };
+        let mut asker = Asker::new(backend.probe.clone());
         loop {
             let running = view.borrow_and_update().pid.is_some();
             let answer = match running {
-                true => backend.probe.ask(limits::BALANCER_PROBE_DEADLINE).await,
+                true => asker.ask(limits::BALANCER_PROBE_DEADLINE).await,
                 false => Answer::Dead,
             };
             backend.note(answer);
@@ -225,5 +226,67 @@ mod tests {
         let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut byte)).await;
         assert!(matches!(read.unwrap(), Ok(0) | Err(_)), "B2: closed");
         assert_eq!(greeted(address).await.1, 2);
+    }
+
+    /// Answers each request on its connections, until they or it ends; counts connections and requests.
+    async fn website(
+        status: Arc<AtomicUsize>,
+    ) -> (u16, Arc<AtomicUsize>, Arc<AtomicUsize>, CancellationToken) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (connections, requests) =
+            (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let hang_up = CancellationToken::new();
+        let counts = (Arc::clone(&connections), Arc::clone(&requests));
+        let end = hang_up.clone();
+        tokio::spawn(async move {
+            loop {
+                let mut stream = listener.accept().await.unwrap().0;
+                counts.0.fetch_add(1, Ordering::Relaxed);
+                let (status, requests, end) = (status.clone(), counts.1.clone(), end.child_token());
+                let answer = async move {
+                    let mut bytes = [0; 1024];
+                    while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {
+                        requests.fetch_add(1, Ordering::Relaxed);
+                        let code = status.load(Ordering::Relaxed);
+                        let answer = format!("HTTP/1.1 {code} x\r\ncontent-length: 2\r\n\r\nok");
+                        stream.write_all(answer.as_bytes()).await.unwrap();
+                    }
+                };
+                tokio::spawn(async move { end.run_until_cancelled(answer).await });
+            }
+        });
+        (port, connections, requests, hang_up)
+    }
+
+    #[tokio::test]
+    async fn a_server_is_asked_again_over_the_connection_that_it_keeps() {
+        let status = Arc::new(AtomicUsize::new(200));
+        let (port, connections, requests, hang_up) = website(status.clone()).await;
+        let mut asker = Asker::new(probe(port));
+        let deadline = Duration::from_secs(20);
+        assert_eq!(asker.ask(deadline).await, Answer::Ready);
+        status.store(500, Ordering::Relaxed);
+        assert_eq!(asker.ask(deadline).await, Answer::Alive);
+        status.store(200, Ordering::Relaxed);
+        assert_eq!(asker.ask(deadline).await, Answer::Ready);
+        let counted = || [&connections, &requests].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(counted(), [1, 3]);
+        // It hung up: that alone says nothing of a server that takes another connection.
+        hang_up.cancel();
+        assert_eq!(asker.ask(Duration::from_millis(200)).await, Answer::Alive);
+        assert_eq!(counted()[0], 2);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_neither_answers_nor_listens_is_dead() {
+        let (port, stop) = server(b'H').await;
+        let mut asker = Asker::new(probe(port));
+        assert_eq!(asker.ask(Duration::from_millis(200)).await, Answer::Alive);
+        stop.cancel();
+        while TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(asker.ask(Duration::from_secs(20)).await, Answer::Dead);
     }
 }

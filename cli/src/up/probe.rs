@@ -2,17 +2,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
+use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 use super::pki::Pair;
@@ -97,6 +99,108 @@ impl Probe {
         let stream = TcpStream::connect((self.address.as_str(), self.port)).await?;
         Ok(get(TokioIo::new(stream), &self.address, self.path).await?.0)
     }
+
+    async fn line(&self) -> anyhow::Result<Line> {
+        match &self.identity {
+            Some(identity) => {
+                let stream = connect(identity, &self.address, self.port).await?;
+                Line::over(TokioIo::new(stream)).await
+            }
+            None => {
+                let stream = TcpStream::connect((self.address.as_str(), self.port)).await?;
+                Line::over(TokioIo::new(stream)).await
+            }
+        }
+    }
+}
+
+/// Asks one endpoint again and again over one connection: a handshake costs both ends more than all of the
+/// answer.
+pub(crate) struct Asker {
+    probe: Probe,
+    line: Option<Line>,
+}
+
+impl Asker {
+    pub(crate) fn new(probe: Probe) -> Self {
+        Self { probe, line: None }
+    }
+
+    /// As [`Probe::ask`]. Who does not answer on the connection that was kept is dead only if it takes no
+    /// new one either.
+    pub(crate) async fn ask(&mut self, deadline: Duration) -> Answer {
+        let ends = Instant::now() + deadline;
+        if let Some(answer) = self.ask_on_line(deadline / 2).await {
+            return answer;
+        }
+        let Ok(Ok(line)) = tokio::time::timeout(deadline / 2, self.probe.line()).await else {
+            return Answer::Dead;
+        };
+        self.line = Some(line);
+        let left = ends.saturating_duration_since(Instant::now());
+        self.ask_on_line(left.min(deadline / 2)).await.unwrap_or(Answer::Alive)
+    }
+
+    /// Nothing: there is no connection, or none that is of use any more.
+    async fn ask_on_line(&mut self, deadline: Duration) -> Option<Answer> {
+        let line = self.line.as_mut()?;
+        let asked = line.get(&self.probe.address, self.probe.path);
+        match tokio::time::timeout(deadline, asked).await {
+            Ok(Ok(200)) => Some(Answer::Ready),
+            Ok(Ok(_)) => Some(Answer::Alive),
+            Ok(Err(_)) | Err(_) => {
+                self.line = None;
+                None
+            }
+        }
+    }
+}
+
+/// One connection that is kept.
+struct Line {
+    sender: SendRequest<Empty<Bytes>>,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Line {
+    async fn over<S>(stream: S) -> anyhow::Result<Self>
+    where
+        S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    {
+        let (sender, connection) = handshake(stream).await.context("no HTTP")?;
+        // How it ends is said to whoever asks on it next.
+        let driver = tokio::spawn(async move { drop(connection.await) });
+        Ok(Self { sender, driver })
+    }
+
+    async fn get(&mut self, host: &str, path: &str) -> anyhow::Result<u16> {
+        self.sender.ready().await.context("the connection broke")?;
+        let answer = self.sender.send_request(request(host, path, "keep-alive")?);
+        let answer = answer.await.context("no answer")?;
+        let status = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), limits::HTTP_BYTES_MAX).collect().await;
+        body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?;
+        Ok(status)
+    }
+}
+
+fn request(
+    host: &str,
+    path: &str,
+    connection: &'static str,
+) -> anyhow::Result<hyper::Request<Empty<Bytes>>> {
+    hyper::Request::get(path)
+        .header("host", host)
+        .header("accept", "application/json")
+        .header("connection", connection)
+        .body(Empty::<Bytes>::new())
+        .context("bad request")
 }
 
 /// GETs `path` over TLS and answers the status and the body.
@@ -136,14 +240,8 @@ async fn get<S>(stream: S, host: &str, path: &str) -> anyhow::Result<(u16, Bytes
 where
     S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(stream).await.context("no HTTP")?;
-    let request = hyper::Request::get(path)
-        .header("host", host)
-        .header("accept", "application/json")
-        .header("connection", "close")
-        .body(Empty::<Bytes>::new())
-        .context("bad request")?;
+    let (mut sender, connection) = handshake(stream).await.context("no HTTP")?;
+    let request = request(host, path, "close")?;
     let exchange = async move {
         let response = sender.send_request(request).await.context("no answer")?;
         let status = response.status().as_u16();
