@@ -20,7 +20,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::part;
+use crate::part::{self, Threads};
 
 /// How often it is looked whether the parent is there.
 const PARENT_LOOK: Duration = Duration::from_millis(100);
@@ -103,7 +103,7 @@ impl ServerFlags {
     pub(crate) fn run(self, given: Option<&ArgMatches>) -> anyhow::Result<()> {
         if !self.ephemeral {
             let config = self.server.into_config()?;
-            return part::run(|stop| api_server::run(config, stop));
+            return part::run(Threads::PerCore, |stop| api_server::run(config, stop));
         }
         let is_given = |name: &str| {
             let source = given.and_then(|given| given.value_source(name));
@@ -128,7 +128,8 @@ impl ServerFlags {
         options.controllers.clone_from(&about.controllers);
         options.definitions.clone_from(&about.crd_dir);
         options.manifests.clone_from(&about.manifests);
-        part::run(|stop| serve(options, about, stop))
+        // The server has threads of its own.
+        part::run(Threads::This, |stop| serve(options, about, stop))
     }
 }
 

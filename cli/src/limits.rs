@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use crate::part::Threads;
+
+/// What a controller manager or a scheduler works on: one of each works, and the others wait for its lease.
+pub(crate) const QUIET_PART: Threads = Threads::AtMost(2);
+
 /// Node agents that one `orlop up` runs; their addresses are .21 to .70.
 pub(crate) const NODES_MAX: u16 = 50;
 /// What the kernel lets a socket's path be, with the byte at its end.

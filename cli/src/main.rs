@@ -19,6 +19,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use self::part::Threads;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// For RocksDB's C++ too (`override` puts it in malloc's place): a put frees on one thread what
@@ -171,7 +172,7 @@ fn run(arguments: Arguments, given: Option<&ArgMatches>) -> anyhow::Result<ExitC
             let flags = flags.resolved()?;
             part::set_up_store_logs(&flags.logs()?)?;
             let config = flags.into_config()?;
-            part::run(|stop| store_server::run(config, stop))?;
+            part::run(Threads::PerCore, |stop| store_server::run(config, stop))?;
         }
         Command::Backup(command) => part::block_on(backup::run(command))?,
         Command::Apiserver(flags) => {
@@ -181,25 +182,25 @@ fn run(arguments: Arguments, given: Option<&ArgMatches>) -> anyhow::Result<ExitC
         Command::ControllerManager(flags) => {
             part::set_up_logs(parts_log)?;
             let config = flags.into_config()?;
-            part::run(|stop| api_controllers::run(config, stop))?;
+            part::run(limits::QUIET_PART, |stop| api_controllers::run(config, stop))?;
         }
         Command::Scheduler(flags) => {
             part::set_up_logs(parts_log)?;
             let config = flags.into_config()?;
-            part::run(|stop| api_scheduler::run(config, stop))?;
+            part::run(limits::QUIET_PART, |stop| api_scheduler::run(config, stop))?;
         }
         Command::Node(flags) => {
             part::set_up_logs(parts_log)?;
             let config = flags.into_config()?;
-            part::run(|stop| node_agent::run(config, stop))?;
+            part::run(Threads::PerCore, |stop| node_agent::run(config, stop))?;
         }
         Command::Bench(flags) => {
             part::set_up_logs("warn")?;
-            part::run(|stop| chaos::bench::run(*flags, stop))?;
+            part::run(Threads::PerCore, |stop| chaos::bench::run(*flags, stop))?;
         }
         Command::Chaos(command) => {
             part::set_up_logs("warn")?;
-            part::run(|stop| chaos::run(*command, stop))?;
+            part::run(Threads::PerCore, |stop| chaos::run(*command, stop))?;
         }
         Command::Version { output } => print_version(output.is_some())?,
         Command::Completion(flags) => completion::print(&flags)?,

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -39,21 +40,57 @@ fn filter(level: &str) -> anyhow::Result<EnvFilter> {
     })
 }
 
+/// The threads that a part works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// One per core, or what TOKIO_WORKER_THREADS says.
+    PerCore,
+    /// No more than so many, for a part that has little to do most of the time: each one has memory of its
+    /// own, and is woken to look for work. TOKIO_WORKER_THREADS wins.
+    AtMost(usize),
+    /// The one that there is: the work is somewhere else.
+    This,
+}
+
+impl Threads {
+    fn builder(self) -> Builder {
+        match self {
+            Self::PerCore => Builder::new_multi_thread(),
+            Self::AtMost(most) => {
+                let mut builder = Builder::new_multi_thread();
+                if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+                    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                    builder.worker_threads(cores.min(most));
+                }
+                builder
+            }
+            Self::This => Builder::new_current_thread(),
+        }
+    }
+}
+
 /// Runs `work` on a runtime with a thread per core.
 pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?
-        .block_on(work)
+    block_on_threads(Threads::PerCore, work)
+}
+
+fn block_on_threads<T>(
+    threads: Threads,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let runtime = threads.builder().enable_all().build();
+    runtime.context("cannot start the async runtime")?.block_on(work)
 }
 
 /// Runs a part until it fails, or until SIGINT or SIGTERM and its own orderly stop after that.
-pub(crate) fn run<F>(start: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
+pub(crate) fn run<F>(
+    threads: Threads,
+    start: impl FnOnce(CancellationToken) -> F,
+) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
-    block_on(async {
+    block_on_threads(threads, async {
         let shutdown = CancellationToken::new();
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch signals")?;
@@ -66,6 +103,13 @@ where
             tracing::info!("stopping");
             fired.cancel();
         });
-        start(shutdown).await
+        // Not on this thread: it would be woken by one of the others each time that the part goes on.
+        match tokio::spawn(start(shutdown)).await {
+            Ok(ended) => ended,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => Err(error).context("the part was given up"),
+            },
+        }
     })
 }
