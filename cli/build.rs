@@ -12,11 +12,22 @@ fn main() {
         }
     }
     println!("cargo:rerun-if-changed=build.rs");
+    stay_where_it_is_linked();
     println!("cargo:rerun-if-env-changed=ORLOP_GIT_COMMIT");
 
     let given = std::env::var("ORLOP_GIT_COMMIT").ok().filter(|commit| !commit.is_empty());
     let commit = given.or_else(commit_of_this_tree).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo:rustc-env=ORLOP_GIT_COMMIT={commit}");
+}
+
+/// A program that can be loaded anywhere is full of addresses that are put right at its start, and every page
+/// with one is then a process's own: some megabytes of each of the dozen that a control plane has. One that
+/// lies at a fixed place, as etcd and kube-apiserver do, shares them and starts sooner. What varies from
+/// start to start all the same: the heap, the stacks, the libraries.
+fn stay_where_it_is_linked() {
+    if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
+        println!("cargo:rustc-link-arg-bins=-no-pie");
+    }
 }
 
 /// A source archive has no repository, and a machine may have no git: neither stops the build.
