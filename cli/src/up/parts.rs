@@ -172,7 +172,7 @@ impl Writer<'_> {
             .set("leader-elect", "true")
             .set("leader-elect-lease-duration", "6s")
             .set("leader-elect-renew-deadline", "4s")
-            .set("leader-elect-retry-period", "1s");
+            .set("leader-elect-retry-period", "2s");
         flags
     }
 }
