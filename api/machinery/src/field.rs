@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde_json::Value;
 
-/// Where in an object: `spec.containers[0].name`. A validation makes hundreds of them and shows next
-/// to none, so that those of usual length take nothing from the heap.
+/// Where in an object: `spec.containers[0].name`. A validation makes hundreds of them and shows
+/// next to none, so that those of usual length take nothing from the heap.
 #[derive(Clone, Default)]
 pub struct Path(Text);
 

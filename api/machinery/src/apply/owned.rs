@@ -3,7 +3,7 @@
 //!
 //! | Rule | What always holds |
 //! |------|-------------------|
-//! | A6 | What stands here is what [`Set::to_tree`] writes, and every change of it is that of the set. |
+//! | A6 | What stands here is what [`Set::to_tree`] writes, and its changes are those of the set. |
 
 use serde_json::{Map, Value};
 

@@ -1,5 +1,5 @@
-//! A6: what is done to stored fields is what is done to sets, and the short ways lead where the long
-//! ones do.
+//! A6: what is done to stored fields is what is done to sets, and the short ways lead where the
+//! long ones do.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};

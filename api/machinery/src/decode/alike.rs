@@ -1,5 +1,5 @@
-//! JSON that a reader of YAML takes for the same: most bodies that may be YAML are written so, and a
-//! reader of JSON takes a small part of the time.
+//! JSON that a reader of YAML takes for the same: most bodies that may be YAML are written so, and
+//! a reader of JSON takes a small part of the time.
 
 use super::raw::Raw;
 

@@ -1,11 +1,11 @@
-//! Fits a tree to its type where it lies: what [`super::walk`] makes of a document that nothing is to
-//! be said about, without building another tree.
+//! Fits a tree to its type where it lies: what [`super::walk`] makes of a document that nothing is
+//! to be said about, without building another tree.
 //!
 //! | Rule | What always holds |
 //! |------|-------------------|
 //! | F1 | A tree that fits becomes what the walk makes of it, to the last value. |
-//! | F2 | Whatever is wrong or unknown is left to the walk, which says so; it says the same of the |
-//! |    | tree as it was left here. |
+//! | F2 | Whatever is wrong or unknown is left to the walk, which says so; it says the same of |
+//! |    | the tree as it was left here. |
 
 use std::cell::Cell;
 use std::fmt;

@@ -23,7 +23,7 @@ impl Hasher for NameHasher {
         }
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
-        self.take(u64::from_le_bytes(last) ^ (bytes.len() as u64) << 56);
+        self.take(u64::from_le_bytes(last) ^ ((bytes.len() as u64) << 56));
     }
 
     fn write_u8(&mut self, _end_of_text: u8) {
@@ -32,6 +32,6 @@ impl Hasher for NameHasher {
 
     fn finish(&self) -> u64 {
         // The table takes the lowest bits for the place and the highest ones for a first look.
-        self.0 ^ self.0 >> 32
+        self.0 ^ (self.0 >> 32)
     }
 }
