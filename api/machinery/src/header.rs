@@ -1,7 +1,10 @@
 //! What lists and watches need of a stored object, without keeping its tree.
 
+use serde_json::{Map, Value};
+
+use crate::Object;
 use crate::kinds::ResourceInfo;
-use crate::view::{View, member, skip_space};
+use crate::view::{View, member, next_member, skip_space};
 
 /// The parts of an object that selectors look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -163,6 +166,113 @@ pub fn with_resource_version(json: &[u8], revision: u64) -> Vec<u8> {
     out
 }
 
+/// JSON that was written of a tree, with `metadata.resourceVersion` where a tree has it: as the tree
+/// with that version would be written. `None` when the bytes do not look like such JSON.
+#[must_use]
+pub fn in_order_with_resource_version(json: &[u8], revision: u64) -> Option<Vec<u8>> {
+    const KEY: &[u8] = b"resourceVersion";
+
+    let start = metadata_body(json)?;
+    let (mut at, mut before, mut last_end) = (start, None, start);
+    let mut old: Option<(usize, usize)> = None;
+    while let Some(found) = next_member(json, at) {
+        let (from, to) = found.whole();
+        let key = &json[found.key.0..found.key.1];
+        if key == KEY {
+            old = Some((from, to));
+        } else {
+            if key > KEY && before.is_none() {
+                before = Some(from);
+            }
+            last_end = to;
+        }
+        at = found.next;
+        if json.get(at - 1) != Some(&b',') {
+            break;
+        }
+    }
+    let mut out = Vec::with_capacity(json.len() + 48);
+    // What stands between two places, without the old version and one comma at it.
+    let copy = |out: &mut Vec<u8>, from: usize, to: usize| match old {
+        Some((gone_from, gone_to)) if from <= gone_from && gone_to <= to => {
+            let follows = json.get(gone_to) == Some(&b',');
+            let is_last = !follows && json.get(gone_from - 1) == Some(&b',');
+            out.extend_from_slice(&json[from..gone_from - usize::from(is_last)]);
+            out.extend_from_slice(&json[gone_to + usize::from(follows)..to]);
+        }
+        _ => out.extend_from_slice(&json[from..to]),
+    };
+    let entry = format!("\"resourceVersion\":\"{revision}\"");
+    match before {
+        Some(before) => {
+            copy(&mut out, 0, before);
+            out.extend_from_slice(entry.as_bytes());
+            out.push(b',');
+            copy(&mut out, before, json.len());
+        }
+        None => {
+            let is_first = last_end == start;
+            let end = old.map_or(last_end, |(_, to)| to.max(last_end));
+            copy(&mut out, 0, end);
+            if !is_first {
+                out.push(b',');
+            }
+            out.extend_from_slice(entry.as_bytes());
+            out.extend_from_slice(&json[end..]);
+        }
+    }
+    Some(out)
+}
+
+/// What decides whether an object may go: its metadata but for the managed fields, and what is
+/// neither list nor map of the rest, one level deep.
+#[must_use]
+pub fn outline(object: View<'_>) -> Object {
+    let read = |value: View<'_>| serde_json::from_slice::<Value>(value.bytes()).ok();
+    let is_plain = |value: View<'_>| !matches!(value.bytes().first(), Some(b'{' | b'[') | None);
+    let inside = |part: View<'_>, is_metadata: bool| -> Map<String, Value> {
+        let members = part.members().filter(|(key, value)| match is_metadata {
+            true => key != "managedFields",
+            false => is_plain(*value),
+        });
+        members.filter_map(|(key, value)| Some((key.into_owned(), read(value)?))).collect()
+    };
+    let parts = object.members().filter_map(|(key, value)| {
+        let part = match &*key {
+            "metadata" => Value::Object(inside(value, true)),
+            "spec" | "status" => Value::Object(inside(value, false)),
+            _ if is_plain(value) => read(value)?,
+            _ => return None,
+        };
+        Some((key.into_owned(), part))
+    });
+    Object(parts.collect())
+}
+
+/// A tree of JSON that was checked before, without its managed fields, which are about half of a small
+/// object; `None` when it is no object.
+#[must_use]
+pub fn without_managed_fields(object: View<'_>) -> Option<Object> {
+    let read = |value: View<'_>| serde_json::from_slice::<Value>(value.bytes()).ok();
+    if !object.is_object() {
+        return None;
+    }
+    let mut out = Map::new();
+    for (key, value) in object.members() {
+        let value = if key == "metadata" && value.is_object() {
+            let mut metadata = Map::new();
+            for (key, value) in value.members().filter(|(key, _)| key != "managedFields") {
+                metadata.insert(key.into_owned(), read(value)?);
+            }
+            Value::Object(metadata)
+        } else {
+            read(value)?
+        };
+        out.insert(key.into_owned(), value);
+    }
+    Some(Object(out))
+}
+
 /// Where the inside of the top-level `metadata` object starts.
 fn metadata_body(json: &[u8]) -> Option<usize> {
     let open = skip_space(json, 0);
@@ -198,6 +308,54 @@ mod tests {
             let got = with_resource_version(stored.as_bytes(), 7);
             assert_eq!(String::from_utf8(got).unwrap(), served);
         }
+    }
+
+    #[test]
+    fn the_revision_is_put_where_a_tree_has_it() {
+        for metadata in [
+            "{}",
+            r#"{"name":"x"}"#,
+            r#"{"uid":"u"}"#,
+            r#"{"annotations":{"resourceVersion":"9","z":"}"},"name":"x","uid":"u"}"#,
+            r#"{"managedFields":[{"a":1}],"selfLink":"s","uid":"u"}"#,
+        ] {
+            let tree: Value = serde_json::from_str(metadata).unwrap();
+            let object = |metadata: &Value| serde_json::json!({"a": {"metadata": 1}, "metadata": metadata, "spec": {"x": []}});
+            let mut wanted = tree.clone();
+            wanted["resourceVersion"] = "7".into();
+            let wanted = object(&wanted).to_string();
+            let stored = object(&tree).to_string();
+            let served = with_resource_version(stored.as_bytes(), 5);
+            let mut again = tree;
+            again["resourceVersion"] = "12345".into();
+            for json in [stored.into_bytes(), served, object(&again).to_string().into_bytes()] {
+                let got = in_order_with_resource_version(&json, 7).unwrap();
+                assert_eq!(String::from_utf8(got).unwrap(), wanted);
+            }
+        }
+        assert_eq!(in_order_with_resource_version(b"[]", 7), None);
+    }
+
+    #[test]
+    fn all_but_the_managed_fields_is_read() {
+        let json = br#" {"kind":"X","metadata":{"managedFields":[{"a":{}}],"name":"p"},
+            "spec":{"metadata":{"managedFields":1}},"list":[{"x":null}]} "#;
+        let mut wanted: Value = serde_json::from_slice(json).unwrap();
+        wanted["metadata"].as_object_mut().unwrap().remove("managedFields");
+        let read = without_managed_fields(View::new(json)).unwrap();
+        assert_eq!(read.into_value(), wanted);
+        assert_eq!(without_managed_fields(View::new(b"[]")), None);
+    }
+
+    #[test]
+    fn an_outline_has_what_decides_whether_an_object_goes() {
+        let json = br#"{"apiVersion":"v1","kind":"Pod","metadata":{"managedFields":[{}],"name":"p",
+            "finalizers":["a"],"ownerReferences":[{"uid":"u"}]},"spec":{"containers":[{}],
+            "nodeName":"n","terminationGracePeriodSeconds":30},"status":{"phase":"Running"},"x":[]}"#;
+        let wanted = serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p",
+            "finalizers": ["a"], "ownerReferences": [{"uid": "u"}]}, "spec": {"nodeName": "n",
+            "terminationGracePeriodSeconds": 30}, "status": {"phase": "Running"}});
+        assert_eq!(outline(View::new(json)).into_value(), wanted);
     }
 
     #[test]

@@ -46,7 +46,12 @@ impl Object {
     /// The object's JSON.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(&self.0).expect("a JSON tree can always be written")
+        /// Most objects are not much larger, and need not be moved while they are written.
+        const USUAL_BYTES: usize = 4 * 1024;
+
+        let mut json = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut json, &self.0).expect("a JSON tree can always be written");
+        json
     }
 
     /// The value at a path of object keys.

@@ -135,7 +135,7 @@ pub(crate) struct Member {
     pub(crate) key: (usize, usize),
     pub(crate) value: (usize, usize),
     /// Where the next member would start.
-    next: usize,
+    pub(crate) next: usize,
 }
 
 impl Member {
@@ -146,7 +146,7 @@ impl Member {
 }
 
 /// The member that starts at `at`, inside of an object.
-fn next_member(json: &[u8], at: usize) -> Option<Member> {
+pub(crate) fn next_member(json: &[u8], at: usize) -> Option<Member> {
     let start = skip_space(json, at);
     if json.get(start) != Some(&b'"') {
         return None;

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::fields::grouped;
 use super::path::{Path, PathElement, same};
 use super::set::Set;
+use super::target::{Reset, Target};
 use super::types::{Form, Items, ListForm, NodeType};
 
 /// The fields that differ.
@@ -18,34 +19,36 @@ pub struct Comparison {
 /// Compares an object with what it becomes.
 #[must_use]
 pub fn compare(old: &Value, new: &Value, node: &NodeType) -> Comparison {
-    let mut walk = Walk { path: Vec::new(), out: Comparison::default(), leaves_managed_out: false };
+    let mut walk = Walk { path: Vec::new(), out: Comparison::default(), reset: None };
     if old != new {
         walk.node(Some(old), Some(new), node);
     }
     walk.out
 }
 
-/// The same for two objects, whose managed fields are left out.
+/// The same for two objects, whose managed fields are left out, and what a write cannot set at all.
 pub(super) fn compare_objects(
     old: &Map<String, Value>,
     new: &Map<String, Value>,
-    node: &NodeType,
+    target: &Target,
 ) -> Comparison {
-    let mut walk = Walk { path: Vec::new(), out: Comparison::default(), leaves_managed_out: true };
+    let node = &target.node;
+    let reset = Some(&target.reset);
+    let mut walk = Walk { path: Vec::new(), out: Comparison::default(), reset };
     if matches!(node.form(None), Form::Map(map) if !map.is_atomic) {
         walk.map(Some(old), Some(new), node);
     }
     walk.out
 }
 
-struct Walk {
+struct Walk<'a> {
     path: Path,
     out: Comparison,
-    /// Whether `metadata.managedFields` counts for nothing.
-    leaves_managed_out: bool,
+    /// Of whole objects.
+    reset: Option<&'a Reset>,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// Two values that differ.
     fn node(&mut self, old: Option<&Value>, new: Option<&Value>, node: &NodeType) {
         let (old_form, new_form) = (node.form(old), node.form(new));
@@ -126,7 +129,7 @@ impl Walk {
             let old = old.and_then(|map| map.get(key));
             let new = new.and_then(|map| map.get(key));
             // Most of what a write sends is as it was: nothing below can differ then.
-            if old == new || (key == "managedFields" && self.is_managed_left_out()) {
+            if self.leaves_out(key) || old == new {
                 continue;
             }
             let Some(child) = node.child(key) else { continue };
@@ -136,10 +139,14 @@ impl Walk {
         }
     }
 
-    fn is_managed_left_out(&self) -> bool {
-        let is_metadata = |name: &str| name == "metadata";
-        self.leaves_managed_out
-            && matches!(&self.path[..], [PathElement::Field(name)] if is_metadata(name))
+    /// Whether a field of an object counts for nothing.
+    fn leaves_out(&self, name: &str) -> bool {
+        let Some(reset) = self.reset else { return false };
+        match &self.path[..] {
+            [] => reset.leaves_out(name),
+            [PathElement::Field(parent)] => parent == "metadata" && name == "managedFields",
+            _ => false,
+        }
     }
 
     fn list(&mut self, old: Option<&Value>, new: Option<&Value>, list: &ListForm<'_>) {

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::path::PathElement;
 use super::set::Set;
 use super::types::NodeType;
 use crate::decode::{self, Expected, FieldValidation};
@@ -32,6 +33,14 @@ pub enum Reset {
 }
 
 impl Reset {
+    /// Whether a field of an object cannot be set, nor anything below it.
+    pub(super) fn leaves_out(&self, name: &str) -> bool {
+        match self {
+            Self::Except(fields) => fields.members.contains(&PathElement::field(name)),
+            Self::Only(_) => false,
+        }
+    }
+
     pub(super) fn filter(&self, mut set: Set) -> Set {
         match self {
             Self::Except(fields) => {
@@ -44,13 +53,11 @@ impl Reset {
 }
 
 fn include(set: &Set, patterns: &[&[&str]]) -> Set {
-    let matching = |element: &super::path::PathElement| -> Vec<&[&str]> {
+    let matching = |element: &PathElement| -> Vec<&[&str]> {
         patterns
             .iter()
             .filter_map(|pattern| pattern.split_first())
-            .filter(|(first, _)| {
-                **first == "*" || *element == super::path::PathElement::field(first)
-            })
+            .filter(|(first, _)| **first == "*" || *element == PathElement::field(first))
             .map(|(_, rest)| rest)
             .collect()
     };

@@ -146,7 +146,7 @@ impl Changes {
         new: &Map<String, Value>,
         managers: &Managers,
     ) -> Self {
-        let own = filtered(target, compare_objects(live, new, &target.node));
+        let own = filtered(target, compare_objects(live, new, target));
         let mut others = BTreeMap::new();
         for owned in managers.0.values() {
             if others.contains_key(&owned.api_version) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api_machinery::{Object, ResourceInfo, Status, kinds};
+use api_machinery::{Object, ResourceInfo, Status, header, kinds};
 
 use crate::state::Server;
 use crate::watch_cache::{Filter, Version};
@@ -11,7 +11,7 @@ fn info(group: &str, plural: &str) -> Result<&'static ResourceInfo, Status> {
     kinds::find(group, "v1", plural).ok_or_else(Status::no_such_path)
 }
 
-/// One object as the caches have it.
+/// One object as the caches have it, without its managed fields: no plugin asks who wrote it.
 pub(super) fn cached(
     server: &Server,
     (group, plural): (&str, &str),
@@ -19,7 +19,12 @@ pub(super) fn cached(
 ) -> Result<Option<Object>, Status> {
     let info = info(group, plural)?;
     let key = server.storage.key(info, namespace, name);
-    server.caches.of(info).find(&key)?.map(|version| version.object()).transpose()
+    let found = server.caches.of(info).find(&key)?;
+    let read = |version: Arc<Version>| match header::without_managed_fields(version.view()) {
+        Some(object) => Ok(object),
+        None => version.object(),
+    };
+    found.map(read).transpose()
 }
 
 /// One object; one that the caches do not know yet is looked for in the store.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -13,6 +14,8 @@ pub(crate) struct Notes {
     /// As upstream's `CreateOptions`, `UpdateOptions` or `DeleteOptions`, without its kind.
     options: Value,
     annotations: Mutex<BTreeMap<String, String>>,
+    /// What the store was given last, and the revision at which it took it.
+    stored: Mutex<Option<(u64, Bytes)>>,
 }
 
 impl Notes {
@@ -28,7 +31,7 @@ impl Notes {
                 options[key] = value.into();
             }
         }
-        Self { options, annotations: Mutex::default() }
+        Self { options, ..Self::default() }
     }
 
     /// The options as an object of this kind.
@@ -38,6 +41,17 @@ impl Notes {
             options[key.as_str()] = value.clone();
         }
         options
+    }
+
+    /// Keeps the JSON of an object as it was stored: the answer is made of it.
+    pub(crate) fn keep_stored(&self, revision: u64, json: Bytes) {
+        *self.stored.lock() = Some((revision, json));
+    }
+
+    /// The JSON that the store took at a revision.
+    pub(crate) fn stored_at(&self, revision: &str) -> Option<(u64, Bytes)> {
+        let (at, json) = self.stored.lock().clone()?;
+        (at.to_string() == revision).then_some((at, json))
     }
 
     /// Keeps an annotation; the first value of a key stays.

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Served;
+use crate::admission::Notes;
 use crate::state::Server;
 use crate::storage::{self, Outcome, RawValue, Storage, Stored};
 use crate::watch_cache::{Cache, Version};
@@ -226,15 +227,21 @@ impl Shape {
         Ok(found)
     }
 
-    /// Writes an object in the version that is stored; T1.
+    /// Writes an object in the version that is stored; T1. The JSON of one that is shown as it is
+    /// stored is noted.
     pub(crate) async fn put(
         &self,
         storage: &Storage,
         object: &mut Object,
         expected: u64,
+        notes: Option<&Notes>,
     ) -> Result<Outcome, Status> {
         let Some(served) = &self.custom else {
-            return storage.put(self.info.kept(), object, expected).await;
+            let (outcome, json) = storage.put_json(self.info.kept(), object, expected).await?;
+            if let (Outcome::Done(revision), Some(notes)) = (&outcome, notes) {
+                notes.keep_stored(*revision, json);
+            }
+            return Ok(outcome);
         };
         let mut stored = served.definition.kind.stored(object);
         let outcome = storage.put(self.info, &mut stored, expected).await?;

@@ -14,5 +14,5 @@ pub(crate) use negotiate::{
     Accepted, Offer, Transform, accepted, accepts_aggregated, negotiate, negotiate_kind,
 };
 pub(crate) use reply::{
-    accepts_gzip, as_cached, compress, error, forbid_sniffing, object, plain, value,
+    accepts_gzip, as_cached, as_stored, compress, error, forbid_sniffing, object, plain, value,
 };

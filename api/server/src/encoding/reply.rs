@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use api_machinery::{Object, Status, View, convert, protobuf, table};
+use api_machinery::{Object, Status, View, convert, header as json_header, protobuf, table};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -83,10 +83,7 @@ pub(crate) fn as_cached(
     }
     let content_type = accepted.media.content_type();
     if accepted.is_written_as_sent() {
-        let mut json = Vec::with_capacity(version.json.len() + 1);
-        json.extend_from_slice(&version.json);
-        json.push(b'\n');
-        return Ok(Some(plain(200, content_type, json)));
+        return Ok(Some(plain(200, content_type, version.json.line())));
     }
     if accepted.is_made_of_messages() && shape.custom.is_none() {
         let message = version.message(shape.info)?;
@@ -94,6 +91,24 @@ pub(crate) fn as_cached(
         return Ok(Some(plain(200, content_type, object)));
     }
     Ok(None)
+}
+
+/// One object of which the JSON is there, written as its tree would be, when that is what is asked
+/// for.
+pub(crate) fn as_stored(
+    code: u16,
+    shape: &Shape,
+    (json, revision): (&[u8], u64),
+    accepted: &Accepted,
+) -> Option<Response<Body>> {
+    let is_asked = accepted.transform == Transform::None && accepted.is_written_as_sent();
+    let is_kept = shape.custom.is_none() && shape.info.kept_as.is_none();
+    if !is_asked || accepted.is_beta || !is_kept {
+        return None;
+    }
+    let mut json = json_header::in_order_with_resource_version(json, revision)?;
+    json.push(b'\n');
+    Some(plain(code, accepted.media.content_type(), json))
 }
 
 /// A document as it is, whatever transform was asked for.

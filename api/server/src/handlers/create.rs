@@ -28,5 +28,5 @@ pub(crate) async fn create(context: &Context, body: &[u8]) -> Result<Response<Bo
     let by = context.by(Fields::Of(&manager), dry_run);
     let request = registry::Create { kind: context.kind, by };
     let created = registry::create(&context.server, &request, object).await?;
-    context.reply(201, &created)
+    context.reply_written(201, &created)
 }

@@ -13,6 +13,7 @@ use crate::body::Body;
 use crate::encoding;
 use crate::registry::{self, DeleteOptions, Deleted, Fields, PropagationPolicy};
 use crate::request::Query;
+use crate::watch_cache::Version;
 
 /// Kinds whose immediate deletion answers with the object, as upstream's storages are set.
 const RETURN_OBJECT: [&str; 4] = ["Namespace", "Pod", "Service", "ServiceAccount"];
@@ -130,17 +131,34 @@ pub(crate) async fn delete(context: &Context, body: &[u8]) -> Result<Response<Bo
     let by = context.by(Fields::OWN, options.dry_run);
     let deleted =
         registry::delete(&context.server, context.kind, (namespace, name), &options, by).await?;
+    let returns_object = RETURN_OBJECT.contains(&context.kind.kind);
     match deleted {
-        Deleted::Marked(object) => context.reply(200, &object),
-        Deleted::Gone(object) if RETURN_OBJECT.contains(&context.kind.kind) => {
-            context.reply(200, &object)
-        }
-        Deleted::Gone(object) => {
-            let resource = context.kind.group_resource();
-            let tree = status::deleted(&resource, object.name(), object.uid());
-            encoding::value(200, &tree, &context.accepted)
+        Deleted::Marked(object) => context.reply_written(200, &object),
+        Deleted::Gone(object) if returns_object => context.reply(200, &object),
+        Deleted::GoneFromCache(version) if returns_object => as_it_was(context, &version),
+        Deleted::Gone(object) => success(context, (object.name(), object.uid())),
+        Deleted::GoneFromCache(version) => {
+            success(context, (&version.header.name, &version.header.uid))
         }
     }
+}
+
+/// The object that is gone.
+fn as_it_was(context: &Context, version: &Version) -> Result<Response<Body>, Status> {
+    let revision = version.view().at(&["metadata", "resourceVersion"]).text().parse();
+    if let Ok(revision) = revision {
+        let stored = (&version.json[..], revision);
+        let reply = encoding::as_stored(200, &context.shape, stored, &context.accepted);
+        if let Some(reply) = reply {
+            return Ok(reply);
+        }
+    }
+    context.reply(200, &context.shape.object_of(version)?)
+}
+
+fn success(context: &Context, (name, uid): (&str, &str)) -> Result<Response<Body>, Status> {
+    let tree = status::deleted(&context.kind.group_resource(), name, uid);
+    encoding::value(200, &tree, &context.accepted)
 }
 
 /// Deletes what a list with the same selectors shows; answers with that list.

@@ -286,6 +286,23 @@ impl Context {
         encoding::object(code, &self.shape, object, &self.accepted)
     }
 
+    /// Answers with an object that was written just now: what the store was given is written again
+    /// where that is what is asked for.
+    pub(crate) fn reply_written(
+        &self,
+        code: u16,
+        object: &Object,
+    ) -> Result<Response<Body>, Status> {
+        let stored = self.notes.stored_at(object.resource_version());
+        if let Some((revision, json)) = stored
+            && let Some(reply) =
+                encoding::as_stored(code, &self.shape, (&json, revision), &self.accepted)
+        {
+            return Ok(reply);
+        }
+        self.reply(code, object)
+    }
+
     /// The response of a handler that ended, with the warnings of the request.
     pub(crate) fn finish(&self, outcome: Result<Response<Body>, Status>) -> Response<Body> {
         let mut response =

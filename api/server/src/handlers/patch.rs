@@ -157,7 +157,7 @@ async fn apply(
     for _ in 0..UPDATE_TRIES_MAX {
         let change = |current: &Object| applied(Some(current));
         if let Some(updated) = registry::update(&context.server, &request, change).await? {
-            return context.reply(200, &updated);
+            return context.reply_written(200, &updated);
         }
         if subresource != Subresource::None {
             return Err(context.not_found());
@@ -174,7 +174,7 @@ async fn apply(
         match registry::create(&context.server, &create, applied(None)?).await {
             // Somebody else made it meanwhile: it is applied to that one.
             Err(status) if status.reason == "AlreadyExists" => {}
-            created => return context.reply(201, &created?),
+            created => return context.reply_written(201, &created?),
         }
     }
     let resource = context.kind.group_resource();
@@ -218,5 +218,5 @@ pub(crate) async fn patch(
     };
     let updated = registry::update(&context.server, &request, change).await?;
     let updated = updated.ok_or_else(|| context.not_found())?;
-    context.reply(200, &updated)
+    context.reply_written(200, &updated)
 }

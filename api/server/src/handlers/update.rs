@@ -48,12 +48,12 @@ pub(crate) async fn update(
     };
     let outcome = registry::update(&context.server, &request, change).await?;
     match outcome {
-        Some(updated) => context.reply(200, &updated),
+        Some(updated) => context.reply_written(200, &updated),
         None if context.kind.create_on_update && subresource == Subresource::None => {
             context.check_escalation(&object, None)?;
             let request = registry::Create { kind: context.kind, by };
             let created = registry::create(&context.server, &request, object).await?;
-            context.reply(201, &created)
+            context.reply_written(201, &created)
         }
         None => Err(context.not_found()),
     }

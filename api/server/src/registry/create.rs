@@ -132,7 +132,7 @@ async fn create_named(
         return Err(Status::unexplained(why));
     }
     if info.kind != "Service" {
-        return match shape.put(&server.storage, &mut object, 0).await? {
+        return match shape.put(&server.storage, &mut object, 0, asked.notes).await? {
             Outcome::Done(_) => Ok(object),
             Outcome::Conflict(_) => Err(exists(object.name())),
         };

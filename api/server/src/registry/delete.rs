@@ -1,6 +1,9 @@
 //! Deleting an object: at once, after a grace period, or when its finalizers are done.
 
+use std::sync::Arc;
+
 use api_machinery::custom::definition::conditions;
+use api_machinery::header;
 use api_machinery::kinds::Propagation;
 use api_machinery::status::Grouped;
 use api_machinery::strategy::{Deletion, graceful_deletion};
@@ -14,6 +17,7 @@ use crate::custom::Shape;
 use crate::limits::UPDATE_TRIES_MAX;
 use crate::state::Server;
 use crate::storage::{Outcome, Stored, Write};
+use crate::watch_cache::Version;
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -45,6 +49,8 @@ pub(crate) enum Deleted {
     Marked(Object),
     /// The object is gone; this is how it was.
     Gone(Object),
+    /// The same, as a cache has it.
+    GoneFromCache(Arc<Version>),
 }
 
 /// Deletes an object, or marks it. Whether for good is said by the options.
@@ -57,6 +63,10 @@ pub(crate) async fn delete(
 ) -> Result<Deleted, Status> {
     let shape = Shape::of(server, info)?;
     let key = server.storage.key(info, namespace, name);
+    let gone = gone_at_once(server, (&shape, &key), (namespace, name), options, by).await?;
+    if let Some(gone) = gone {
+        return Ok(Deleted::GoneFromCache(gone));
+    }
     // What is sealed and cannot be opened any more is not deleted either.
     let is_readable = !server.storage.seals();
     let mut found = is_readable.then(|| super::cached(server, &shape, &key)).flatten();
@@ -100,14 +110,61 @@ pub(crate) async fn delete(
                 }
                 Outcome::Conflict(newer) => newer,
             },
-            Step::Mark(mut next) => match shape.put(&server.storage, &mut next, revision).await? {
-                Outcome::Done(_) => return Ok(Deleted::Marked(next)),
-                Outcome::Conflict(newer) => newer,
-            },
+            Step::Mark(mut next) => {
+                match shape.put(&server.storage, &mut next, revision, by.notes).await? {
+                    Outcome::Done(_) => return Ok(Deleted::Marked(next)),
+                    Outcome::Conflict(newer) => newer,
+                }
+            }
         };
         found = newer.as_ref().map(|raw| shape.stored(raw)).transpose()?;
     }
     Err(Status::conflict(&info.group_resource(), name, Status::MODIFIED))
+}
+
+/// Deletes an object that goes at once by what the cache has of it, without a look at all that is in
+/// it. `None` when it is not that simple: then nothing has happened.
+async fn gone_at_once(
+    server: &Server,
+    (shape, key): (&Shape, &str),
+    (namespace, name): (&str, &str),
+    options: &DeleteOptions,
+    by: By<'_>,
+) -> Result<Option<Arc<Version>>, Status> {
+    let info = shape.info;
+    // They leave something behind, or stay for a while.
+    let is_simple = !matches!(info.kind, "Service" | "Namespace" | "CustomResourceDefinition");
+    if !is_simple || shape.custom.is_some() || options.dry_run || server.storage.seals() {
+        return Ok(None);
+    }
+    let Some(version) = shape.cache(server).get(key) else { return Ok(None) };
+    let outline = header::outline(version.view());
+    let Ok(revision) = outline.resource_version().parse() else { return Ok(None) };
+    let asked = Attributes {
+        server,
+        user: by.user,
+        kind: info.kept(),
+        operation: Operation::Delete,
+        subresource: "",
+        namespace,
+        name: if options.of_collection { "" } else { name },
+        old: Some(&outline),
+        warnings: by.warnings,
+        dry_run: false,
+        notes: by.notes,
+    };
+    // Policies may look at anything.
+    if !admission::policy::are_silent(&asked).await {
+        return Ok(None);
+    }
+    // Nothing but a deletion is decided by what may be old, and by a part of it.
+    if !matches!(next_step(&asked, info, &outline, options).await, Ok(Step::Delete)) {
+        return Ok(None);
+    }
+    Ok(match server.storage.commit(key, revision, Write::Delete).await? {
+        Outcome::Done(_) => Some(version),
+        Outcome::Conflict(_) => None,
+    })
 }
 
 /// What is to be done about an object as it is.

@@ -164,7 +164,7 @@ async fn put(
 ) -> Result<Outcome, Status> {
     let storage = &server.storage;
     if request.kind.kind != "Service" || request.subresource != Subresource::None {
-        return shape.put(storage, next, revision).await;
+        return shape.put(storage, next, revision, request.by.notes).await;
     }
     let ports = server.config.node_ports;
     let change = (&mut *next, current);

@@ -342,15 +342,26 @@ impl Storage {
         object: &mut Object,
         expected: u64,
     ) -> Result<Outcome, Status> {
+        Ok(self.put_json(info, object, expected).await?.0)
+    }
+
+    /// The same, with the JSON that was to be stored.
+    pub(crate) async fn put_json(
+        &self,
+        info: &ResourceInfo,
+        object: &mut Object,
+        expected: u64,
+    ) -> Result<(Outcome, Bytes), Status> {
         object.remove(&["metadata", "resourceVersion"]);
         let key = self.key(info, object.namespace(), object.name());
         let lease = if is_event(info) { self.event_lease.id(&self.client).await? } else { 0 };
-        let write = Write::Put { value: Bytes::from(object.to_json()), lease };
+        let json = Bytes::from(object.to_json());
+        let write = Write::Put { value: json.clone(), lease };
         let outcome = self.commit(&key, expected, write).await?;
         if let Outcome::Done(revision) = outcome {
             object.set_resource_version(revision);
         }
-        Ok(outcome)
+        Ok((outcome, json))
     }
 }
 

@@ -37,6 +37,34 @@ impl Drop for Kept {
     }
 }
 
+/// An object's JSON. A line feed follows it where it lies, as every answer ends with one.
+#[derive(Clone, Debug)]
+pub(crate) struct Json(Bytes);
+
+impl Json {
+    fn new(mut json: Vec<u8>) -> Self {
+        json.push(b'\n');
+        // It stays for long; what was kept free for writing it does not.
+        if json.capacity() > json.len() + json.len() / 8 + 64 {
+            json.shrink_to_fit();
+        }
+        Self(Bytes::from(json))
+    }
+
+    /// With its line feed.
+    pub(crate) fn line(&self) -> Bytes {
+        self.0.clone()
+    }
+}
+
+impl std::ops::Deref for Json {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0[..self.0.len() - 1]
+    }
+}
+
 /// One version of an object.
 #[derive(Debug)]
 pub(crate) struct Version {
@@ -45,7 +73,7 @@ pub(crate) struct Version {
     /// What selectors look at.
     pub(crate) header: Header,
     /// The object's JSON with its resourceVersion.
-    pub(crate) json: Bytes,
+    pub(crate) json: Json,
     message: OnceLock<Kept>,
 }
 
@@ -55,7 +83,7 @@ impl Version {
         let key = String::from_utf8_lossy(&raw.key).into_owned().into_boxed_str();
         let value = raw.value()?;
         let json = if value.starts_with(&protobuf::MAGIC) {
-            Bytes::from(storage::stored(raw)?.object.to_json())
+            Json::new(storage::stored(raw)?.object.to_json())
         } else {
             let refuse = |why: &str| Status::internal(&format!("stored object: {why}"));
             serde_json::from_slice::<IgnoredAny>(value)
@@ -65,9 +93,9 @@ impl Version {
                 return Err(refuse("not a JSON object"));
             }
             if convert::is_other_version(info, &view.get("apiVersion").text()) {
-                Bytes::from(storage::stored(raw)?.object.to_json())
+                Json::new(storage::stored(raw)?.object.to_json())
             } else {
-                Bytes::from(with_resource_version(value, raw.revision))
+                Json::new(with_resource_version(value, raw.revision))
             }
         };
         Ok(Self { key, header: Header::of(info, View::new(&json)), json, message: OnceLock::new() })
@@ -77,7 +105,7 @@ impl Version {
     pub(crate) fn of_custom(kind: &CustomKind, raw: &storage::RawValue) -> Result<Self, Status> {
         let mut tree = storage::stored(raw)?.object.into_value();
         kind.read(&mut tree);
-        let json = Bytes::from(tree.to_string());
+        let json = Json::new(tree.to_string().into_bytes());
         let header = Header::of(kind.row, View::new(&json));
         let key = String::from_utf8_lossy(&raw.key).into_owned().into_boxed_str();
         Ok(Self { key, header, json, message: OnceLock::new() })
@@ -112,7 +140,7 @@ impl Version {
     /// The same object in another version of its kind; as it is when it cannot be read.
     pub(crate) fn in_version(&self, info: &'static ResourceInfo) -> Self {
         let json = match self.object() {
-            Ok(object) => Bytes::from(convert::to(info, object).to_json()),
+            Ok(object) => Json::new(convert::to(info, object).to_json()),
             Err(_) => self.json.clone(),
         };
         let header = self.header.clone();
@@ -124,7 +152,7 @@ impl Version {
         Self {
             key: self.key.clone(),
             header: self.header.clone(),
-            json: Bytes::from(with_resource_version(&self.json, revision)),
+            json: Json::new(with_resource_version(&self.json, revision)),
             message: OnceLock::new(),
         }
     }

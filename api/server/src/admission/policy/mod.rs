@@ -75,6 +75,15 @@ pub(super) async fn validate(
     working(|| validating::run(&surroundings, &snapshot, object))
 }
 
+/// Whether no policy would look at this write.
+pub(crate) async fn are_silent(asked: &Attributes<'_>) -> bool {
+    if is_exempt(asked) {
+        return true;
+    }
+    let current = current(asked).await;
+    current.is_ok_and(|snapshot| snapshot.is_none_or(|snapshot| snapshot.validating.is_empty()))
+}
+
 /// The policies in force; none before the caches are filled, when only the server itself writes.
 async fn current(
     asked: &Attributes<'_>,

@@ -49,7 +49,13 @@ fn vertex(thing: Thing, version: &Version) -> Vertex {
 }
 
 fn read(thing: Thing, version: &Arc<Version>) -> (Vertex, Option<Says>) {
-    (vertex(thing, version), says(thing, version.view()))
+    let says = if is_unbound(thing, version) { None } else { says(thing, version.view()) };
+    (vertex(thing, version), says)
+}
+
+/// Whether it is a pod without a node, which says nothing whatever it uses.
+fn is_unbound(thing: Thing, version: &Version) -> bool {
+    thing == Thing::Pod && version.header.field("spec.nodeName") == Some("")
 }
 
 fn take(server: &Server, thing: Thing, change: Change, event: &Event) {
@@ -59,7 +65,10 @@ fn take(server: &Server, thing: Thing, change: Change, event: &Event) {
         }
         (Change::Added | Change::Modified, Some(now), before) => {
             let is_same = thing == Thing::Pod
-                && before.as_ref().is_some_and(|one| is_same_pod(one.view(), now.view()));
+                && before.as_ref().is_some_and(|one| {
+                    is_unbound(thing, one) && is_unbound(thing, now)
+                        || is_same_pod(one.view(), now.view())
+                });
             if !is_same {
                 let (vertex, says) = read(thing, now);
                 server.nodes.graph.write().set(vertex, says);
