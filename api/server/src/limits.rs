@@ -72,6 +72,8 @@ pub(crate) const WINDOW_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub(crate) const MESSAGES_KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bookmarks are about this far apart (upstream's `defaultBookmarkFrequency`).
 pub(crate) const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+/// The last one comes so long before a watch ends (upstream's).
+pub(crate) const LAST_BOOKMARK_BEFORE: Duration = Duration::from_secs(2);
 /// A watch without `timeoutSeconds` ends after this long, or up to twice as long.
 pub(crate) const WATCH_TIMEOUT_MIN: Duration = Duration::from_secs(1800);
 /// How long a read waits until the cache has seen the revision it asks for (upstream: 3 s).

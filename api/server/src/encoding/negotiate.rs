@@ -206,10 +206,8 @@ pub(crate) fn negotiate_kind(
     offer: Offer,
     is_custom: bool,
 ) -> Result<Accepted, Status> {
-    let include = query.get("includeObject").unwrap_or_default();
-    let include = IncludeObject::parse(include).ok_or_else(|| {
-        Status::bad_request(format!("unrecognized includeObject value: {include:?}"))
-    })?;
+    let asked = query.get("includeObject").unwrap_or_default();
+    let include = IncludeObject::parse(asked);
     let pretty = pretty(headers, query);
     let clauses = clauses(headers);
     if clauses.is_empty() {
@@ -222,7 +220,12 @@ pub(crate) fn negotiate_kind(
         if !matches!(clause.parameter("stream"), "" | "watch") {
             continue;
         }
-        if let Some(transform) = clause.transform(media, include) {
+        if let Some(transform) = clause.transform(media, include.unwrap_or_default()) {
+            if matches!(transform, Transform::Table(_)) && include.is_none() {
+                return Err(Status::bad_request(format!(
+                    "Unable to convert to Table as requested: includeObject: Invalid value: {asked:?}: must be 'Metadata', 'Object', 'None', or empty"
+                )));
+            }
             if offer == Offer::Plain && transform != Transform::None {
                 continue;
             }

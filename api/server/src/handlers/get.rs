@@ -21,7 +21,8 @@ pub(crate) async fn get(context: &Context) -> Result<Response<Body>, Status> {
     let server = &context.server;
     let (namespace, name) = (context.namespace(), &context.info.name);
     let key = server.storage.key(context.kind, namespace, name);
-    let revision = parse_revision(context.query.get("resourceVersion").unwrap_or_default())?;
+    let revision = parse_revision(context.query.get("resourceVersion").unwrap_or_default());
+    let revision = revision.map_err(|error| Status::unexplained(&error.to_string()))?;
     let found = match revision {
         None => match fresh(context, &key).await? {
             Cached::Known(found) => found,

@@ -42,24 +42,20 @@ pub(super) fn filter(context: &Context) -> Result<Filter, Status> {
 }
 
 /// A resourceVersion; `None` when it is not given.
-pub(super) fn parse_revision(text: &str) -> Result<Option<u64>, Status> {
+pub(super) fn parse_revision(text: &str) -> Result<Option<u64>, Error> {
     if text.is_empty() {
         return Ok(None);
     }
     text.parse().map(Some).map_err(|_| {
         let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
         let why = if is_number { "value out of range" } else { "invalid syntax" };
-        let error = Error::invalid(
-            &Path::new("resourceVersion"),
-            text,
-            format!("strconv.ParseUint: parsing {text:?}: {why}"),
-        );
-        Status::bad_request(format!("invalid resource version: {error}"))
+        let why = format!("strconv.ParseUint: parsing {text:?}: {why}");
+        Error::invalid(&Path::new("resourceVersion"), text, why)
     })
 }
 
 /// A number of the query, as Go reads it; `None` when it is not given.
-fn number(query: &Query, name: &str) -> Result<Option<i64>, Status> {
+pub(super) fn number(query: &Query, name: &str) -> Result<Option<i64>, Status> {
     let Some(text) = query.non_empty(name) else { return Ok(None) };
     text.parse().map(Some).map_err(|_| {
         let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -117,7 +113,8 @@ fn source(context: &Context, limit: u64, prefix: &str) -> Result<Source, Status>
             None => Source::Rest { start: token.start },
         });
     }
-    let revision = parse_revision(text)?;
+    let revision = parse_revision(text)
+        .map_err(|error| Status::bad_request(format!("invalid resource version: {error}")))?;
     match (rule, revision) {
         ("", None) => Ok(Source::Fresh),
         ("", Some(0)) => Ok(Source::Cache { not_older_than: None }),
@@ -206,7 +203,8 @@ async fn from_store(
             Ok(page) => page,
             Err(error) => {
                 let last = (!start.is_empty()).then_some(start.as_str());
-                return Err(refused(&error, prefix, (last, was_continued), revision));
+                let versions = (revision, context.server.caches.revision());
+                return Err(refused(&error, prefix, (last, was_continued), versions));
             }
         };
         revision = page.revision;
@@ -243,7 +241,7 @@ fn refused(
     error: &StoreError,
     prefix: &str,
     (start, was_continued): (Option<&str>, bool),
-    revision: u64,
+    (revision, current): (u64, u64),
 ) -> Status {
     match error {
         StoreError::Compacted { .. } if was_continued => {
@@ -258,7 +256,8 @@ fn refused(
             Status::expired("The resourceVersion for the provided list is too old.")
         }
         StoreError::Refused { message, .. } if message.contains("future revision") => {
-            Status::too_large_resource_version(revision, 0)
+            // Nobody waits for it: there is no time to come back at.
+            Status::too_large_resource_version(revision, current).with_retry_after(0)
         }
         other => storage::status(other),
     }

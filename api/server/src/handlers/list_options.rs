@@ -63,17 +63,15 @@ fn of_watch(rule: &str, sends_initial: bool, is_continued: bool, errors: &mut Ve
         let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
         errors.push(forbidden(why));
     }
-    if rule.is_empty() {
-        return;
-    }
-    if !sends_initial {
+    if !rule.is_empty() && !sends_initial {
         let why =
             "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
         errors.push(forbidden(why));
     }
-    if rule != "NotOlderThan" {
+    if !matches!(rule, "" | "NotOlderThan") {
         errors.push(unsupported(rule, &["NotOlderThan"]));
     }
+    // In these words also where there is no rule.
     if is_continued {
         errors.push(forbidden(CONTINUED));
     }
@@ -132,7 +130,8 @@ mod tests {
                     "{r}: Forbidden: {r} is forbidden for watch unless sendInitialEvents is provided"
                 ),
             ),
-            ("sendInitialEvents=0&resourceVersionMatch=NotOlderThan&continue=x", continued),
+            ("sendInitialEvents=0&resourceVersionMatch=NotOlderThan&continue=x", continued.clone()),
+            ("continue=x", continued),
             ("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", String::new()),
         ] {
             assert_eq!(told(query, true), wanted, "{query}");

@@ -15,7 +15,9 @@ use super::list::{filter, parse_revision, timeout_seconds};
 use super::{Context, list_options};
 use crate::body::Body;
 use crate::encoding::Framer;
-use crate::limits::{BOOKMARK_INTERVAL, WATCH_TIMEOUT_MIN, WATCHER_LOOK_INTERVAL};
+use crate::limits::{
+    BOOKMARK_INTERVAL, LAST_BOOKMARK_BEFORE, WATCH_TIMEOUT_MIN, WATCHER_LOOK_INTERVAL,
+};
 use crate::metrics::{TimeLabels, VersionLabels};
 use crate::state::Server;
 use crate::stream::Sender;
@@ -81,7 +83,8 @@ pub(crate) async fn watch(context: &Context) -> Result<Response<Body>, Status> {
 fn read_wishes(context: &Context) -> Result<(Start, Option<u64>, Wishes), Status> {
     let query = &context.query;
     list_options::check(query, true)?;
-    let revision = parse_revision(query.get("resourceVersion").unwrap_or_default())?;
+    let revision = parse_revision(query.get("resourceVersion").unwrap_or_default());
+    let revision = revision.map_err(|error| Status::unexplained(&error.to_string()))?;
     let bookmarks = query.flag("allowWatchBookmarks");
     let send_initial = query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents"));
     let wants_state = match send_initial {
@@ -175,9 +178,12 @@ impl Stream {
         subscription: &mut Subscription,
         deadline: Instant,
     ) -> Result<(), Gone> {
-        // The last bookmark comes shortly before the end, so that the client resumes from there.
-        let last_bookmark = deadline.checked_sub(Duration::from_secs(2)).unwrap_or(deadline);
-        let mut next_bookmark = (Instant::now() + BOOKMARK_INTERVAL).min(last_bookmark);
+        // The last bookmark comes shortly before the end, so that the client resumes from there; not
+        // when the end is near from the start.
+        let now = Instant::now();
+        let last_bookmark = deadline.checked_sub(LAST_BOOKMARK_BEFORE).unwrap_or(deadline);
+        let last_bookmark = if last_bookmark > now { last_bookmark } else { deadline };
+        let mut next_bookmark = (now + BOOKMARK_INTERVAL).min(last_bookmark);
         // Made once: making timers anew for each event would cost as much as the event.
         let (closed, ended) = (self.sender.closed(), tokio::time::sleep_until(deadline));
         let bookmark = tokio::time::sleep_until(next_bookmark);
