@@ -113,6 +113,7 @@ impl Header {
 fn path(info: &ResourceInfo, field: &'static str) -> (&'static str, &'static str) {
     match (info.kind, field) {
         ("Pod", "status.podIPs") => ("status", "podIP"),
+        ("Job", "status.successful") => ("status", "succeeded"),
         _ => field.split_once('.').unwrap_or((field, "")),
     }
 }
@@ -136,7 +137,7 @@ fn field_value(info: &ResourceInfo, object: View<'_>, field: &str, value: View<'
     match value.bytes().first() {
         Some(b'"' | b't' | b'f' | b'0'..=b'9' | b'-') => scalar_text(value).unwrap_or_default(),
         None if matches!(field, "spec.unschedulable" | "spec.hostNetwork") => "false".to_owned(),
-        None if field == "status.replicas" => "0".to_owned(),
+        None if matches!(field, "status.replicas" | "status.successful") => "0".to_owned(),
         _ => String::new(),
     }
 }

@@ -148,6 +148,7 @@ impl ResourceInfo {
             | ("certificates.k8s.io", "CertificateSigningRequest") => {
                 format!("field label not supported: {field}")
             }
+            _ if self.is_custom() => format!("field label not supported: {field}"),
             ("batch", "Job") => format!("field label {field:?} not supported for Job"),
             ("resource.k8s.io", "ResourceSlice") => {
                 let (api_version, kind) = (self.api_version(), self.kind);

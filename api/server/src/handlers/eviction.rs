@@ -28,6 +28,10 @@ const CAUSE: &str = "DisruptionBudget";
 pub(crate) async fn eviction(context: &Context, body: &[u8]) -> Result<Response<Body>, Status> {
     let mut eviction =
         context.decode(body, Expected { api_version: "policy/v1", kind: "Eviction" })?;
+    if eviction.name() != context.info.name {
+        let why = "name in URL does not match name in Eviction object";
+        return Err(Status::bad_request(why));
+    }
     context.fit_to_url(&mut eviction)?;
     let given = eviction.at(&["deleteOptions"]).cloned().and_then(Object::from_value);
     let mut options = given.map(|given| from_body(&given).check()).transpose()?.unwrap_or_default();

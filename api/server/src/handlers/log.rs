@@ -1,29 +1,29 @@
 //! GET pods/NAME/log: what a container wrote, streamed from its node.
 
+use api_machinery::field::{Error, Path};
+use api_machinery::status::Grouped;
 use api_machinery::{Object, Status, kinds};
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::Context;
+use super::list::number;
 use crate::body::Body;
 use crate::kubelet;
-use crate::request::encode_percent;
+use crate::request::{Query, encode_percent};
 
 /// Options that the node agent knows; `insecureSkipTLSVerifyBackend` is for us.
-const PASSED: [&str; 8] = [
-    "follow",
-    "previous",
-    "tailLines",
-    "sinceSeconds",
-    "sinceTime",
-    "timestamps",
-    "limitBytes",
-    "stream",
-];
+const PASSED: [&str; 7] =
+    ["follow", "previous", "tailLines", "sinceSeconds", "sinceTime", "timestamps", "limitBytes"];
 
 pub(crate) async fn log(context: &Context) -> Result<Response<Body>, Status> {
     let server = &context.server;
+    let errors = wrong_options(&context.query)?;
+    if !errors.is_empty() {
+        let kind = Grouped::new("", "PodLogOptions");
+        return Err(Status::invalid(&kind, &context.info.name, &errors));
+    }
     let found = server.storage.get(context.kind, context.namespace(), &context.info.name).await?;
     let pod = found.ok_or_else(|| context.not_found())?.object;
     let container = container(&pod, context.query.get("container").unwrap_or_default())?;
@@ -63,6 +63,33 @@ pub(crate) async fn log(context: &Context) -> Result<Response<Body>, Status> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     Ok(response)
+}
+
+/// What cannot be asked, whatever the pod is.
+fn wrong_options(query: &Query) -> Result<Vec<Error>, Status> {
+    let mut errors = Vec::new();
+    let least = [
+        ("tailLines", 0, "must be greater than or equal to 0"),
+        ("limitBytes", 1, "must be greater than 0"),
+    ];
+    for (name, least, why) in least {
+        if let Some(number) = number(query, name)?.filter(|number| *number < least) {
+            errors.push(Error::invalid(&Path::new(name), number, why));
+        }
+    }
+    let seconds = number(query, "sinceSeconds")?;
+    if seconds.is_some() && query.non_empty("sinceTime").is_some() {
+        let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        errors.push(Error::forbidden(&Path::new("[]"), why));
+    } else if let Some(seconds) = seconds.filter(|seconds| *seconds < 1) {
+        let why = "must be greater than 0";
+        errors.push(Error::invalid(&Path::new("sinceSeconds"), seconds, why));
+    }
+    // Streams apart from each other are behind a gate that is closed.
+    if query.get("stream").is_some() {
+        errors.push(Error::forbidden(&Path::new("stream"), "may not be specified"));
+    }
+    Ok(errors)
 }
 
 fn names(pod: &Object, list: &str) -> Vec<String> {

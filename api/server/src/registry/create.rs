@@ -2,6 +2,7 @@
 
 use api_machinery::apply::{self, Writer};
 use api_machinery::limits::GENERATED_NAME_BASE_MAX;
+use api_machinery::status::Grouped;
 use api_machinery::strategy::Creation;
 use api_machinery::{Object, ResourceInfo, Status, convert, defaults, time};
 use rand::Rng;
@@ -121,10 +122,13 @@ async fn create_named(
     }
     admission::validate(asked, Some(&object)).await?;
     let resource = shape.info.group_resource();
-    let exists = |name: &str| Status::already_exists(&resource, name);
     if asked.dry_run {
         let found = server.storage.get(info, object.namespace(), object.name()).await?;
-        return if found.is_some() { Err(exists(object.name())) } else { Ok(object) };
+        return if found.is_some() {
+            Err(exists(server, (info, &resource), &object).await)
+        } else {
+            Ok(object)
+        };
     }
     // Upstream's store says so, when all else is right; what is no number counts as nothing.
     if object.resource_version().parse::<u64>().is_ok_and(|version| version > 0) {
@@ -134,10 +138,26 @@ async fn create_named(
     if info.kind != "Service" {
         return match shape.put(&server.storage, &mut object, 0, asked.notes).await? {
             Outcome::Done(_) => Ok(object),
-            Outcome::Conflict(_) => Err(exists(object.name())),
+            Outcome::Conflict(_) => Err(exists(server, (info, &resource), &object).await),
         };
     }
     create_service(server, info, object).await
+}
+
+/// A 409; upstream adds that the other one is on its way out.
+async fn exists(
+    server: &Server,
+    (info, resource): (&'static ResourceInfo, &Grouped),
+    object: &Object,
+) -> Status {
+    let mut status = Status::already_exists(resource, object.name());
+    let found = server.storage.get(info, object.namespace(), object.name()).await;
+    if let Ok(Some(found)) = found
+        && found.object.deletion_timestamp().is_some()
+    {
+        status.message = format!("object is being deleted: {}", status.message);
+    }
+    status
 }
 
 /// A Service takes addresses first, and gives them back when it cannot be created.
@@ -148,7 +168,7 @@ async fn create_service(
 ) -> Result<Object, Status> {
     // Otherwise `kubectl create` of a Service that exists would complain about its address.
     if server.storage.get(info, service.namespace(), service.name()).await?.is_some() {
-        return Err(Status::already_exists(&info.group_resource(), service.name()));
+        return Err(exists(server, (info, &info.group_resource()), &service).await);
     }
     let ports = server.config.node_ports;
     cluster_ip::allocate(server, info, &mut service).await?;

@@ -21,6 +21,7 @@ const RULES: &[(&str, &str)] = &[
     (r#"(resourceVersion\\?"?: *\\?"?)\d+"#, "${1}RV"),
     (r"(Resource Version: +)\d+", "${1}RV"),
     (r"(Expected resource version to be 1, was )\d+", "${1}RV"),
+    (r"(Too large resource version: \d+, current: )\d+", "${1}RV"),
     // Of one machine or one server.
     (r"https://127\.0\.0\.1:\d+", "SERVER"),
     (r"(endpointslice\S+ +IPv4 +)\d+", "${1}API-PORT"),
