@@ -37,6 +37,7 @@ mod storage;
 mod stream;
 mod tls;
 mod watch_cache;
+mod websocket;
 mod working;
 
 pub use admission::Plugins;

@@ -55,6 +55,9 @@ pub(crate) const STREAM_BYTES_MAX: usize = 64 * 1024;
 /// A watcher that waits for its client looks this often whether it has been ended.
 pub(crate) const WATCHER_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The largest frame that a client of a web socket may send; of a watch it has nothing to say.
+pub(crate) const WEBSOCKET_FRAME_BYTES_MAX: usize = 32 * 1024;
+
 /// Events that may wait for one watcher; a watcher that falls further behind is ended.
 pub(crate) const WATCHER_QUEUE_EVENTS_MAX: usize = 4096;
 /// Bytes of objects that may wait for one watcher, or one event.

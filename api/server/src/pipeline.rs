@@ -32,7 +32,7 @@ use crate::limits::REQUEST_TIMEOUT;
 use crate::metrics::{InflightLabels, RequestLabels, TimeLabels};
 use crate::request::{Query, RequestInfo};
 use crate::state::Server;
-use crate::{authn, authz, routes};
+use crate::{authn, authz, routes, websocket};
 
 /// The other end of a connection.
 #[derive(Debug)]
@@ -56,9 +56,10 @@ pub(crate) struct Admitted {
 pub(crate) async fn serve(
     server: Arc<Server>,
     peer: Arc<Peer>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Response<Body> {
     let started = Instant::now();
+    let upgrade = websocket::is_asked(request.headers()).then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query());
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
@@ -71,6 +72,7 @@ pub(crate) async fn serve(
     let labels = TimeLabels::of(&info, kind, (&query, &parts.headers));
     let request_headers = parts.headers.clone();
     let streams = info.is_long_running(&query);
+    let upgrade = upgrade.filter(|_| info.verb == "watch");
 
     let from = (&audit_id, peer.address);
     let trail = Trail::start(server.audit.as_ref(), &parts, &info, from);
@@ -91,6 +93,9 @@ pub(crate) async fn serve(
     encoding::compress(&request_headers, &mut response);
     let mut response = trail.ends(response, streams).await;
     response.headers_mut().insert("audit-id", audit_id);
+    if let Some(upgrade) = upgrade {
+        response = websocket::switched(upgrade, &request_headers, response);
+    }
     if !streams {
         let took = started.elapsed().as_secs_f64();
         server.metrics.duration_seconds.get_or_create(&labels).observe(took);
