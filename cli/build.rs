@@ -25,7 +25,9 @@ fn main() {
 /// lies at a fixed place, as etcd and kube-apiserver do, shares them and starts sooner. What varies from
 /// start to start all the same: the heap, the stacks, the libraries.
 fn stay_where_it_is_linked() {
-    if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
+    // Elsewhere another linker has other words for it, and musl links statically.
+    let is = |name: &str, wanted: &str| std::env::var(name).is_ok_and(|value| value == wanted);
+    if is("CARGO_CFG_TARGET_OS", "linux") && is("CARGO_CFG_TARGET_ENV", "gnu") {
         println!("cargo:rustc-link-arg-bins=-no-pie");
     }
 }
