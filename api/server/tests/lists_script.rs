@@ -1,6 +1,8 @@
 //! Lists, watches, selectors, forms and deletions, word for word: questions and what kube-apiserver told
 //! (`lists.script`), asked again here.
 
+#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -146,10 +146,10 @@ proptest! {
         text in "[0-3][0-9]{3}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{6})?Z"
     ) {
         if is_written(&text, SECONDS) {
-            prop_assert_eq!(time::seconds(time::parse(&text).unwrap()), text.clone());
+            prop_assert_eq!(&time::seconds(time::parse(&text).unwrap()), &text);
         }
         if is_written(&text, MICROS) {
-            prop_assert_eq!(time::micros(time::parse(&text).unwrap()), text);
+            prop_assert_eq!(&time::micros(time::parse(&text).unwrap()), &text);
         }
     }
 }
