@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
 
 use crate::limits::{
     CONNECTIONS_MIN, CORK, FILES_RESERVED, HEADER_LIST_BYTES_MAX, HEADER_READ_TIMEOUT, HEADERS_MAX,
@@ -117,7 +118,8 @@ pub(crate) async fn serve(
     };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificate = authn::Certificate::of(chain, door.verifier.as_deref());
-    let peer = Arc::new(pipeline::Peer { address, certificate });
+    let peer = Arc::new(pipeline::Peer { address, certificate, sockets: TaskTracker::new() });
+    let sockets = peer.sockets.clone();
     let was_asked = Arc::new(AtomicBool::new(false));
     let asked = was_asked.clone();
     let service = service_fn(move |request| {
@@ -137,6 +139,9 @@ pub(crate) async fn serve(
         },
         () = nothing_asked(&was_asked, patience) => tracing::debug!("a connection without a request"),
     }
+    // It has its place until the last of it is gone.
+    sockets.close();
+    sockets.wait().await;
 }
 
 fn builder(patience: Patience) -> auto::Builder<TokioExecutor> {

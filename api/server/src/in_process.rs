@@ -12,6 +12,7 @@ use store_client::Client;
 use tokio::io::DuplexStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::handlers;
@@ -62,7 +63,8 @@ async fn serve(server: Arc<Server>, stream: DuplexStream) {
     /// What is under way gets so long at the end.
     const GRACE: Duration = Duration::from_millis(100);
 
-    let peer = Arc::new(Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), certificate: None });
+    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let peer = Arc::new(Peer { address, certificate: None, sockets: TaskTracker::new() });
     let shutdown: CancellationToken = server.shutdown.clone();
     let service = service_fn(move |request| {
         let (server, peer) = (server.clone(), peer.clone());

@@ -21,6 +21,7 @@ use futures::FutureExt;
 use http::header::HeaderValue;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::audit::Trail;
@@ -39,6 +40,8 @@ use crate::{authn, authz, routes, websocket};
 pub(crate) struct Peer {
     pub(crate) address: IpAddr,
     pub(crate) certificate: Option<Certificate>,
+    /// What goes on when the connection has become a web socket.
+    pub(crate) sockets: TaskTracker,
 }
 
 /// A request past the filters.
@@ -94,7 +97,7 @@ pub(crate) async fn serve(
     let mut response = trail.ends(response, streams).await;
     response.headers_mut().insert("audit-id", audit_id);
     if let Some(upgrade) = upgrade {
-        response = websocket::switched(upgrade, &request_headers, response);
+        response = websocket::switched((upgrade, &peer.sockets), &request_headers, response);
     }
     if !streams {
         let took = started.elapsed().as_secs_f64();

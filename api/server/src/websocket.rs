@@ -15,6 +15,7 @@ use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_util::task::TaskTracker;
 
 use crate::body::Body;
 use crate::limits::WEBSOCKET_FRAME_BYTES_MAX;
@@ -43,7 +44,7 @@ pub(crate) fn is_asked(headers: &HeaderMap) -> bool {
 
 /// W1: goes on with an answered watch over WebSocket.
 pub(crate) fn switched(
-    upgrade: OnUpgrade,
+    (upgrade, sockets): (OnUpgrade, &TaskTracker),
     headers: &HeaderMap,
     response: Response<Body>,
 ) -> Response<Body> {
@@ -67,7 +68,8 @@ pub(crate) fn switched(
     if let Some(protocol) = protocol {
         told.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
-    tokio::spawn(async move {
+    // Its connection keeps its place as long.
+    sockets.spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         let ended = tell(TokioIo::new(upgraded), events, is_text).await;
         if let Err(error) = ended {
