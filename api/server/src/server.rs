@@ -70,7 +70,8 @@ pub(crate) async fn start_with(
     if let Some(config) = server.config.store.encryption.clone() {
         tasks.spawn(encryption::run(server.clone(), config));
     }
-    tasks.spawn(storage::compaction::run(server.storage.clone(), shutdown.clone()));
+    let (storage, caches) = (server.storage.clone(), server.caches.clone());
+    tasks.spawn(storage::compaction::run(storage, caches, shutdown.clone()));
     tasks.spawn(admission::policy::run(server.clone(), shutdown.clone()));
     tasks.spawn(bootstrap::run(server.clone()));
     if server.config.authorization.contains(&authz::Mode::Node) {

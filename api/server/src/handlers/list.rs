@@ -14,7 +14,7 @@ use crate::encoding::{self, ListMeta};
 use crate::limits::{LIST_CHUNK_BYTES, STORE_PAGE_KEYS};
 use crate::request::Query;
 use crate::storage;
-use crate::watch_cache::{Filter, Version};
+use crate::watch_cache::{Filter, Part, Version, Wanted};
 
 /// Where a list is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,9 +23,9 @@ enum Source {
     Cache { not_older_than: Option<u64> },
     /// The cache, when it shows everything written before the request.
     Fresh,
-    /// The store at one revision, from a key on.
+    /// One revision, from a key on: the cache, or the store when the cache knows no more of it.
     Exact { revision: u64, start: String },
-    /// The store as it is, from a key on: the rest of a list whose revision is gone.
+    /// As [`Self::Fresh`], from a key on: the rest of a list whose revision is gone.
     Rest { start: String },
 }
 
@@ -128,76 +128,77 @@ fn source(context: &Context, limit: u64, prefix: &str) -> Result<Source, Status>
 }
 
 /// The objects of a page, and what the list says of itself.
-pub(super) async fn read(
-    context: &Context,
-    filter: &Filter,
-) -> Result<(Vec<Arc<Version>>, ListMeta), Status> {
+pub(super) async fn read(context: &Context, filter: &Filter) -> Result<Listed, Status> {
     let server = &context.server;
     // A negative one is none to upstream.
     let limit = number(&context.query, "limit")?.and_then(|limit| limit.try_into().ok());
     let limit: u64 = limit.unwrap_or(0);
     timeout_seconds(&context.query)?;
     let prefix = server.storage.prefix(context.kind, context.namespace());
+    let wanted = Wanted { prefix: &prefix, start: "", filter, limit };
     match source(context, limit, &prefix)? {
         Source::Exact { revision, start } => {
-            from_store(context, filter, &prefix, (start, revision), limit).await
+            if revision >= server.caches.compacted() {
+                let wanted = Wanted { start: &start, ..wanted };
+                let part = context.cache().part_at(&wanted, revision, server.caches.revision());
+                context.check_cache()?;
+                if let Some(part) = part {
+                    return Ok(listed(part, &wanted));
+                }
+            }
+            from_store(context, &Wanted { start: &start, ..wanted }, revision).await
         }
-        Source::Rest { start } => from_store(context, filter, &prefix, (start, 0), limit).await,
+        Source::Rest { start } => {
+            server.caches.wait_until_fresh(&server.storage).await?;
+            from_cache(context, &Wanted { start: &start, ..wanted })
+        }
         Source::Fresh => {
             server.caches.wait_until_fresh(&server.storage).await?;
-            from_cache(context, filter, &prefix, limit)
+            from_cache(context, &wanted)
         }
         // Upstream ignores the limit when any version will do.
         Source::Cache { not_older_than: None } => {
             server.caches.wait_for(1).await?;
-            from_cache(context, filter, &prefix, 0)
+            from_cache(context, &Wanted { limit: 0, ..wanted })
         }
         Source::Cache { not_older_than: Some(revision) } => {
             server.caches.wait_for(revision).await?;
-            from_cache(context, filter, &prefix, limit)
+            from_cache(context, &wanted)
         }
     }
 }
 
-fn from_cache(
-    context: &Context,
-    filter: &Filter,
-    prefix: &str,
-    limit: u64,
-) -> Result<(Vec<Arc<Version>>, ListMeta), Status> {
-    let seen = context.server.caches.revision();
-    let listed = context.cache().list_whole(prefix, filter, seen);
+type Listed = (Vec<Arc<Version>>, ListMeta);
+
+fn from_cache(context: &Context, wanted: &Wanted<'_>) -> Result<Listed, Status> {
+    let part = context.cache().part(wanted, context.server.caches.revision());
     context.check_cache()?;
-    let (mut items, revision) = listed?;
-    let mut meta = ListMeta { revision, ..ListMeta::default() };
-    let page = usize::try_from(limit).unwrap_or(usize::MAX);
-    if limit > 0 && items.len() > page {
-        let remaining = items.len() - page;
-        items.truncate(page);
-        if let Some(last) = items.last() {
-            meta.continue_token = continue_token::encode(prefix, &last.key, Some(revision));
-        }
-        meta.remaining = filter.is_everything().then_some(remaining as u64);
+    Ok(listed(part?, wanted))
+}
+
+fn listed(part: Part, wanted: &Wanted<'_>) -> Listed {
+    let mut meta = ListMeta { revision: part.revision, ..ListMeta::default() };
+    if let Some(last) = part.items.last().filter(|_| part.beyond > 0) {
+        meta.continue_token = continue_token::encode(wanted.prefix, &last.key, Some(part.revision));
+        meta.remaining = wanted.filter.is_everything().then_some(part.beyond);
     }
-    Ok((items, meta))
+    (part.items, meta)
 }
 
 async fn from_store(
     context: &Context,
-    filter: &Filter,
-    prefix: &str,
-    (mut start, mut revision): (String, u64),
-    limit: u64,
-) -> Result<(Vec<Arc<Version>>, ListMeta), Status> {
+    wanted: &Wanted<'_>,
+    revision: u64,
+) -> Result<Listed, Status> {
     let storage = &context.server.storage;
-    let was_continued = !start.is_empty();
-    let is_rest = revision == 0;
+    let Wanted { prefix, filter, limit, .. } = *wanted;
+    let (mut start, was_continued) = (wanted.start.to_owned(), !wanted.start.is_empty());
     let mut items = Vec::new();
     loop {
-        let wanted = limit.saturating_sub(items.len() as u64);
+        let missing = limit.saturating_sub(items.len() as u64);
         let page_keys = match (limit, filter.is_everything()) {
             (0, _) | (_, false) => STORE_PAGE_KEYS,
-            (_, true) => storage::signed(wanted).min(STORE_PAGE_KEYS),
+            (_, true) => storage::signed(missing).min(STORE_PAGE_KEYS),
         };
         let page = match storage.page(prefix, &start, page_keys, revision).await {
             Ok(page) => page,
@@ -207,7 +208,6 @@ async fn from_store(
                 return Err(refused(&error, prefix, (last, was_continued), versions));
             }
         };
-        revision = page.revision;
         let mut beyond = page.count.saturating_sub(page.values.len() as u64);
         for (index, raw) in page.values.iter().enumerate() {
             raw.check_listed()?;
@@ -226,9 +226,7 @@ async fn from_store(
             let mut meta = ListMeta { revision, ..ListMeta::default() };
             if beyond > 0 {
                 let last = start.trim_end_matches('\u{0}');
-                let pinned = (!is_rest).then_some(revision);
-                meta.continue_token =
-                    continue_token::encode(prefix, last, pinned.or(Some(revision)));
+                meta.continue_token = continue_token::encode(prefix, last, Some(revision));
                 meta.remaining = filter.is_everything().then_some(beyond);
             }
             return Ok((items, meta));

@@ -8,28 +8,43 @@ use tokio_util::sync::CancellationToken;
 
 use super::Storage;
 use crate::limits::COMPACTION_INTERVAL;
+use crate::watch_cache::Caches;
 
 const KEY: &[u8] = b"compact_rev_key";
 
 /// Compacts until `shutdown`. What was the revision one interval ago is what may go.
-pub(crate) async fn run(storage: Arc<Storage>, shutdown: CancellationToken) {
-    let mut seen: Option<(i64, i64)> = None;
+pub(crate) async fn run(storage: Arc<Storage>, caches: Arc<Caches>, shutdown: CancellationToken) {
+    let mut seen = None;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(COMPACTION_INTERVAL) => {}
         }
         match round(&storage, seen).await {
-            Ok(next) => seen = Some(next),
+            Ok(next) => {
+                caches.forget_before(next.compacted);
+                seen = Some(next);
+            }
             Err(error) => tracing::warn!(%error, "compaction failed, will try again"),
         }
     }
 }
 
-/// One round; `seen` is the key's version and the store's revision at the last one.
-async fn round(storage: &Storage, seen: Option<(i64, i64)>) -> Result<(i64, i64), Error> {
+/// What a round saw.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Version of the key.
+    version: i64,
+    /// Revision of the store.
+    revision: i64,
+    /// Revisions before this one are gone.
+    compacted: u64,
+}
+
+/// One round; `seen` is what the last one saw.
+async fn round(storage: &Storage, seen: Option<Seen>) -> Result<Seen, Error> {
     let key = Bytes::from_static(KEY);
-    let (version, revision) = seen.unwrap_or((0, 0));
+    let Seen { version, revision, .. } = seen.unwrap_or_default();
     let unchanged = rpc::Compare {
         result: rpc::compare::CompareResult::Equal.into(),
         target: rpc::compare::CompareTarget::Version.into(),
@@ -46,15 +61,10 @@ async fn round(storage: &Storage, seen: Option<(i64, i64)>) -> Result<(i64, i64)
     let now = response.header.as_ref().map_or(0, |header| header.revision);
     if !response.succeeded {
         // Another server does it in this interval; note where it stands.
-        let version = response.responses.into_iter().find_map(|answer| match answer.response? {
-            rpc::response_op::Response::ResponseRange(range) => {
-                range.kvs.first().map(|kv| kv.version)
-            }
-            rpc::response_op::Response::ResponsePut(_)
-            | rpc::response_op::Response::ResponseDeleteRange(_)
-            | rpc::response_op::Response::ResponseTxn(_) => None,
-        });
-        return Ok((version.unwrap_or(0), now));
+        let kept = response.responses.into_iter().find_map(super::range_answer);
+        let version = kept.as_ref().map_or(0, |kv| kv.version);
+        let compacted = kept.and_then(|kv| std::str::from_utf8(&kv.value).ok()?.parse().ok());
+        return Ok(Seen { version, revision: now, compacted: compacted.unwrap_or(0) });
     }
     if revision > 0 {
         match storage.client().compact(revision).await {
@@ -64,5 +74,5 @@ async fn round(storage: &Storage, seen: Option<(i64, i64)>) -> Result<(i64, i64)
             Err(error) => return Err(error),
         }
     }
-    Ok((version + 1, now))
+    Ok(Seen { version: version + 1, revision: now, compacted: super::unsigned(revision) })
 }

@@ -20,7 +20,7 @@ mod feed;
 mod filter;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use api_machinery::{ResourceInfo, Status, kinds};
 use tokio::sync::{Notify, watch};
@@ -28,7 +28,7 @@ use tokio::sync::{Notify, watch};
 use crate::limits::{FRESH_WAIT, PROGRESS_INTERVAL};
 use crate::storage::Storage;
 
-pub(crate) use cache::{Cache, Message, Start, Subscription};
+pub(crate) use cache::{Cache, Message, Part, Start, Subscription, Wanted};
 pub(crate) use custom::fill_one;
 pub(crate) use event::{Change, Event, Version};
 pub(crate) use feed::run;
@@ -46,6 +46,8 @@ pub(crate) struct Caches {
     refill_wanted: Notify,
     /// Whether asking the store for its progress costs no more than a question.
     progress_is_free: AtomicBool,
+    /// Revisions before it are gone from the store.
+    compacted: AtomicU64,
 }
 
 impl Caches {
@@ -60,6 +62,7 @@ impl Caches {
             progress_wanted: Notify::new(),
             refill_wanted: Notify::new(),
             progress_is_free: AtomicBool::new(false),
+            compacted: AtomicU64::new(0),
         })
     }
 
@@ -79,6 +82,16 @@ impl Caches {
     /// Every event up to this revision is in the caches.
     pub(crate) fn revision(&self) -> u64 {
         *self.revision.borrow()
+    }
+
+    /// Revisions before this one are gone from the store, as far as this server has heard.
+    pub(crate) fn compacted(&self) -> u64 {
+        self.compacted.load(Ordering::Relaxed)
+    }
+
+    /// Lists of earlier revisions are expired from now on, as they are everywhere else.
+    pub(crate) fn forget_before(&self, revision: u64) {
+        self.compacted.fetch_max(revision, Ordering::Relaxed);
     }
 
     /// Whether the caches have been filled.

@@ -1,5 +1,7 @@
 //! One resource: its objects by key, its recent events, and those who watch it.
 
+mod part;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +18,8 @@ use crate::limits::{
     WATCHERS_QUEUED_EVENTS_MAX, WINDOW_BYTES_MAX, WINDOW_EVENTS_MAX,
 };
 use crate::storage::RawValue;
+
+pub(crate) use part::{Part, Wanted};
 
 /// What a watcher's queue carries.
 #[derive(Debug)]
@@ -119,6 +123,8 @@ struct Inner {
     window_bytes: usize,
     /// Every event after this revision is in the window.
     window_start: u64,
+    /// From here on nothing was there that could not be read, except what is in `broken`.
+    whole_since: u64,
     /// Revision of the newest event, or of the fill.
     last_event: u64,
     /// Revision of the fill: what happened up to it is no news.
@@ -394,7 +400,9 @@ impl Inner {
                 return;
             }
         };
-        self.broken.remove(key);
+        if self.broken.remove(key).is_some() {
+            self.whole_since = revision;
+        }
         let previous = match &current {
             Some(version) => self.objects.insert(key.into(), version.clone()),
             None => self.objects.remove(key),
@@ -444,7 +452,7 @@ mod tests {
 
     use super::*;
 
-    fn pod(name: &str, label: &str, revision: u64) -> Version {
+    pub(super) fn pod(name: &str, label: &str, revision: u64) -> Version {
         let json = format!(
             r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}","namespace":"n","labels":{{"l":"{label}"}}}}}}"#
         );
@@ -452,7 +460,7 @@ mod tests {
         Version::of(kinds::find("", "v1", "pods").unwrap(), &raw).unwrap()
     }
 
-    fn key(name: &str) -> String {
+    pub(super) fn key(name: &str) -> String {
         format!("/registry/pods/n/{name}")
     }
 
@@ -462,7 +470,7 @@ mod tests {
         cache
     }
 
-    fn labelled(label: &str) -> Filter {
+    pub(super) fn labelled(label: &str) -> Filter {
         let labels = api_machinery::selector::Labels::parse(&format!("l={label}")).unwrap();
         Filter { labels, ..Filter::default() }
     }
