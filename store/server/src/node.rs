@@ -223,6 +223,7 @@ impl Member {
         };
         let gate = gate(&config, state.clone(), reader.clone(), tokens);
         let disk = checks::disk::Health::new(log.clone(), config.election);
+        let clock = raft::Clock::new(config.heartbeat, config.election);
         let fence = checks::fence::Fence::new(&closing, &state, identity.member_id);
         let services = Services {
             config,
@@ -238,6 +239,7 @@ impl Member {
             leader: leader_seen,
             metrics,
             disk,
+            clock,
             digests,
             fence,
             stopping: closing.clone(),
@@ -313,6 +315,8 @@ impl Member {
                 let _ended = stop.run_until_cancelled(task).await;
             }
         };
+        let clock = services.clock.clone().run(self.raft.clone());
+        self.tasks.spawn(ends(clock.boxed()));
         let attend = raft::attend::run(self.raft.clone(), services.members.network.clone());
         self.tasks.spawn(ends(attend.boxed()));
         let shorten = raft::shorten::run(self.raft.clone(), self.log.clone());

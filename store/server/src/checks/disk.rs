@@ -74,7 +74,7 @@ pub(crate) async fn watch(services: Services, stop: CancellationToken) {
                 stuck = false;
                 tracing::info!("the disk of the raft log answers again");
                 services.raft.runtime_config().elect(true);
-                services.raft.runtime_config().heartbeat(true);
+                services.clock.silence(false);
             }
             None => {}
         }
@@ -101,7 +101,7 @@ async fn yield_leadership(services: &Services, problem: &str) {
         }
     }
     // Nobody took it: the others elect when they hear nothing any more.
-    raft.runtime_config().heartbeat(false);
+    services.clock.silence(true);
 }
 
 /// After an error in the background RocksDB refuses to write, but goes on reading.

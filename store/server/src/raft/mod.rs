@@ -1,6 +1,7 @@
 //! Consensus: openraft, with its log, state machine and network made by this crate.
 
 pub(crate) mod attend;
+pub(crate) mod clock;
 pub(crate) mod codec;
 pub(crate) mod convert;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 use openraft::{Config, SnapshotPolicy};
 
+pub(crate) use clock::Clock;
 pub(crate) use log::{Log, Promised};
 pub(crate) use machine::Machine;
 pub(crate) use network::{Network, PeerClient};
@@ -40,7 +42,9 @@ pub(crate) fn settings(config: &crate::Config) -> Result<Arc<Config>, openraft::
     let settings = Config {
         cluster_name: config.initial_token.clone(),
         heartbeat_interval: heartbeat,
-        heartbeat_min_interval: Some(heartbeat),
+        // A follower that answered an append just now needs none. Less than the interval: an answer to the
+        // last heartbeat must not stand in for the next.
+        heartbeat_min_interval: Some(heartbeat / 2),
         // A follower waits out the leader's lease, which is the maximum, and then between the
         // minimum and the maximum: together 1.5 to 2 times etcd's flag. etcd's own wait is 1 to 2.
         election_timeout_min: election.div_ceil(2) + 1,

@@ -52,6 +52,7 @@ pub(crate) struct Services {
     pub(crate) leader: channel::Receiver<Option<u64>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) disk: crate::checks::disk::Health,
+    pub(crate) clock: crate::raft::Clock,
     pub(crate) digests: Arc<Digests>,
     pub(crate) fence: crate::checks::fence::Fence,
     pub(crate) stopping: tokio_util::sync::CancellationToken,
