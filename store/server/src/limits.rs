@@ -128,6 +128,10 @@ pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(4);
 pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connecting to a peer.
 pub(crate) const PEER_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a peer that says nothing on a connection is asked whether that still leads to it.
+pub(crate) const PEER_PING: Duration = Duration::from_secs(1);
+/// The same where nothing waits for it: what it would tell is found out in other ways, too.
+pub(crate) const PEER_RARE_PING: Duration = Duration::from_secs(5);
 /// The time that a stopping member takes to hand over leadership.
 pub(crate) const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time that a stopping member gives to open requests of clients.

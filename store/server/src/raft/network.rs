@@ -69,6 +69,15 @@ struct Inner {
     asked: Mutex<HashMap<String, PeerClient>>,
 }
 
+/// When a peer that is quiet is asked whether the connection still leads to it.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// Always, so often: whoever uses it cannot wait for that.
+    WhileOpen(Duration),
+    /// While there is a call that waits for an answer.
+    WhileUsed,
+}
+
 /// A connection could not be made, so that nothing can have been sent on it.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot connect to {peer}: {why}")]
@@ -126,10 +135,15 @@ impl Network {
 
     /// A new channel to somebody who is not known yet, that connects when it is first used.
     pub(crate) fn channel(&self, url: &str) -> Result<PeerClient, io::Error> {
-        self.channel_to(None, url)
+        self.channel_to(None, url, Asked::WhileOpen(limits::PEER_RARE_PING))
     }
 
-    fn channel_to(&self, member: Option<u64>, url: &str) -> Result<PeerClient, io::Error> {
+    fn channel_to(
+        &self,
+        member: Option<u64>,
+        url: &str,
+        asked: Asked,
+    ) -> Result<PeerClient, io::Error> {
         let metrics = &self.inner.metrics;
         let traffic = member.map(|member| Traffic::Peer(metrics.of(member)));
         let own = metrics.own().map_or_else(String::new, |own| format!("{own:x}"));
@@ -141,9 +155,12 @@ impl Network {
             .map_err(io::Error::other)?
             .user_agent(format!("{CALLER}{own}"))
             .map_err(io::Error::other)?
-            .http2_keep_alive_interval(Duration::from_secs(1))
-            .keep_alive_timeout(self.inner.timeout.max(Duration::from_secs(1)) * 2)
-            .keep_alive_while_idle(true)
+            .http2_keep_alive_interval(match asked {
+                Asked::WhileOpen(every) => every,
+                Asked::WhileUsed => limits::PEER_PING,
+            })
+            .keep_alive_timeout(self.inner.timeout.max(limits::PEER_PING) * 2)
+            .keep_alive_while_idle(matches!(asked, Asked::WhileOpen(_)))
             .initial_stream_window_size(8 << 20)
             .initial_connection_window_size(16 << 20)
             .tcp_nodelay(true)
@@ -168,7 +185,7 @@ impl Network {
             return Ok(client.clone());
         }
         let url = urls.first().ok_or_else(|| io::Error::other("the peer has no URL"))?;
-        let client = self.channel_to(Some(member), url)?;
+        let client = self.channel_to(Some(member), url, Asked::WhileUsed)?;
         kept.insert(member, (urls.to_vec(), client.clone()));
         Ok(client)
     }
@@ -196,12 +213,13 @@ impl Network {
 
     fn link(&self, target: u64, node: &Peer, heartbeat: bool) -> Link {
         let client = match node.urls.first() {
-            Some(url) => self.channel_to(Some(target), url),
+            Some(url) => self.channel_to(Some(target), url, Asked::WhileOpen(limits::PEER_PING)),
             None => Err(io::Error::other("the peer has no URL")),
         };
         let counts = self.inner.metrics.of(target);
         let url = node.urls.first().cloned().unwrap_or_default();
-        Link { url, client, heartbeat, idle_since: None, counts, network: self.clone() }
+        let (beats, idle_since) = (None, None);
+        Link { url, client, heartbeat, beats, idle_since, counts, network: self.clone() }
     }
 }
 
@@ -226,10 +244,36 @@ pub(crate) struct Link {
     url: String,
     client: Result<PeerClient, io::Error>,
     heartbeat: bool,
+    /// The call that heartbeats go over, while it goes on.
+    beats: Option<Beats>,
     /// When the last heartbeat had been answered.
     idle_since: Option<Instant>,
     counts: Arc<Counts>,
     network: Network,
+}
+
+/// A call that carries one heartbeat after the other. A call of its own for each is five frames and as many
+/// wakes of an idle member; here it is one frame there and one back.
+struct Beats {
+    requests: mpsc::Sender<peer::AppendEntriesRequest>,
+    answers: tonic::Streaming<peer::AppendEntriesResponse>,
+}
+
+impl Beats {
+    /// Begins it, and returns with the answer to the first.
+    async fn begin(
+        mut client: PeerClient,
+        first: peer::AppendEntriesRequest,
+    ) -> Result<(Self, peer::AppendEntriesResponse), Status> {
+        let (requests, queue) = mpsc::channel(1);
+        requests.try_send(first).map_err(|_| Status::internal("there is room for one"))?;
+        let answers = client.stream_append(ReceiverStream::new(queue)).await?.into_inner();
+        let mut beats = Self { requests, answers };
+        match beats.answers.message().await? {
+            Some(answer) => Ok((beats, answer)),
+            None => Err(Status::unavailable("the peer did not answer")),
+        }
+    }
 }
 
 fn failed(status: &Status) -> RPCError<TypeConfig> {
@@ -260,6 +304,30 @@ impl Link {
         let client = kept.map_or_else(|| self.client(), Ok)?;
         let answer = ask(client.clone()).await?;
         self.network.inner.asked.lock().insert(self.url.clone(), client);
+        Ok(answer)
+    }
+
+    /// Sends a heartbeat over the call that the last one was answered on, or over a new one.
+    async fn beat(
+        &mut self,
+        client: PeerClient,
+        message: peer::AppendEntriesRequest,
+        option: &RPCOption,
+    ) -> Result<peer::AppendEntriesResponse, RPCError<TypeConfig>> {
+        // Put back when it has answered: what was given up leaves no answer behind for the next.
+        if let Some(mut beats) = self.beats.take()
+            && beats.requests.try_send(message.clone()).is_ok()
+        {
+            let answer = async { Ok(tonic::Response::new(beats.answers.message().await)) };
+            // If not, it ended with its last answer, or with the peer's process.
+            if let Ok(Some(answer)) = self.call(option, answer).await? {
+                self.beats = Some(beats);
+                return Ok(answer);
+            }
+        }
+        let begin = async { Beats::begin(client, message).await.map(tonic::Response::new) };
+        let (beats, answer) = self.call(option, begin).await?;
+        self.beats = Some(beats);
         Ok(answer)
     }
 
@@ -303,7 +371,11 @@ impl RaftNetworkV2<TypeConfig> for Link {
         if let Some(idle_since) = self.idle_since.take() {
             self.network.inner.metrics.heartbeat(idle_since.elapsed());
         }
-        let answer = self.call(&option, client.append_entries(message)).await?;
+        let answer = if self.heartbeat {
+            self.beat(client, message, &option).await?
+        } else {
+            self.call(&option, client.append_entries(message)).await?
+        };
         self.idle_since = self.heartbeat.then(Instant::now);
         let last = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
         Ok(match convert::appended_in(&answer).map_err(|status| failed(&status))? {
