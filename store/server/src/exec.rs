@@ -1,11 +1,12 @@
 //! Where blocking work runs: off the async threads. In a simulated world (feature `sim`) there is one
 //! thread, and it runs there as a task, so that nothing but the seed decides what happens first.
 
-use std::thread::JoinHandle;
+use std::{sync::OnceLock, thread::JoinHandle, time::Duration};
 
 use tokio::{
     sync::mpsc::{self, error::SendError},
     task,
+    time::{Instant, sleep},
 };
 
 /// Whether this is a simulated world.
@@ -27,6 +28,23 @@ where
         return tokio::spawn(async move { work() });
     }
     task::spawn_blocking(work)
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Waits for `pause`. Who looks at something each second waits for the next of this process's seconds: an idle
+/// member wakes once for all of them.
+pub(crate) async fn rest(pause: Duration) {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    if pause < SECOND || is_simulated() {
+        return sleep(pause).await;
+    }
+    sleep(left_of_second(BEGAN.get_or_init(Instant::now).elapsed())).await;
+}
+
+/// How long the second lasts that has begun by then.
+fn left_of_second(gone: Duration) -> Duration {
+    SECOND.saturating_sub(Duration::from_nanos(gone.subsec_nanos().into()))
 }
 
 /// A queue from blocking work to whoever takes its results.
@@ -100,5 +118,28 @@ impl Loop {
             #[cfg(feature = "sim")]
             Self::Task(task) => drop(task.await),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_look_each_second_wait_for_the_same_moment() {
+        let millis = Duration::from_millis;
+        assert_eq!(left_of_second(millis(300)), millis(700));
+        assert_eq!(left_of_second(millis(12_999)), millis(1));
+        assert_eq!(left_of_second(millis(13_000)), SECOND, "never no time at all");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_looks_more_often_waits_as_long_as_it_said() {
+        let began = Instant::now();
+        rest(Duration::from_millis(400)).await;
+        let millis = Duration::from_millis;
+        assert!((millis(400)..millis(403)).contains(&began.elapsed()));
+        rest(SECOND).await;
+        assert!(began.elapsed() < millis(1405));
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AutoCompaction, VERSION, auth,
+    AutoCompaction, VERSION, auth, exec,
     header::Headers,
     limits,
     metrics::Metrics,
@@ -158,14 +158,14 @@ pub(crate) async fn publish(services: Services, stop: CancellationToken) {
 
 /// The leader's regular work, once a second.
 pub(crate) async fn tend(services: Services, stop: CancellationToken) {
-    let mut tick = interval(Duration::from_secs(1));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pause = Duration::ZERO;
     let mut compaction = Compaction::new(services.config.auto_compaction);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = tick.tick() => {}
+            () = exec::rest(pause) => {}
         }
+        pause = Duration::from_secs(1);
         check_space(&services).await;
         check_removed(&services);
         if *services.leader.borrow() != Some(services.headers.member_id()) {
@@ -205,7 +205,7 @@ async fn check_space(services: &Services) {
     if view.alarms().iter().any(|a| a.alarm == alarm && a.member_id == member_id) {
         return;
     }
-    let sizes = crate::exec::blocking(move || view.sizes()).await;
+    let sizes = exec::blocking(move || view.sizes()).await;
     if let Ok(Ok(sizes)) = sizes
         && sizes.in_use > quota
     {

@@ -33,7 +33,7 @@ use super::{
 use crate::{
     config::Config,
     error::{Error, read_failed},
-    limits,
+    exec, limits,
     raft::Network,
     rpc::Services,
 };
@@ -67,7 +67,7 @@ pub(crate) async fn answer(
 async fn hash(view: View, revision: i64) -> Result<Answer, Status> {
     let (applied, current_revision, _) = view.position();
     let applied_index = applied.map_or(0, |bytes| index_of(&bytes));
-    let hashed = crate::exec::blocking(move || view.hash_kv(revision)).await;
+    let hashed = exec::blocking(move || view.hash_kv(revision)).await;
     match hashed.map_err(|error| Status::internal(error.to_string()))? {
         Ok(hash) => Ok(Answer::Hashed(peer::Hashed {
             hash: hash.hash,
@@ -238,7 +238,7 @@ pub(crate) async fn run(services: Services) {
             }
             continue;
         }
-        sleep(if fenced.is_empty() { look_every } else { limits::FENCE_TICK }).await;
+        exec::rest(if fenced.is_empty() { look_every } else { limits::FENCE_TICK }).await;
         if *leader.borrow() != Some(services.headers.member_id()) {
             continue;
         }

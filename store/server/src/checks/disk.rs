@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::ADVICE;
-use crate::{limits, raft::Log, rpc::Services};
+use crate::{exec, limits, raft::Log, rpc::Services};
 
 /// The log's disk, as readiness sees it.
 #[derive(Clone)]
@@ -51,9 +51,9 @@ pub(crate) async fn watch(services: Services, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = sleep(pause) => {}
+            () = exec::rest(pause) => {}
         }
-        if checked.is_none_or(|at| at.elapsed() >= at_most) {
+        if checked.is_none_or(|at| at.elapsed() + at_least >= at_most) {
             check_background(&services).await;
             checked = Some(Instant::now());
         }
@@ -107,7 +107,7 @@ async fn yield_leadership(services: &Services, problem: &str) {
 /// After an error in the background RocksDB refuses to write, but goes on reading.
 async fn check_background(services: &Services) {
     let (log, view) = (services.disk.log.clone(), services.state.view());
-    let found = crate::exec::blocking(move || -> Result<(), String> {
+    let found = exec::blocking(move || -> Result<(), String> {
         let (path, errors) = log.background_errors().map_err(|error| error.to_string())?;
         if errors > 0 {
             return Err(format!("the raft log in {}", path.display()));

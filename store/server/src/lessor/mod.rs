@@ -22,13 +22,13 @@ use store_planted::{self as planted, Bug};
 use store_state_machine::Refusal;
 use tokio::{
     sync::{Notify, RwLock, watch},
-    time::{Instant, sleep},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 use self::timers::{Renewal, Timers};
 use crate::{
-    auth, error::Error, limits, metrics::store::Store, propose::Proposer, raft::LeaderId,
+    auth, error::Error, exec, limits, metrics::store::Store, propose::Proposer, raft::LeaderId,
     read::Reader, state::State,
 };
 
@@ -204,7 +204,7 @@ pub(crate) async fn run(
         tokio::select! {
             () = stop.cancelled() => return,
             changed = leader.changed() => if changed.is_err() { return },
-            () = sleep(pause) => {}
+            () = exec::rest(pause) => {}
         }
         let leads = proposer.leads();
         pause = limits::LEASE_TICK;
@@ -215,7 +215,7 @@ pub(crate) async fn run(
                 continue;
             }
             let (lessor, state) = (lessor.clone(), state.clone());
-            let listed = crate::exec::blocking(move || lessor.lead(&state, election)).await;
+            let listed = exec::blocking(move || lessor.lead(&state, election)).await;
             led = leads.filter(|_| listed.is_ok());
         } else if leads.is_none() && led.is_some() {
             lessor.stop_leading();

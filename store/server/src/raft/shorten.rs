@@ -2,10 +2,9 @@
 //! a hundred thousand transactions of a megabyte would fill a disk before the first snapshot is due.
 
 use openraft::async_runtime::WatchReceiver as _;
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Log, Node};
-use crate::limits;
+use crate::{exec, limits};
 
 /// Decides what may be deleted: after every so many bytes what was there after the ones before them, so
 /// that a member that lags a little is served from the log.
@@ -36,10 +35,8 @@ impl Marks {
 pub(crate) async fn run(raft: Node, log: Log) {
     let mut marks = Marks::new(limits::LOG_BYTES_KEPT, log.written_bytes());
     let mut wanted = None;
-    let mut tick = interval(limits::LOG_LOOK_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tick.tick().await;
+        exec::rest(limits::LOG_LOOK_EVERY).await;
         let (applied, snapshot) = {
             let metrics = raft.metrics();
             let now = metrics.borrow_watched();
