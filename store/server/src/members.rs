@@ -246,31 +246,32 @@ impl Members {
         if !self.rules.strict {
             return Ok(());
         }
-        // A leader that was just elected has heard nobody yet.
         let deadline = Instant::now() + self.rules.patience;
-        let mut voters = self.voters();
-        while voters.iter().any(|(_, heard)| !heard) && Instant::now() < deadline {
+        loop {
+            let (voters, heard_all) = self.voters();
+            let checked = strict::check(&voters, step);
+            // A leader that was just elected has heard nobody yet, and perhaps knows no name either.
+            if checked.is_ok() || heard_all || Instant::now() >= deadline {
+                return checked;
+            }
             sleep(limits::HEARD_EVERY).await;
-            voters = self.voters();
         }
-        let voters: Vec<Voter> = voters.into_iter().map(|(voter, _)| voter).collect();
-        strict::check(&voters, step)
     }
 
-    /// All voters in the eyes of clients, and whether this leader has ever heard of them.
-    fn voters(&self) -> Vec<(Voter, bool)> {
+    /// All voters in the eyes of clients, and whether this leader has ever heard of all of them.
+    fn voters(&self) -> (Vec<Voter>, bool) {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let heard = |id: &u64| metrics.heartbeat.as_ref()?.get(id).copied().flatten();
+        let mut heard_all = true;
         let voter = |member: Member| {
             let (own, at) = (member.id == metrics.id, heard(&member.id));
+            heard_all &= own || at.is_some();
             let there = own || at.is_some_and(|at| at.elapsed() <= limits::ACTIVE_WITHIN);
             // One that answers has started, and will say its name in a moment.
-            let started = there || !member.name.is_empty();
-            let voter = Voter { id: member.id, started, there };
-            // One that never ran will not be heard of either.
-            (voter, own || at.is_some() || !voter.started)
+            Voter { id: member.id, started: there || !member.name.is_empty(), there }
         };
-        self.list().into_iter().filter(|member| !member.is_learner).map(voter).collect()
+        let voters = self.list().into_iter().filter(|member| !member.is_learner);
+        (voters.map(voter).collect(), heard_all)
     }
 
     async fn reconfigure(&self, change: ChangeMembers<u64, Peer>) -> Result<(), Error> {
