@@ -73,9 +73,10 @@ pub(crate) async fn serve(
     let kind = kinds::find(&info.group, &info.version, &info.resource);
     let kind = kind.or_else(|| server.custom.row(&info.group, &info.version, &info.resource));
     let labels = TimeLabels::of(&info, kind, (&query, &parts.headers));
-    let request_headers = parts.headers.clone();
+    let takes_gzip = encoding::accepts_gzip(&parts.headers);
     let streams = info.is_long_running(&query);
     let upgrade = upgrade.filter(|_| info.verb == "watch");
+    let upgrade = upgrade.map(|upgrade| (upgrade, parts.headers.clone()));
 
     let from = (&audit_id, peer.address);
     let trail = Trail::start(server.audit.as_ref(), &parts, &info, from);
@@ -93,11 +94,13 @@ pub(crate) async fn serve(
         encoding::error(&status, &Accepted::JSON)
     });
     trail.hear(&mut response);
-    encoding::compress(&request_headers, &mut response);
+    if takes_gzip {
+        encoding::compress(&mut response);
+    }
     let mut response = trail.ends(response, streams).await;
     response.headers_mut().insert("audit-id", audit_id);
-    if let Some(upgrade) = upgrade {
-        response = websocket::switched((upgrade, &peer.sockets), &request_headers, response);
+    if let Some((upgrade, headers)) = upgrade {
+        response = websocket::switched((upgrade, &peer.sockets), &headers, response);
     }
     if !streams {
         let took = started.elapsed().as_secs_f64();

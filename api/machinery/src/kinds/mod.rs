@@ -184,7 +184,7 @@ impl ResourceInfo {
     /// The version of the kind that is in the store: this one, most often.
     #[must_use]
     pub fn kept(&'static self) -> &'static Self {
-        let (group, version) = self.kept_as.unwrap_or((self.group, self.version));
+        let Some((group, version)) = self.kept_as else { return self };
         find(group, version, self.plural).unwrap_or(self)
     }
 

@@ -75,13 +75,15 @@ async fn attempts(
         let Some(Stored { object: current, revision, is_stale }) = found else { return Ok(None) };
         let whether = (is_checked, revision);
         let outcome = candidate(server, (request, &shape), &change, &current, whether).await;
-        if is_guess && !outcome.as_ref().is_ok_and(|next| is_written(request, next, &current)) {
+        let is_same = outcome.as_ref().is_ok_and(|next| *next == current);
+        let is_written = |next: &Object| !is_same && !goes_with_this_update(request.kind, next);
+        if is_guess && (request.by.dry_run || !outcome.as_ref().is_ok_and(is_written)) {
             found = fresh().await?;
             is_guess = false;
             continue;
         }
         let mut next = outcome?;
-        if request.by.dry_run || (next == current && !is_stale) {
+        if request.by.dry_run || (is_same && !is_stale) {
             return Ok(Some(next));
         }
         if goes_with_this_update(request.kind, &next) {
@@ -129,11 +131,6 @@ fn guess(server: &Server, request: &Update<'_>, shape: &Shape) -> Option<Stored>
     }
     let key = server.storage.key(request.kind, request.namespace, request.name);
     super::cached(server, shape, &key)
-}
-
-/// Whether the next version of an object goes to the store.
-fn is_written(request: &Update<'_>, next: &Object, current: &Object) -> bool {
-    !request.by.dry_run && next != current && !goes_with_this_update(request.kind, next)
 }
 
 /// The next version of an object, checked if that is asked for.
