@@ -5,32 +5,35 @@
 //! | W1 | Only a watch that was let in is switched over; what is refused is told over HTTP. |
 //! | W2 | What the client says is read and, but for pings and its goodbye, not heeded; a frame that is larger than [`WEBSOCKET_FRAME_BYTES_MAX`] ends the connection. |
 //! | W3 | A watch that ends says so (1000) and closes the connection. |
+//! | W4 | A token among the protocols is for authentication only: it is never agreed on, and not sent back. |
+
+use std::str::Utf8Error;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::{Buf, Bytes, BytesMut};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use futures::{SinkExt as _, StreamExt as _};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, HeaderName, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_util::task::TaskTracker;
 
 use crate::body::Body;
 use crate::limits::WEBSOCKET_FRAME_BYTES_MAX;
 
-/// What RFC 6455 puts behind the client's key.
-const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-const TEXT: u8 = 1;
-const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
-const PONG: u8 = 10;
-/// Codes of a goodbye.
-const DONE: [u8; 2] = 1000_u16.to_be_bytes();
-const WRONG: [u8; 2] = 1002_u16.to_be_bytes();
-const TOO_LARGE: [u8; 2] = 1009_u16.to_be_bytes();
+/// A client has little to say.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// A page in a browser can send no header of its own: its token comes as a protocol (upstream's name).
+const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Whether the client asks for one.
 pub(crate) fn is_asked(headers: &HeaderMap) -> bool {
@@ -40,6 +43,40 @@ pub(crate) fn is_asked(headers: &HeaderMap) -> bool {
         words.any(|word| word.trim().eq_ignore_ascii_case(wanted))
     };
     has(header::CONNECTION, "upgrade") && has(header::UPGRADE, "websocket")
+}
+
+/// What the client offers to speak, one after the other.
+fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// The token that a client sends among its protocols, if it asks for a web socket.
+///
+/// # Errors
+/// What is wrong with it, in upstream's words.
+pub(crate) fn token(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
+    if !is_asked(headers) {
+        return Ok(None);
+    }
+    let mut tokens = protocols(headers).filter_map(|one| one.strip_prefix(TOKEN_PROTOCOL));
+    let Some(token) = tokens.next() else { return Ok(None) };
+    if tokens.next().is_some() {
+        return Err("multiple base64.bearer.authorization tokens specified");
+    }
+    let token = URL_SAFE_NO_PAD
+        .decode(token)
+        .map_err(|_| "invalid base64.bearer.authorization token encoding")?;
+    let token =
+        String::from_utf8(token).map_err(|_| "invalid base64.bearer.authorization token")?;
+    if token.is_empty() {
+        return Ok(None);
+    }
+    // One has to be left that can be agreed on.
+    if protocols(headers).all(|one| one.starts_with(TOKEN_PROTOCOL)) {
+        return Err("missing additional subprotocol");
+    }
+    Ok(Some(token))
 }
 
 /// W1: goes on with an answered watch over WebSocket.
@@ -98,13 +135,12 @@ fn agreed(
     if !has_origin {
         return Err((StatusCode::FORBIDDEN, ""));
     }
-    let protocol = headers.get(header::SEC_WEBSOCKET_PROTOCOL);
-    if protocol.is_some_and(|protocol| protocol.as_bytes().contains(&b',')) {
+    let mut others = protocols(headers).filter(|one| !one.starts_with(TOKEN_PROTOCOL));
+    let protocol = others.next().and_then(|one| HeaderValue::from_str(one).ok());
+    if others.next().is_some() {
         return bad("");
     }
-    let algorithm = &ring::digest::SHA1_FOR_LEGACY_USE_ONLY;
-    let digest = ring::digest::digest(algorithm, format!("{key}{GUID}").as_bytes());
-    Ok((STANDARD.encode(digest), protocol.cloned()))
+    Ok((derive_accept_key(key.as_bytes()), protocol))
 }
 
 fn refusal(code: StatusCode, why: &'static str) -> Response<Body> {
@@ -117,120 +153,51 @@ fn refusal(code: StatusCode, why: &'static str) -> Response<Body> {
     response
 }
 
-/// A frame of a server: whole, and not masked.
-fn frame(kind: u8, payload: &[u8]) -> BytesMut {
-    let mut out = BytesMut::with_capacity(payload.len() + 10);
-    out.extend_from_slice(&[0x80 | kind]);
-    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
-        (Ok(short), _) if short < 126 => out.extend_from_slice(&[short]),
-        (_, Ok(middle)) => {
-            out.extend_from_slice(&[126]);
-            out.extend_from_slice(&middle.to_be_bytes());
-        }
-        _ => {
-            out.extend_from_slice(&[127]);
-            out.extend_from_slice(&(payload.len() as u64).to_be_bytes());
-        }
-    }
-    out.extend_from_slice(payload);
-    out
-}
-
-/// What the client said.
-#[derive(Debug, PartialEq, Eq)]
-enum Heard {
-    /// Not all of a frame is there yet.
-    Nothing,
-    Ping(Bytes),
-    Goodbye(Bytes),
-    /// What nobody listens to.
-    Noise,
-    /// W2: why the connection ends.
-    Wrong([u8; 2]),
-}
-
-/// Takes the first frame from what was read.
-fn hear(read: &mut BytesMut) -> Heard {
-    let [first, second, ..] = read[..] else { return Heard::Nothing };
-    if second & 0x80 == 0 {
-        return Heard::Wrong(WRONG);
-    }
-    let (length, start) = match second & 0x7f {
-        126 => match read.get(2..4) {
-            Some(bytes) => (bytes.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte)), 4),
-            None => return Heard::Nothing,
-        },
-        127 => match read.get(2..10) {
-            Some(bytes) => (bytes.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte)), 10),
-            None => return Heard::Nothing,
-        },
-        short => (u64::from(short), 2),
-    };
-    let Some(length) = usize::try_from(length).ok().filter(|it| *it <= WEBSOCKET_FRAME_BYTES_MAX)
-    else {
-        return Heard::Wrong(TOO_LARGE);
-    };
-    if read.len() < start + 4 + length {
-        return Heard::Nothing;
-    }
-    read.advance(start);
-    let mask = read.split_to(4);
-    let masked = read.split_to(length);
-    let payload: Bytes =
-        masked.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
-    match first & 0x0f {
-        CLOSE => Heard::Goodbye(payload),
-        PING => Heard::Ping(payload),
-        _ => Heard::Noise,
-    }
-}
-
 /// Sends events as messages until the watch ends or the client goes.
-async fn tell<S>(mut stream: S, mut events: Body, is_text: bool) -> anyhow::Result<()>
+async fn tell<S>(stream: S, mut events: Body, is_text: bool) -> anyhow::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut read = BytesMut::new();
-    let goodbye = 'told: loop {
+    let limits = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .max_frame_size(Some(WEBSOCKET_FRAME_BYTES_MAX))
+        .max_message_size(Some(WEBSOCKET_FRAME_BYTES_MAX));
+    let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(limits)).await;
+    let goodbye = loop {
         tokio::select! {
             part = events.frame() => {
-                let Some(part) = part.transpose()? else { break 'told Bytes::from_owner(DONE) };
+                let Some(part) = part.transpose()? else { break Some(CloseCode::Normal) };
                 let Ok(bytes) = part.into_data() else { continue };
-                for message in messages(&bytes, is_text) {
-                    stream.write_all(&message).await?;
+                for message in messages(&bytes, is_text)? {
+                    socket.feed(message).await?;
                 }
-                stream.flush().await?;
+                socket.flush().await?;
             }
-            count = stream.read_buf(&mut read) => {
-                if count? == 0 {
-                    return Ok(());
-                }
-                loop {
-                    match hear(&mut read) {
-                        Heard::Nothing => break,
-                        Heard::Noise => {}
-                        Heard::Ping(payload) => {
-                            stream.write_all(&frame(PONG, &payload)).await?;
-                            stream.flush().await?;
-                        }
-                        Heard::Goodbye(payload) => break 'told payload,
-                        Heard::Wrong(code) => break 'told Bytes::from_owner(code),
-                    }
-                }
+            heard = socket.next() => match heard {
+                // Pings and goodbyes are answered by the socket.
+                Some(Ok(_)) => {}
+                None => break None,
+                Some(Err(Error::Capacity(_))) => break Some(CloseCode::Size),
+                Some(Err(Error::Protocol(_))) => break Some(CloseCode::Protocol),
+                Some(Err(Error::Utf8(_))) => break Some(CloseCode::Invalid),
+                Some(Err(error)) => return Err(error.into()),
             }
         }
     };
-    stream.write_all(&frame(CLOSE, &goodbye)).await?;
-    stream.shutdown().await?;
+    if let Some(code) = goodbye {
+        socket.close(Some(CloseFrame { code, reason: Utf8Bytes::default() })).await?;
+    }
+    socket.get_mut().shutdown().await?;
     Ok(())
 }
 
 /// Events are lines of text, or have their lengths before them.
-fn messages(bytes: &[u8], is_text: bool) -> Vec<BytesMut> {
+fn messages(bytes: &Bytes, is_text: bool) -> Result<Vec<Message>, Utf8Error> {
     if !is_text {
-        return vec![frame(BINARY, bytes)];
+        return Ok(vec![Message::Binary(bytes.clone())]);
     }
-    bytes.split_inclusive(|byte| *byte == b'\n').map(|line| frame(TEXT, line)).collect()
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    lines.map(|line| Ok(Message::Text(bytes.slice_ref(line).try_into()?))).collect()
 }
 
 #[cfg(test)]
@@ -238,28 +205,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_have_the_lengths_of_the_standard() {
-        assert_eq!(&frame(TEXT, b"Hello")[..], b"\x81\x05Hello");
-        assert_eq!(&frame(BINARY, &[7; 256])[..4], b"\x82\x7e\x01\x00");
-        assert_eq!(&frame(BINARY, &vec![7; 65_536])[..10], b"\x82\x7f\0\0\0\0\0\x01\0\0");
-        assert_eq!(frame(TEXT, &[7; 125])[1], 125);
-        assert_eq!(frame(TEXT, &[7; 126])[1], 126);
-    }
-
-    #[test]
-    fn what_a_client_says_is_read_frame_by_frame() {
-        let mut read = BytesMut::from(&b"\x89\x82\x01\x02\x03\x04ik"[..7]);
-        assert_eq!(hear(&mut read), Heard::Nothing);
-        read.extend_from_slice(b"k\x81\x80\0\0\0\0\x88\x82\0\0\0\0\x03\xe8");
-        assert_eq!(hear(&mut read), Heard::Ping(Bytes::from_static(b"hi")));
-        assert_eq!(hear(&mut read), Heard::Noise);
-        assert_eq!(hear(&mut read), Heard::Goodbye(Bytes::from_static(&DONE)));
-        assert!(read.is_empty());
-        assert_eq!(hear(&mut BytesMut::from(&b"\x81\x05Hello"[..])), Heard::Wrong(WRONG));
-        let most = u16::try_from(WEBSOCKET_FRAME_BYTES_MAX).unwrap().to_be_bytes();
-        let of = |length: [u8; 2]| BytesMut::from(&[0x82, 0xfe, length[0], length[1]][..]);
-        assert_eq!(hear(&mut of(most)), Heard::Nothing);
-        let more = u16::try_from(WEBSOCKET_FRAME_BYTES_MAX + 1).unwrap().to_be_bytes();
-        assert_eq!(hear(&mut of(more)), Heard::Wrong(TOO_LARGE));
+    fn a_token_may_come_as_a_protocol() {
+        let told = |offered: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(offered).unwrap());
+            assert_eq!(token(&headers), Ok(None), "only who asks for a web socket");
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            token(&headers).map(Option::unwrap_or_default)
+        };
+        let of = |token: &[u8]| format!("{TOKEN_PROTOCOL}{}", URL_SAFE_NO_PAD.encode(token));
+        let one = of(b"secret-token?>");
+        assert_eq!(told(&format!("mine, {one}")).as_deref(), Ok("secret-token?>"));
+        assert_eq!(told("mine").as_deref(), Ok(""));
+        assert_eq!(told(&of(b"")).as_deref(), Ok(""));
+        assert_eq!(told(&one), Err("missing additional subprotocol"));
+        let twice = told(&format!("{one},mine,{one}"));
+        assert_eq!(twice, Err("multiple base64.bearer.authorization tokens specified"));
+        let encoding = told(&format!("mine,{TOKEN_PROTOCOL}c2VjcmV0="));
+        assert_eq!(encoding, Err("invalid base64.bearer.authorization token encoding"));
+        let text = told(&format!("mine,{}", of(b"\xff")));
+        assert_eq!(text, Err("invalid base64.bearer.authorization token"));
     }
 }

@@ -3,6 +3,8 @@
 
 mod support;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use support::{Cluster, DEADLINE, Store};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -16,11 +18,15 @@ const ORIGIN: &str = "Origin: http://x\r\n";
 
 /// A connection whose request has been answered, and the head of the answer.
 async fn ask(cluster: &Cluster, path: &str, headers: &[&str]) -> (TlsStream<TcpStream>, String) {
+    let admin = format!("Authorization: Bearer {}\r\n", support::ADMIN);
+    ask_as(cluster, path, &[&[admin.as_str()], headers].concat()).await
+}
+
+async fn ask_as(cluster: &Cluster, path: &str, headers: &[&str]) -> (TlsStream<TcpStream>, String) {
     let mut stream = cluster.connect(&[b"http/1.1"]).await;
-    let token = support::ADMIN;
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: keep-alive, \
-         Upgrade\r\nUpgrade: websocket\r\n{}\r\n",
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: \
+         websocket\r\n{}\r\n",
         headers.concat()
     );
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -120,5 +126,24 @@ async fn what_is_refused_is_told_over_http() {
     for (path, headers, wanted) in cases {
         let (_, head) = ask(&cluster, path, headers).await;
         assert!(head.starts_with(wanted), "{path} {headers:?}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_can_send_no_header_sends_its_token_as_a_protocol() {
+    let cluster = Cluster::on(Store::own(1)).await;
+    let path = format!("{MAPS}?watch=1");
+    let with = |token: &str, other: &str| {
+        let token = URL_SAFE_NO_PAD.encode(token);
+        let name = "base64url.bearer.authorization.k8s.io";
+        format!("Sec-WebSocket-Protocol: {name}.{token}{other}\r\n")
+    };
+    let admin = with(support::ADMIN, ", mine");
+    let (_, head) = ask_as(&cluster, &path, &[VERSION, KEY, ORIGIN, &admin]).await;
+    assert!(head.starts_with("HTTP/1.1 101 Switching Protocols"), "{head}");
+    assert!(head.to_lowercase().contains("\r\nsec-websocket-protocol: mine\r\n"), "{head}");
+    for refused in [with(support::ADMIN, ""), with("nobody's", ", mine")] {
+        let (_, head) = ask_as(&cluster, &path, &[VERSION, KEY, ORIGIN, &refused]).await;
+        assert!(head.starts_with("HTTP/1.1 401 Unauthorized"), "{head}");
     }
 }

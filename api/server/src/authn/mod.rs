@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::config::TokenUser;
 use crate::state::Server;
+use crate::websocket;
 
 pub(crate) use certificate::Certificate;
 pub(crate) use impersonate::{Impersonated, LastModes, impersonated};
@@ -107,7 +108,12 @@ impl Authenticator {
                 }
             }
         }
-        if let Some(token) = bearer(headers) {
+        let protocol = websocket::token(headers).unwrap_or_else(|why| {
+            is_refused = true;
+            tracing::debug!(why, "unable to authenticate the web socket");
+            None
+        });
+        for token in bearer(headers).into_iter().chain(protocol.as_deref()) {
             match self.token(server, token, &self.service_accounts.audiences).await {
                 Ok(Some((user, _))) => return Some(user),
                 Ok(None) => is_refused = true,

@@ -20,6 +20,7 @@ mod token;
 mod unheeded;
 mod unserved;
 mod update;
+mod warnings;
 mod watch;
 
 use std::sync::Arc;
@@ -28,7 +29,6 @@ use api_machinery::decode::{Encoding, Expected, FieldValidation};
 use api_machinery::field::{Error, Path};
 use api_machinery::status::Grouped;
 use api_machinery::{Object, ResourceInfo, Status, apply, decode};
-use http::header::HeaderValue;
 use http::{HeaderMap, Response};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -307,17 +307,18 @@ impl Context {
     pub(crate) fn finish(&self, outcome: Result<Response<Body>, Status>) -> Response<Body> {
         let mut response =
             outcome.unwrap_or_else(|status| encoding::error(&status, &self.accepted));
-        let of_version = self.shape.warning().map(str::to_owned);
-        add_warnings(&mut response, of_version.as_slice());
-        add_warnings(&mut response, &self.warnings.lock());
+        let mut told: Vec<String> = self.shape.warning().map(str::to_owned).into_iter().collect();
+        told.append(&mut self.warnings.lock());
         match self.kind.kind {
-            "Endpoints" => add_warnings(&mut response, &[ENDPOINTS_ARE_OLD.to_owned()]),
-            "ComponentStatus" => add_warnings(&mut response, &[COMPONENTS_ARE_OLD.to_owned()]),
+            "Endpoints" => told.push(ENDPOINTS_ARE_OLD.to_owned()),
+            "ComponentStatus" => told.push(COMPONENTS_ARE_OLD.to_owned()),
             _ => {}
         }
-        let is_new = self.info.verb == "create" && response.status() == http::StatusCode::CREATED;
-        if let Some(warning) = is_new.then(|| unheeded::warning(self.kind)).flatten() {
-            add_warnings(&mut response, &[warning]);
+        if self.info.verb == "create" && response.status() == http::StatusCode::CREATED {
+            told.extend(unheeded::warning(self.kind));
+        }
+        for warning in warnings::headers(&told) {
+            response.headers_mut().append("warning", warning);
         }
         response
     }
@@ -327,14 +328,4 @@ impl Context {
 fn unsupported_dry_run(asked: &[Value]) -> Option<Error> {
     let is_wrong = asked.iter().any(|value| value != "All");
     is_wrong.then(|| Error::not_supported(&Path::new("dryRun"), asked.to_vec(), &["All"]))
-}
-
-/// One `Warning: 299 - "…"` header each.
-fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
-    for warning in warnings {
-        let escaped = warning.replace('\\', "\\\\").replace('"', "\\\"");
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{escaped}\"")) {
-            response.headers_mut().append("warning", value);
-        }
-    }
 }

@@ -78,19 +78,7 @@ pub(crate) async fn delete(
         let Some(Stored { object: current, revision, .. }) = found else {
             return Err(Status::not_found(&info.group_resource(), name));
         };
-        let asked = Attributes {
-            server,
-            user: by.user,
-            kind: info.kept(),
-            operation: Operation::Delete,
-            subresource: "",
-            namespace,
-            name: if options.of_collection { "" } else { name },
-            old: Some(&current),
-            warnings: by.warnings,
-            dry_run: options.dry_run,
-            notes: by.notes,
-        };
+        let asked = asked(server, info, (namespace, name), (options, by), &current);
         let step = next_step(&asked, info, &current, options).await;
         if is_guess && !step.as_ref().is_ok_and(Step::is_write) {
             found = shape.get(&server.storage, namespace, name).await?;
@@ -122,6 +110,29 @@ pub(crate) async fn delete(
     Err(Status::conflict(&info.group_resource(), name, Status::MODIFIED))
 }
 
+/// What admission is told.
+fn asked<'a>(
+    server: &'a Server,
+    info: &'static ResourceInfo,
+    (namespace, name): (&'a str, &'a str),
+    (options, by): (&DeleteOptions, By<'a>),
+    old: &'a Object,
+) -> Attributes<'a> {
+    Attributes {
+        server,
+        user: by.user,
+        kind: info.kept(),
+        operation: Operation::Delete,
+        subresource: "",
+        namespace,
+        name: if options.of_collection { "" } else { name },
+        old: Some(old),
+        warnings: by.warnings,
+        dry_run: options.dry_run,
+        notes: by.notes,
+    }
+}
+
 /// Deletes an object that goes at once by what the cache has of it, without a look at all that is in
 /// it. `None` when it is not that simple: then nothing has happened.
 async fn gone_at_once(
@@ -140,19 +151,7 @@ async fn gone_at_once(
     let Some(version) = shape.cache(server).get(key) else { return Ok(None) };
     let outline = header::outline(version.view());
     let Ok(revision) = outline.resource_version().parse() else { return Ok(None) };
-    let asked = Attributes {
-        server,
-        user: by.user,
-        kind: info.kept(),
-        operation: Operation::Delete,
-        subresource: "",
-        namespace,
-        name: if options.of_collection { "" } else { name },
-        old: Some(&outline),
-        warnings: by.warnings,
-        dry_run: false,
-        notes: by.notes,
-    };
+    let asked = asked(server, info, (namespace, name), (options, by), &outline);
     // Policies may look at anything.
     if !admission::policy::are_silent(&asked).await {
         return Ok(None);
