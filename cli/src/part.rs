@@ -113,3 +113,22 @@ where
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiet_part_has_no_more_threads_than_it_was_given() {
+        let workers = |threads| {
+            let count = async { Ok(tokio::runtime::Handle::current().metrics().num_workers()) };
+            block_on_threads(threads, count).unwrap_or(0)
+        };
+        let asked = std::env::var("TOKIO_WORKER_THREADS").ok().and_then(|text| text.parse().ok());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        assert_eq!(workers(Threads::AtMost(1)), asked.unwrap_or(1));
+        assert_eq!(workers(Threads::AtMost(4096)), asked.unwrap_or(cores));
+        assert_eq!(workers(Threads::PerCore), asked.unwrap_or(cores));
+        assert_eq!(workers(Threads::This), 1);
+    }
+}

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::Object;
 use crate::kinds::ResourceInfo;
 use crate::view::{View, member, next_member, skip_space};
+use crate::{Object, Parts};
 
 /// The parts of an object that selectors look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,7 @@ pub struct Header {
     /// In the order of [`ResourceInfo::selectable_fields`].
     pub fields: Vec<(&'static str, String)>,
     pub deletion_timestamp: bool,
+    pub parts: Parts,
 }
 
 impl Header {
@@ -31,6 +32,7 @@ impl Header {
         let mut values = vec![View::default(); paths.len()];
         // One pass over the object, and one over each part that something is looked for in.
         for (key, value) in object.entries() {
+            header.parts.note(object, key, value);
             if key == b"metadata" {
                 header.read_metadata(value);
             }
@@ -62,8 +64,8 @@ impl Header {
 
     /// Fields of custom objects may be anywhere.
     fn of_custom(info: &'static ResourceInfo, object: View<'_>) -> Self {
-        let mut header = Self::default();
-        header.read_metadata(object.get("metadata"));
+        let mut header = Self { parts: Parts::of(object), ..Self::default() };
+        header.read_metadata(header.parts.metadata(object));
         let field = |name: &&'static str| {
             let value = name.split('.').fold(object, View::get);
             (*name, scalar_text(value).unwrap_or_default())

@@ -21,6 +21,7 @@ pub mod kinds;
 pub mod limits;
 mod object;
 pub mod openapi;
+mod parts;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;
@@ -38,6 +39,7 @@ pub mod view;
 
 pub use kinds::ResourceInfo;
 pub use object::{Object, OwnerReference};
+pub use parts::Parts;
 pub use schema::Schema;
 pub use status::Status;
 pub use view::View;

@@ -26,7 +26,7 @@ mod storage;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{Object, ResourceInfo, View};
+use crate::{Object, Parts, ResourceInfo, View};
 use row::Row;
 
 pub use column::Column;
@@ -111,7 +111,17 @@ pub fn write_row(
     now: Timestamp,
     out: &mut Vec<u8>,
 ) {
-    let row = Row::of(object, now);
+    write_row_of((info, object, Parts::of(object)), include, now, out);
+}
+
+/// The same of an object of which it is known where its parts are.
+pub fn write_row_of(
+    (info, object, parts): (&ResourceInfo, View<'_>, Parts),
+    include: IncludeObject,
+    now: Timestamp,
+    out: &mut Vec<u8>,
+) {
+    let row = Row::of_parts(object, parts, now);
     let (cells, conditions) = match (info.group, info.kind) {
         ("", "Pod") => core::cells_and_conditions_of_pod(&row),
         _ => ((printer(info).cells)(&row), None),
@@ -125,7 +135,7 @@ pub fn write_row(
     out.extend_from_slice(b",\"object\":");
     match include {
         IncludeObject::None => out.extend_from_slice(b"null"),
-        IncludeObject::Metadata => partial(row.metadata, out),
+        IncludeObject::Metadata => write_partial(row.metadata, out),
         IncludeObject::Object if info.kept_as.is_some() => {
             let tree = serde_json::from_slice(object.bytes()).unwrap_or_default();
             append(&crate::convert::to(info, tree).into_value(), out);
@@ -162,12 +172,8 @@ pub fn write_start(
 /// What stands behind the rows of a table.
 pub const TABLE_END: &[u8] = b"]}";
 
-/// Writes an object cut down to its metadata, as `as=PartialObjectMetadata` and table rows want it.
-pub fn write_partial(object: View<'_>, out: &mut Vec<u8>) {
-    partial(object.get("metadata"), out);
-}
-
-fn partial(metadata: View<'_>, out: &mut Vec<u8>) {
+/// Writes an object cut down to this metadata, as `as=PartialObjectMetadata` and table rows want it.
+pub fn write_partial(metadata: View<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(
         br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#,
     );

@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{View, time};
+use crate::{Parts, View, time};
 
 /// Addresses, ports or hosts that a cell names before it only counts.
 pub(super) const NAMED_MAX: usize = 3;
 
-/// The parts of an object, found in one pass, and when it is looked at.
+/// The parts of an object, and when it is looked at.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row<'a> {
     pub(super) object: View<'a>,
@@ -23,17 +23,13 @@ pub(super) struct Row<'a> {
 
 impl<'a> Row<'a> {
     pub(super) fn of(object: View<'a>, now: Timestamp) -> Self {
-        let nothing = View::default();
-        let mut row = Self { object, metadata: nothing, spec: nothing, status: nothing, now };
-        for (key, value) in object.entries() {
-            match key {
-                b"metadata" => row.metadata = value,
-                b"spec" => row.spec = value,
-                b"status" => row.status = value,
-                _ => {}
-            }
-        }
-        row
+        Self::of_parts(object, Parts::of(object), now)
+    }
+
+    /// The same, where it is known where the parts are.
+    pub(super) fn of_parts(object: View<'a>, parts: Parts, now: Timestamp) -> Self {
+        let (metadata, spec) = (parts.metadata(object), parts.spec(object));
+        Self { object, metadata, spec, status: parts.status(object), now }
     }
 
     pub(super) fn name(&self) -> Value {

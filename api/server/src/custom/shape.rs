@@ -292,6 +292,22 @@ impl Shape {
         }
     }
 
+    /// The row of an object as a cache holds it.
+    pub(crate) fn write_table_row_of(
+        &self,
+        version: &Version,
+        include: IncludeObject,
+        now: Timestamp,
+        out: &mut Vec<u8>,
+    ) {
+        if self.custom.is_some() {
+            let json = self.json_of(version);
+            return self.write_table_row(View::new(&json), include, now, out);
+        }
+        let of = (self.info, version.view(), version.header.parts);
+        table::write_row_of(of, include, now, out);
+    }
+
     pub(crate) fn write_table_row(
         &self,
         object: View<'_>,

@@ -84,7 +84,7 @@ impl Framer {
             }
             (Transform::Partial, Media::Json | Media::Yaml) => {
                 let mut partial = Vec::new();
-                table::write_partial(version.view(), &mut partial);
+                table::write_partial(version.metadata(), &mut partial);
                 Ok(json_line(change.word(), &partial))
             }
             (Transform::Partial, Media::Protobuf) => {

@@ -164,10 +164,9 @@ impl JsonList {
                 },
                 None => out.extend_from_slice(&self.shape.json_of(item)),
             },
-            Transform::Partial => table::write_partial(item.view(), out),
+            Transform::Partial => table::write_partial(item.metadata(), out),
             Transform::Table(include) => {
-                let json = self.shape.json_of(item);
-                self.shape.write_table_row(View::new(&json), include, self.now, out);
+                self.shape.write_table_row_of(item, include, self.now, out);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use api_machinery::custom::CustomKind;
 use api_machinery::header::{Header, with_resource_version};
-use api_machinery::{Object, ResourceInfo, Status, View, convert, protobuf};
+use api_machinery::{Object, Parts, ResourceInfo, Status, View, convert, protobuf};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::de::IgnoredAny;
@@ -116,6 +116,11 @@ impl Version {
         View::new(&self.json)
     }
 
+    /// Its metadata where it lies.
+    pub(crate) fn metadata(&self) -> View<'_> {
+        self.header.parts.metadata(self.view())
+    }
+
     /// The object as a tree.
     pub(crate) fn object(&self) -> Result<Object, Status> {
         storage::parse(&self.json)
@@ -143,18 +148,18 @@ impl Version {
             Ok(object) => Json::new(convert::to(info, object).to_json()),
             Err(_) => self.json.clone(),
         };
-        let header = self.header.clone();
+        self.with_json(json)
+    }
+
+    /// The same object in other bytes.
+    fn with_json(&self, json: Json) -> Self {
+        let header = Header { parts: Parts::of(View::new(&json)), ..self.header.clone() };
         Self { key: self.key.clone(), header, json, message: OnceLock::new() }
     }
 
     /// The same object with another resourceVersion, as a deletion shows it.
     pub(crate) fn at(&self, revision: u64) -> Self {
-        Self {
-            key: self.key.clone(),
-            header: self.header.clone(),
-            json: Json::new(with_resource_version(&self.json, revision)),
-            message: OnceLock::new(),
-        }
+        self.with_json(Json::new(with_resource_version(&self.json, revision)))
     }
 }
 

@@ -95,7 +95,7 @@ impl CustomVersion {
         out.extend_from_slice(b",\"object\":");
         match include {
             IncludeObject::None => out.extend_from_slice(b"null"),
-            IncludeObject::Metadata => crate::table::write_partial(object, out),
+            IncludeObject::Metadata => crate::table::write_partial(object.get("metadata"), out),
             IncludeObject::Object => out.extend_from_slice(object.bytes()),
         }
         out.push(b'}');
