@@ -82,13 +82,17 @@ pub(crate) fn comes_back(info: &ResourceInfo, object: &Object) {
 }
 
 /// Y2: JSON to protobuf to JSON. A list of managers that is empty asks for their reset, and is nothing
-/// that protobuf could say.
+/// that protobuf could say; neither is the type of an object within another.
 pub(crate) fn comes_back_from_protobuf(object: &Object) {
     let mut tree = Value::Object(object.0.clone());
     if let Some(metadata) = tree.get_mut("metadata").and_then(Value::as_object_mut)
         && metadata.get("managedFields").and_then(Value::as_array).is_some_and(Vec::is_empty)
     {
         metadata.remove("managedFields");
+    }
+    let claims = tree.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut);
+    for claim in claims.into_iter().flatten().filter_map(Value::as_object_mut) {
+        claim.retain(|key, _| !matches!(key.as_str(), "apiVersion" | "kind"));
     }
     let bytes = protobuf::encode(&tree).expect("Y2: a decoded object has a protobuf");
     let again = protobuf::decode(&bytes).expect("Y2: and it can be read").into_value();

@@ -29,6 +29,10 @@ pub(super) fn pod_ips(status: &mut Tree) {
     let first = first(status, "podIPs").and_then(|one| one["ip"].as_str()).map(str::to_owned);
     let one = text(status, "podIP").to_owned();
     match first {
+        // What is empty is left out, as Go writes it.
+        Some(first) if one.is_empty() && first.is_empty() => {
+            status.remove("podIP");
+        }
         Some(first) if one.is_empty() => {
             status.insert("podIP".to_owned(), first.into());
         }
@@ -44,6 +48,9 @@ pub(super) fn pod_cidrs(spec: &mut Tree) {
     let first = first(spec, "podCIDRs").and_then(Value::as_str).map(str::to_owned);
     let one = text(spec, "podCIDR").to_owned();
     match first {
+        Some(first) if one.is_empty() && first.is_empty() => {
+            spec.remove("podCIDR");
+        }
         Some(first) if one.is_empty() => {
             spec.insert("podCIDR".to_owned(), first.into());
         }

@@ -141,6 +141,11 @@ fn pods_ask_for_what_their_containers_do() {
             json!({"cpu": "4", "hugepages-1Gi": "2Gi", "memory": "1Gi"}),
         ),
         (pod(&json!({"resources": {}})), "/spec/resources", json!({})),
+        (
+            pod(&json!({"resources": {"limits": {"example.com/x": "1"}}})),
+            "/spec/resources/requests",
+            json!(null),
+        ),
         (pod(&json!({})), "/spec/resources", json!(null)),
         (
             pod(&json!({"containers": [{"name": "a", "resources":
@@ -211,6 +216,7 @@ fn what_upstream_cannot_hold_is_changed() {
         (budget(exists, json!({"a": "b"})), "/spec/selector", json!({"matchLabels": {"a": "b"}})),
         (node(json!({"podCIDRs": ["10.0.0.0/24"]})), "/spec/podCIDR", json!("10.0.0.0/24")),
         (node(json!({"podCIDR": "10.0.0.0/24"})), "/spec/podCIDRs", json!(["10.0.0.0/24"])),
+        (node(json!({"podCIDRs": ["", ""]})), "/spec/podCIDR", json!(null)),
         (
             daemons,
             "/spec/updateStrategy/rollingUpdate",

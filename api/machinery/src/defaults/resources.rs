@@ -87,6 +87,10 @@ fn pod_requests(resources: &mut Tree, spec: &mut Tree) {
     add_missing(resources, "requests", requests);
     let Some(mut limits) = child(resources, "limits").map(|limits| limits.clone()) else { return };
     limits.retain(|name, _| matches!(name.as_str(), "cpu" | "memory") || is_huge_pages(name));
+    // An empty list is left out, as Go writes it.
+    if limits.is_empty() {
+        return;
+    }
     if let Some(requests) = ensure(resources, "requests") {
         for (name, limit) in limits {
             requests.entry(name).or_insert(limit);
