@@ -248,30 +248,27 @@ impl Members {
         }
         let deadline = Instant::now() + self.rules.patience;
         loop {
-            let (voters, heard_all) = self.voters();
+            let voters = self.voters();
             let checked = strict::check(&voters, step);
-            // A leader that was just elected has heard nobody yet, and perhaps knows no name either.
-            if checked.is_ok() || heard_all || Instant::now() >= deadline {
+            if strict::is_settled(&voters, &checked) || Instant::now() >= deadline {
                 return checked;
             }
             sleep(limits::HEARD_EVERY).await;
         }
     }
 
-    /// All voters in the eyes of clients, and whether this leader has ever heard of all of them.
-    fn voters(&self) -> (Vec<Voter>, bool) {
+    /// All voters in the eyes of clients.
+    fn voters(&self) -> Vec<Voter> {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let heard = |id: &u64| metrics.heartbeat.as_ref()?.get(id).copied().flatten();
-        let mut heard_all = true;
         let voter = |member: Member| {
             let (own, at) = (member.id == metrics.id, heard(&member.id));
-            heard_all &= own || at.is_some();
             let there = own || at.is_some_and(|at| at.elapsed() <= limits::ACTIVE_WITHIN);
             // One that answers has started, and will say its name in a moment.
-            Voter { id: member.id, started: there || !member.name.is_empty(), there }
+            let started = there || !member.name.is_empty();
+            Voter { id: member.id, started, heard: own || at.is_some(), there }
         };
-        let voters = self.list().into_iter().filter(|member| !member.is_learner);
-        (voters.map(voter).collect(), heard_all)
+        self.list().into_iter().filter(|member| !member.is_learner).map(voter).collect()
     }
 
     async fn reconfigure(&self, change: ChangeMembers<u64, Peer>) -> Result<(), Error> {

@@ -8,6 +8,8 @@ pub(crate) struct Voter {
     pub(crate) id: u64,
     /// It has run at least once.
     pub(crate) started: bool,
+    /// This leader has ever heard of it.
+    pub(crate) heard: bool,
     /// It is in touch with the leader now.
     pub(crate) there: bool,
 }
@@ -61,15 +63,40 @@ pub(crate) fn check(voters: &[Voter], step: Step) -> Result<(), Error> {
     }
 }
 
+/// Whether waiting would change nothing. A leader that was just elected has heard nobody yet: a voter that
+/// lives looks as if it were down, and one that has not said its name as if it had never run.
+pub(crate) fn is_settled(voters: &[Voter], checked: &Result<(), Error>) -> bool {
+    voters.iter().all(|voter| voter.heard || !voter.started && checked.is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Voters 1, 2, ... : `+` is there, `-` is down, `?` never started.
+    /// Voters 1, 2, ... : `+` is there, `-` is down, `?` never started, `*` has started and was not heard of yet.
     fn voters(states: &str) -> Vec<Voter> {
-        let voter =
-            |(id, state): (u64, char)| Voter { id, started: state != '?', there: state == '+' };
+        let voter = |(id, state): (u64, char)| Voter {
+            id,
+            started: state != '?',
+            heard: matches!(state, '+' | '-'),
+            there: state == '+',
+        };
         (1..).zip(states.chars()).map(voter).collect()
+    }
+
+    #[test]
+    fn a_new_leader_waits_for_those_it_has_not_heard_of() {
+        let settled = |states: &str, step| {
+            let voters = voters(states);
+            is_settled(&voters, &check(&voters, step))
+        };
+        // Voter 2 may live, and voter 3 be down: the removal is not decided yet.
+        assert!(check(&voters("+**"), Step::Remove(2)).is_ok());
+        assert!(!settled("+**", Step::Remove(2)) && settled("++-", Step::Remove(2)));
+        // A formation whose names are on their way.
+        assert!(!settled("+??", Step::AddVoter) && settled("+++", Step::AddVoter));
+        // One that never ran is not waited for when nothing depends on it.
+        assert!(settled("++?", Step::Remove(3)));
     }
 
     #[test]
