@@ -102,7 +102,7 @@ async fn repair(server: &Server) -> Result<(), Status> {
     let now = clock::now();
     let mut held = BTreeSet::new();
     for version in lookup::list(server, ("", "services"), "")? {
-        let name = (version.header.namespace.clone(), version.header.name.clone());
+        let name = (version.header.namespace().to_owned(), version.header.name().to_owned());
         held.extend(addresses(version.view()).map(|address| (address, name.clone())));
     }
     let known = lookup::list(server, ("networking.k8s.io", "ipaddresses"), "")?;

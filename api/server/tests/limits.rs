@@ -3,6 +3,9 @@
 
 mod support;
 
+use std::io::Read as _;
+
+use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use support::{Answer, Cluster, Store};
 
@@ -40,6 +43,40 @@ async fn one_past(cluster: &Cluster, (at, past): (Value, Value), refused: (u16, 
     let message = answer.message();
     assert_eq!(answer.code, refused.0, "{message}");
     assert!(message.ends_with(refused.1), "{message}");
+}
+
+/// Upstream compresses what is of 128 KiB and larger.
+#[tokio::test]
+async fn a_large_list_is_compressed_for_who_takes_it_and_a_small_one_is_not() {
+    let cluster = cluster().await;
+    let noise = |seed: usize| -> String {
+        let letter =
+            |at: usize| char::from(b'a' + u8::try_from((at * at + seed) % 26).unwrap_or(0));
+        (0..70 * 1024).map(letter).collect()
+    };
+    let packed = [("accept-encoding", "gzip")];
+    for (number, is_packed) in [(1, false), (2, true)] {
+        let mut object = named(&format!("n{number}"));
+        object["data"] = json!({"noise": noise(number)});
+        assert_eq!(cluster.post(CONFIG_MAPS, &object).await.code, 201);
+        for list in ["", "?limit=5", "?resourceVersion=0"].map(|of| format!("{CONFIG_MAPS}{of}")) {
+            let plain = cluster.get(&list).await;
+            let answer = cluster.call("GET", &list, &packed, "").await;
+            assert_eq!(plain.headers.get("content-encoding"), None, "{list}");
+            assert_eq!(answer.headers.contains_key("content-encoding"), is_packed, "{list}");
+            let mut bytes = Vec::new();
+            if is_packed {
+                assert_eq!(answer.headers["content-encoding"], "gzip");
+                assert_eq!(answer.headers["vary"], "Accept-Encoding");
+                assert!(answer.bytes.len() * 2 < plain.bytes.len());
+                GzDecoder::new(&answer.bytes[..]).read_to_end(&mut bytes).expect("it is gzip");
+            } else {
+                bytes.extend_from_slice(&answer.bytes);
+            }
+            let (items, wanted) = (Answer { bytes: bytes.into(), ..answer }.json(), plain.json());
+            assert_eq!(items["items"], wanted["items"], "{list}");
+        }
+    }
 }
 
 #[tokio::test]

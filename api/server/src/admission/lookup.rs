@@ -66,9 +66,9 @@ pub(super) fn default_class(
         let metadata = class.view().get("metadata");
         let annotations = metadata.get("annotations");
         let is_default = marks.iter().any(|mark| annotations.get(mark).is("true"));
-        is_default.then(|| (metadata.get("creationTimestamp").text(), &class.header.name))
+        is_default.then(|| (metadata.get("creationTimestamp").text(), class.header.name()))
     });
     // The times are RFC 3339 in UTC with seconds: they sort as text.
     let newest = classes.max_by(|(a, one), (b, other)| a.cmp(b).then(other.cmp(one)));
-    Ok(newest.map(|(_, name)| name.clone()))
+    Ok(newest.map(|(_, name)| name.to_owned()))
 }

@@ -132,13 +132,13 @@ impl Policy {
         let mut policy = Self::default();
         let [cluster_roles, roles, cluster_bindings, bindings] = lists;
         for version in cluster_roles.iter().chain(roles) {
-            let key = (version.header.namespace.clone(), version.header.name.clone());
+            let key = (version.header.namespace().to_owned(), version.header.name().to_owned());
             policy.roles.insert(key, Rule::all_of(version.view()));
         }
         for version in cluster_bindings.iter().chain(bindings) {
-            let (namespace, name) = (&version.header.namespace, &version.header.name);
+            let (namespace, name) = (version.header.namespace(), version.header.name());
             let binding = Binding::of(version.view(), namespace, name);
-            policy.bindings.entry(namespace.clone()).or_default().push(binding);
+            policy.bindings.entry(namespace.to_owned()).or_default().push(binding);
         }
         policy
     }

@@ -46,7 +46,7 @@ pub(super) async fn run(server: &Server, definition: &Object) -> Result<(), Stat
             return Ok(());
         }
         for one in left.iter().filter(|one| !one.header.deletion_timestamp) {
-            let at = (one.header.namespace.as_str(), one.header.name.as_str());
+            let at = (one.header.namespace(), one.header.name());
             let options = DeleteOptions::default();
             let by = By::the_server();
             match registry::delete(server, shape.info, at, &options, by).await {

@@ -123,7 +123,7 @@ fn changed(message: &Message) -> impl Iterator<Item = String> {
         Message::Event(change, event) => event.version(*change),
         Message::Bookmark(_) => None,
     };
-    version.map(|version| version.header.name.clone()).into_iter()
+    version.map(|version| version.header.name().to_owned()).into_iter()
 }
 
 /// What a pass looks at.
@@ -152,7 +152,7 @@ fn look(server: &Server, work: &Work, wanted: Wanted) -> (Vec<Arc<Version>>, Vec
         Wanted::All => {
             let (versions, _) = cache.list("", &Filter::default(), 0);
             let there: HashSet<&str> =
-                versions.iter().map(|version| version.header.name.as_str()).collect();
+                versions.iter().map(|version| version.header.name()).collect();
             let is_gone = |name: &String| !there.contains(name.as_str());
             let mut gone = server.custom.names();
             gone.extend(work.settled.lock().keys().cloned());
@@ -185,20 +185,21 @@ async fn pass(server: &Arc<Server>, work: &Arc<Work>, wanted: Wanted) -> Result<
     let mut looked_at: BTreeMap<String, Arc<Version>> = BTreeMap::new();
     let mut open = Open::new();
     for version in versions {
-        let name = &version.header.name;
+        let name = version.header.name().to_owned();
         let is_settled = |known: &Settled| Arc::ptr_eq(&known.version, &version);
-        if work.settled.lock().get(name).is_some_and(is_settled) {
+        if work.settled.lock().get(&name).is_some_and(is_settled) {
             continue;
         }
         work.open.lock().insert(name.clone());
-        if server.custom.definition(name).is_some_and(|served| served.uid != version.header.uid) {
-            drop_kind(server, name);
+        if server.custom.definition(&name).is_some_and(|served| served.uid != version.header.uid())
+        {
+            drop_kind(server, &name);
         }
         match version.object() {
             Ok(definition) => drop(open.insert(name.clone(), definition)),
             Err(error) => tracing::error!(name, %error, "definition cannot be read"),
         }
-        looked_at.insert(name.clone(), version);
+        looked_at.insert(name, version);
     }
     let mut first_error = Ok(());
     for (name, version) in looked_at {

@@ -138,7 +138,7 @@ pub(crate) async fn delete(context: &Context, body: &[u8]) -> Result<Response<Bo
         Deleted::GoneFromCache(version) if returns_object => as_it_was(context, &version),
         Deleted::Gone(object) => success(context, (object.name(), object.uid())),
         Deleted::GoneFromCache(version) => {
-            success(context, (&version.header.name, &version.header.uid))
+            success(context, (version.header.name(), version.header.uid()))
         }
     }
 }
@@ -168,7 +168,7 @@ pub(crate) async fn delete_many(context: &Context, body: &[u8]) -> Result<Respon
     let (items, meta) = read(context, &filter).await?;
     let by = context.by(Fields::OWN, options.dry_run);
     for item in &items {
-        let at = (item.header.namespace.as_str(), item.header.name.as_str());
+        let at = (item.header.namespace(), item.header.name());
         match registry::delete(&context.server, context.kind, at, &options, by).await {
             Ok(_) => {}
             // Somebody else was faster.

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use api_machinery::custom::CustomKind;
 use api_machinery::header::{Header, with_resource_version};
-use api_machinery::{Object, Parts, ResourceInfo, Status, View, convert, protobuf};
+use api_machinery::{Object, ResourceInfo, Status, View, convert, protobuf};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::de::IgnoredAny;
@@ -69,7 +69,7 @@ impl std::ops::Deref for Json {
 #[derive(Debug)]
 pub(crate) struct Version {
     /// Key in the store.
-    pub(crate) key: Box<str>,
+    pub(crate) key: Arc<str>,
     /// What selectors look at.
     pub(crate) header: Header,
     /// The object's JSON with its resourceVersion.
@@ -80,7 +80,7 @@ pub(crate) struct Version {
 impl Version {
     /// Reads a stored value. JSON is checked and kept; no tree is made of it.
     pub(crate) fn of(info: &'static ResourceInfo, raw: &storage::RawValue) -> Result<Self, Status> {
-        let key = String::from_utf8_lossy(&raw.key).into_owned().into_boxed_str();
+        let key = Arc::from(String::from_utf8_lossy(&raw.key));
         let value = raw.value()?;
         let json = if value.starts_with(&protobuf::MAGIC) {
             Json::new(storage::stored(raw)?.object.to_json())
@@ -107,7 +107,7 @@ impl Version {
         kind.read(&mut tree);
         let json = Json::new(tree.to_string().into_bytes());
         let header = Header::of(kind.row, View::new(&json));
-        let key = String::from_utf8_lossy(&raw.key).into_owned().into_boxed_str();
+        let key = Arc::from(String::from_utf8_lossy(&raw.key));
         Ok(Self { key, header, json, message: OnceLock::new() })
     }
 
@@ -153,7 +153,7 @@ impl Version {
 
     /// The same object in other bytes.
     fn with_json(&self, json: Json) -> Self {
-        let header = Header { parts: Parts::of(View::new(&json)), ..self.header.clone() };
+        let header = self.header.of_other_bytes(View::new(&json));
         Self { key: self.key.clone(), header, json, message: OnceLock::new() }
     }
 

@@ -22,7 +22,7 @@ impl Filter {
 
     /// Whether an object matches.
     pub(crate) fn matches(&self, header: &Header) -> bool {
-        (self.namespace.is_empty() || self.namespace == header.namespace)
+        (self.namespace.is_empty() || self.namespace == header.namespace())
             && self.labels.matches(|key| header.label(key))
             && self.fields.matches(|field| header.field(field))
     }

@@ -101,12 +101,12 @@ fn hooks(
     let mut of_policy: BTreeMap<String, Vec<Binding>> = BTreeMap::new();
     for version in bindings {
         let Ok(object) = version.object() else { continue };
-        let binding = Binding::of(&version.header.name, &object.into_value());
+        let binding = Binding::of(version.header.name(), &object.into_value());
         of_policy.entry(binding.policy.clone()).or_default().push(binding);
     }
     let mut out = Vec::new();
     for version in policies {
-        let name = &version.header.name;
+        let name = version.header.name();
         let Some(bindings) = of_policy.remove(name) else { continue };
         let Ok(object) = version.object() else { continue };
         let own_version = object.resource_version().to_owned();

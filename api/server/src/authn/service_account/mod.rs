@@ -169,7 +169,7 @@ async fn find(
     let info = kinds::find("", "v1", plural).ok_or("the kind is not served")?;
     let key = server.storage.key(info, namespace, &wanted.name);
     if let Some(version) = server.caches.of(info).get(&key)
-        && version.header.uid == wanted.uid
+        && version.header.uid() == wanted.uid
     {
         return version.object().map(Some).map_err(|status| status.message);
     }

@@ -45,7 +45,7 @@ async fn follow(server: &Server, thing: Thing, group: &str, plural: &str) {
 }
 
 fn vertex(thing: Thing, version: &Version) -> Vertex {
-    Vertex::new(thing, &version.header.namespace, &version.header.name)
+    Vertex::new(thing, version.header.namespace(), version.header.name())
 }
 
 fn read(thing: Thing, version: &Arc<Version>) -> (Vertex, Option<Says>) {

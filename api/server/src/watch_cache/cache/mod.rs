@@ -116,7 +116,7 @@ impl Watcher {
 
 #[derive(Debug, Default)]
 struct Inner {
-    objects: BTreeMap<Box<str>, Arc<Version>>,
+    objects: BTreeMap<Arc<str>, Arc<Version>>,
     /// What is there and cannot be read: who asks for it is told why (C6).
     broken: BTreeMap<Box<str>, Arc<Status>>,
     window: VecDeque<Arc<Event>>,
@@ -404,7 +404,7 @@ impl Inner {
             self.whole_since = revision;
         }
         let previous = match &current {
-            Some(version) => self.objects.insert(key.into(), version.clone()),
+            Some(version) => self.objects.insert(version.key.clone(), version.clone()),
             None => self.objects.remove(key),
         };
         self.last_event = revision;

@@ -1,22 +1,32 @@
 //! What lists and watches need of a stored object, without keeping its tree.
 
+mod texts;
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
 use serde_json::{Map, Value};
+use texts::Texts;
 
 use crate::kinds::ResourceInfo;
 use crate::view::{View, member, next_member, skip_space};
 use crate::{Object, Parts};
 
+/// Numbers of the texts that every object has; the fields follow, then keys and values of labels.
+const NAME: usize = 0;
+const NAMESPACE: usize = 1;
+const UID: usize = 2;
+const FIELDS: usize = 3;
+
 /// The parts of an object that selectors look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
-    pub name: String,
-    pub namespace: String,
-    pub uid: String,
-    /// Sorted by key.
-    pub labels: Vec<(String, String)>,
-    /// In the order of [`ResourceInfo::selectable_fields`].
-    pub fields: Vec<(&'static str, String)>,
+    texts: Texts,
+    /// Names of the fields: [`ResourceInfo::selectable_fields`].
+    fields: &'static [&'static str],
+    /// Whether the object is on its way out.
     pub deletion_timestamp: bool,
+    /// Where its parts lie.
     pub parts: Parts,
 }
 
@@ -24,17 +34,17 @@ impl Header {
     /// Reads an object's JSON; what is not there is empty.
     #[must_use]
     pub fn of(info: &'static ResourceInfo, object: View<'_>) -> Self {
-        let mut header = Self::default();
         if info.is_custom() {
             return Self::of_custom(info, object);
         }
+        let (mut parts, mut metadata) = (Parts::default(), Metadata::default());
         let paths: Vec<_> = info.selectable_fields.iter().map(|field| path(info, field)).collect();
         let mut values = vec![View::default(); paths.len()];
         // One pass over the object, and one over each part that something is looked for in.
         for (key, value) in object.entries() {
-            header.parts.note(object, key, value);
+            parts.note(object, key, value);
             if key == b"metadata" {
-                header.read_metadata(value);
+                metadata.read(value);
             }
             let is_wanted =
                 |(first, rest): &(&str, &str)| first.as_bytes() == key && !rest.is_empty();
@@ -53,39 +63,96 @@ impl Header {
                 }
             }
         }
-        header.fields = info
-            .selectable_fields
-            .iter()
-            .zip(values)
-            .map(|(field, value)| (*field, field_value(info, object, field, value)))
-            .collect();
-        header
+        let fields = info.selectable_fields.iter().zip(values);
+        let fields = fields.map(|(field, value)| field_value(info, object, field, value));
+        metadata.header(info, fields, parts)
     }
 
     /// Fields of custom objects may be anywhere.
     fn of_custom(info: &'static ResourceInfo, object: View<'_>) -> Self {
-        let mut header = Self { parts: Parts::of(object), ..Self::default() };
-        header.read_metadata(header.parts.metadata(object));
+        let parts = Parts::of(object);
+        let mut metadata = Metadata::default();
+        metadata.read(parts.metadata(object));
         let field = |name: &&'static str| {
-            let value = name.split('.').fold(object, View::get);
-            (*name, scalar_text(value).unwrap_or_default())
+            scalar_text(name.split('.').fold(object, View::get)).unwrap_or_default()
         };
-        header.fields = info.selectable_fields.iter().map(field).collect();
-        header
+        metadata.header(info, info.selectable_fields.iter().map(field), parts)
     }
 
-    fn read_metadata(&mut self, metadata: View<'_>) {
+    /// The same of the same object in other bytes, where its parts lie elsewhere.
+    #[must_use]
+    pub fn of_other_bytes(&self, object: View<'_>) -> Self {
+        Self { parts: Parts::of(object), ..self.clone() }
+    }
+
+    /// The object's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.texts.get(NAME)
+    }
+
+    /// Its namespace; empty when it is in none.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.texts.get(NAMESPACE)
+    }
+
+    /// Its unique id.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        self.texts.get(UID)
+    }
+
+    /// A label's value, for [`crate::selector::Labels::matches`].
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let first = FIELDS + self.fields.len();
+        let (mut low, mut high) = (0, self.texts.len().saturating_sub(first) / 2);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.texts.get(first + 2 * middle).cmp(key) {
+                Ordering::Equal => return Some(self.texts.get(first + 2 * middle + 1)),
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+
+    /// A field's value, for [`crate::selector::Fields::matches`].
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&str> {
+        match name {
+            "metadata.name" => Some(self.name()),
+            "metadata.namespace" => Some(self.namespace()),
+            _ => {
+                let number = self.fields.iter().position(|one| *one == name)?;
+                Some(self.texts.get(FIELDS + number))
+            }
+        }
+    }
+}
+
+/// What a header needs of an object's metadata.
+#[derive(Default)]
+struct Metadata<'a> {
+    name: Cow<'a, str>,
+    namespace: Cow<'a, str>,
+    uid: Cow<'a, str>,
+    labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    deletion_timestamp: bool,
+}
+
+impl<'a> Metadata<'a> {
+    fn read(&mut self, metadata: View<'a>) {
         for (key, value) in metadata.entries() {
             match key {
-                b"name" => self.name = value.text().into_owned(),
-                b"namespace" => self.namespace = value.text().into_owned(),
-                b"uid" => self.uid = value.text().into_owned(),
+                b"name" => self.name = value.text(),
+                b"namespace" => self.namespace = value.text(),
+                b"uid" => self.uid = value.text(),
                 b"deletionTimestamp" => self.deletion_timestamp = !value.is_null(),
                 b"labels" => {
-                    self.labels = value
-                        .members()
-                        .map(|(key, value)| (key.into_owned(), value.text().into_owned()))
-                        .collect();
+                    self.labels = value.members().map(|(key, value)| (key, value.text())).collect();
                     self.labels.sort();
                 }
                 _ => {}
@@ -93,20 +160,22 @@ impl Header {
         }
     }
 
-    /// A label's value, for [`crate::selector::Labels::matches`].
-    #[must_use]
-    pub fn label(&self, key: &str) -> Option<&str> {
-        let at = self.labels.binary_search_by(|(one, _)| one.as_str().cmp(key)).ok()?;
-        Some(&self.labels[at].1)
-    }
-
-    /// A field's value, for [`crate::selector::Fields::matches`].
-    #[must_use]
-    pub fn field(&self, name: &str) -> Option<&str> {
-        match name {
-            "metadata.name" => Some(&self.name),
-            "metadata.namespace" => Some(&self.namespace),
-            _ => self.fields.iter().find(|(one, _)| *one == name).map(|(_, value)| value.as_str()),
+    fn header(
+        self,
+        info: &'static ResourceInfo,
+        fields: impl Iterator<Item = Cow<'a, str>>,
+        parts: Parts,
+    ) -> Header {
+        let fixed = info.selectable_fields.len() + FIELDS;
+        let mut texts = Vec::with_capacity(fixed + 2 * self.labels.len());
+        texts.extend([self.name, self.namespace, self.uid]);
+        texts.extend(fields);
+        texts.extend(self.labels.into_iter().flat_map(|(key, value)| [key, value]));
+        Header {
+            texts: Texts::of(&texts),
+            fields: info.selectable_fields,
+            deletion_timestamp: self.deletion_timestamp,
+            parts,
         }
     }
 }
@@ -120,27 +189,30 @@ fn path(info: &ResourceInfo, field: &'static str) -> (&'static str, &'static str
     }
 }
 
-fn scalar_text(value: View<'_>) -> Option<String> {
+fn scalar_text(value: View<'_>) -> Option<Cow<'_, str>> {
     match value.bytes().first()? {
-        b'"' => Some(value.text().into_owned()),
-        b't' | b'f' | b'0'..=b'9' | b'-' => {
-            Some(String::from_utf8_lossy(value.bytes()).into_owned())
-        }
+        b'"' => Some(value.text()),
+        b't' | b'f' | b'0'..=b'9' | b'-' => Some(String::from_utf8_lossy(value.bytes())),
         _ => None,
     }
 }
 
-fn field_value(info: &ResourceInfo, object: View<'_>, field: &str, value: View<'_>) -> String {
+fn field_value<'a>(
+    info: &ResourceInfo,
+    object: View<'a>,
+    field: &str,
+    value: View<'a>,
+) -> Cow<'a, str> {
     if (info.kind, field) == ("Event", "source") {
         let component = value.get("component").text();
-        let reporter = || object.get("reportingComponent").text().into_owned();
-        return if component.is_empty() { reporter() } else { component.into_owned() };
+        let reporter = || object.get("reportingComponent").text();
+        return if component.is_empty() { reporter() } else { component };
     }
     match value.bytes().first() {
         Some(b'"' | b't' | b'f' | b'0'..=b'9' | b'-') => scalar_text(value).unwrap_or_default(),
-        None if matches!(field, "spec.unschedulable" | "spec.hostNetwork") => "false".to_owned(),
-        None if matches!(field, "status.replicas" | "status.successful") => "0".to_owned(),
-        _ => String::new(),
+        None if matches!(field, "spec.unschedulable" | "spec.hostNetwork") => "false".into(),
+        None if matches!(field, "status.replicas" | "status.successful") => "0".into(),
+        _ => Cow::Borrowed(""),
     }
 }
 
