@@ -34,6 +34,9 @@ pub(crate) enum Deed {
     Outrun(u64),
     /// Watches that begin around the newest revision.
     WatchAround,
+    /// Watches that begin one revision after the other near the first: pages of history end at
+    /// another place for each.
+    WatchHistory,
     /// A watch whose client sleeps while large values are written.
     WatchSlowly,
 }
@@ -146,6 +149,11 @@ async fn carry_out(
                 for offset in [-40, -1, 1, 40, 80] {
                     more.patient(url, member, (revision + offset).max(2));
                 }
+            }
+        }
+        Deed::WatchHistory => {
+            for (member, url) in cluster.urls().iter().enumerate() {
+                (2..2 + limits::HISTORIES).for_each(|start| more.patient(url, member, start));
             }
         }
         Deed::WatchSlowly => {

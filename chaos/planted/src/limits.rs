@@ -28,6 +28,9 @@ pub(crate) const LARGE_VALUE_BYTES: usize = 16 << 10;
 /// Number of the first watcher of a course's own.
 pub(crate) const WATCHERS_FROM: usize = 100;
 
+/// Watches of the whole history.
+pub(crate) const HISTORIES: i64 = 12;
+
 /// How long a slow watch reads nothing.
 pub(crate) const WATCH_SLEEP: Duration = Duration::from_secs(3);
 

@@ -24,6 +24,8 @@ pub(crate) enum Trial {
     Outrun,
     /// Watches from anywhere, and slow ones, under load.
     Watches,
+    /// Watches of a history of several pages.
+    Histories,
     Compaction,
     Damage,
     Votes,
@@ -98,17 +100,21 @@ const WATCHES: Course = Course {
     ..KILLS
 };
 
+const HISTORIES: Course =
+    Course { deeds: &[D::Writes(1000), D::WatchHistory, D::Writes(100)], ..ALONE };
+
 type Running<'a> = Pin<Box<dyn Future<Output = anyhow::Result<Judged>> + Send + 'a>>;
 
 impl Trial {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Kills,
         Self::Pauses,
         Self::Alone,
         Self::Power,
         Self::Outrun,
         Self::Watches,
+        Self::Histories,
         Self::Compaction,
         Self::Damage,
         Self::Votes,
@@ -129,6 +135,7 @@ impl Trial {
             Self::Power => "power",
             Self::Outrun => "outrun",
             Self::Watches => "watches",
+            Self::Histories => "histories",
             Self::Compaction => "compaction",
             Self::Damage => "damage",
             Self::Votes => "votes",
@@ -151,6 +158,7 @@ impl Trial {
             Self::Power => Box::pin(course::run(&POWER, store, seed)),
             Self::Outrun => Box::pin(course::run(&OUTRUN, store, seed)),
             Self::Watches => Box::pin(course::run(&WATCHES, store, seed)),
+            Self::Histories => Box::pin(course::run(&HISTORIES, store, seed)),
             Self::Compaction => Box::pin(compaction::run(store, seed)),
             Self::Damage => Box::pin(damage::run(store, seed)),
             Self::Votes => Box::pin(votes::run(store, seed)),
@@ -212,7 +220,8 @@ pub(crate) fn catchers(bug: Bug) -> Vec<Catcher> {
         Bug::WatchSnapshotGap => vec![by(T::Outrun, 3, &["W4", "W5", "W6"])],
         Bug::WatchFromFuture => vec![by(T::Watches, 3, &["W1", "W2", "W5"])],
         Bug::WatchSplitsRevision => {
-            vec![by(T::Kills, 8, &["D1", "W3", "W4", "W5", "C2", "C3"])]
+            const RULES: &[&str] = &["D1", "W3", "W4", "W5", "C2", "C3"];
+            vec![by(T::Histories, 3, RULES), by(T::Kills, 8, RULES)]
         }
         Bug::LeaseOldLeader => vec![by(T::LeasesAsleep, 4, &["E1"])],
         Bug::LeaseExpiresEarly => vec![by(T::LeasesNewLeader, 2, &["E1"])],

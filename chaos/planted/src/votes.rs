@@ -6,6 +6,7 @@
 //! | V2 | What was acknowledged in any term is there. |
 //! | V3 | Members that died serve again, and meanwhile another one leads. |
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -180,7 +181,18 @@ async fn next_leader(
         match cluster.leader().await {
             Some(now) if now != before => return Some(now),
             Some(_) | None if begun.elapsed() > limits::STORY => {
-                judge.must("V3", false, || "nobody took over".to_owned());
+                let mut all = String::new();
+                for member in 0..cluster.size() {
+                    let status = cluster.status(member).await;
+                    let told = status.map(|one| (one.member_id, one.leader_id, one.term));
+                    let said = cluster.tail(member);
+                    write!(
+                        all,
+                        "; member {member}, its leader, the term: {told:x?}, it said\n{said}"
+                    )
+                    .ok();
+                }
+                judge.must("V3", false, || format!("nobody took over from {before:?}{all}"));
                 return None;
             }
             Some(_) | None => tokio::time::sleep(limits::POLL).await,
