@@ -285,33 +285,40 @@ fn a_process_on_a_host_is_the_program_itself_and_nothing_is_left_after_it() {
 /// Three members of a store, each on a host of its own: 1, 2 and 3. The client is on host 0.
 struct Members {
     // Killed before their hosts go.
-    processes: Vec<Process>,
-    _folder: tempfile::TempDir,
+    processes: Vec<Option<Process>>,
+    launcher: Launcher,
+    folder: tempfile::TempDir,
 }
 
 impl Members {
     fn start(topo: &Topo, launcher: &Launcher) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        let mut members = Self { processes: Vec::new(), launcher: launcher.clone(), folder };
+        for host in 1..=3 {
+            let process = members.spawn(topo, host);
+            members.processes.push(Some(process));
+        }
+        members
+    }
+
+    /// Starts the member of a host, also again.
+    fn spawn(&self, topo: &Topo, host: usize) -> Process {
         let url = |host: usize, port| format!("http://{}:{port}", topo.host(host).address());
         let peers: Vec<_> = (1..=3).map(|host| format!("m{host}={}", url(host, 2380))).collect();
-        let start = |host: usize| {
-            let arguments = [
-                ("--name", format!("m{host}")),
-                ("--data-dir", folder.path().join(format!("m{host}")).display().to_string()),
-                ("--listen-client-urls", url(host, 2379)),
-                ("--advertise-client-urls", url(host, 2379)),
-                ("--listen-peer-urls", url(host, 2380)),
-                ("--initial-advertise-peer-urls", url(host, 2380)),
-                ("--initial-cluster", peers.join(",")),
-                ("--initial-cluster-state", "new".to_owned()),
-            ]
-            .map(|(flag, value)| format!("{flag}={value}"));
-            let log = folder.path().join(format!("m{host}.log"));
-            let spawned = topo.host(host).run(|| Process::spawn(launcher, &arguments, &log));
-            spawned.expect("a host").expect("a process")
-        };
-        let processes = (1..=3).map(start).collect();
-        Self { processes, _folder: folder }
+        let arguments = [
+            ("--name", format!("m{host}")),
+            ("--data-dir", self.folder.path().join(format!("m{host}")).display().to_string()),
+            ("--listen-client-urls", url(host, 2379)),
+            ("--advertise-client-urls", url(host, 2379)),
+            ("--listen-peer-urls", url(host, 2380)),
+            ("--initial-advertise-peer-urls", url(host, 2380)),
+            ("--initial-cluster", peers.join(",")),
+            ("--initial-cluster-state", "new".to_owned()),
+        ]
+        .map(|(flag, value)| format!("{flag}={value}"));
+        let log = self.folder.path().join(format!("m{host}.log"));
+        let spawned = topo.host(host).run(|| Process::spawn(&self.launcher, &arguments, &log));
+        spawned.expect("a host").expect("a process")
     }
 }
 
@@ -352,7 +359,7 @@ fn put(value: &str) -> Step {
     Step::Put { key: "key".to_owned(), value: value.to_owned() }
 }
 
-async fn lives_through_a_partition(topo: &Topo) {
+async fn lives_through_a_partition(topo: &Topo, _: &mut Members) {
     for host in 1..=3 {
         succeeds(topo, host, put("before")).await;
     }
@@ -374,26 +381,68 @@ async fn lives_through_a_partition(topo: &Topo) {
     assert_eq!(found[0].value, "through the majority");
 }
 
-fn story_of_members(launcher: &Launcher) {
+/// How long a frame is under way between members that are far from each other: there and back takes longer
+/// than two heartbeats, and a new connection with one question on it longer than half of an election.
+const FAR: Duration = Duration::from_millis(130);
+
+async fn elects_over_long_ways(topo: &Topo, members: &mut Members) {
+    let far = Policy { delay: FAR, ..Policy::default() };
+    for (from, to) in [(1, 2), (1, 3), (2, 1), (2, 3), (3, 1), (3, 2)] {
+        topo.switch().set(from, to, far.clone());
+    }
+    for host in 1..=3 {
+        succeeds(topo, host, put("before")).await;
+    }
+    let old = leader(topo).await.expect("somebody leads");
+    let other = old % 3 + 1;
+    members.processes[old - 1] = None;
+    let (_, took) = succeeds(topo, other, put("after")).await;
+    println!("a write {took:?} after its leader's end");
+    members.processes[old - 1] = Some(members.spawn(topo, old));
+    succeeds(topo, old, put("again")).await;
+
+    // Who leads hears of the others in time, though none of them answers before the next heartbeat is due.
+    let before = client(topo, other).status().await.expect("it answers");
+    for _ in 0..12 {
+        succeeds(topo, old, put("on and on")).await;
+    }
+    let after = client(topo, other).status().await.expect("it answers");
+    assert_eq!((after.leader_id, after.term), (before.leader_id, before.term));
+}
+
+fn story_of_members(launcher: &Launcher, tell: impl AsyncFnOnce(&Topo, &mut Members) + Send) {
     let Some(topo) = begin(4) else { return };
-    let members = Members::start(&topo, launcher);
+    let mut members = Members::start(&topo, launcher);
     let told = topo.host(0).run(|| -> io::Result<()> {
         // Its threads are of the host that it is made on, and so are the clients' sockets.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(lives_through_a_partition(&topo));
+        runtime.block_on(tell(&topo, &mut members));
         Ok(())
     });
     told.expect("a host").expect("a runtime");
-    assert_eq!(members.processes.len(), 3);
+    assert!(members.processes.iter().all(Option::is_some));
 }
 
 #[test]
 fn orlop_writes_on_while_its_leader_is_cut_off() {
-    story_of_members(&Launcher::orlop(&testbed::orlop(&["proto", "store"])));
+    let launcher = Launcher::orlop(&testbed::orlop(&["proto", "store"]));
+    story_of_members(&launcher, lives_through_a_partition);
 }
 
 #[test]
 fn etcd_writes_on_while_its_leader_is_cut_off() {
     let Some(etcd) = testbed::program("etcd") else { return };
-    story_of_members(&Launcher::etcd(&etcd));
+    story_of_members(&Launcher::etcd(&etcd), lives_through_a_partition);
+}
+
+#[test]
+fn orlop_elects_over_long_ways() {
+    let launcher = Launcher::orlop(&testbed::orlop(&["proto", "store"]));
+    story_of_members(&launcher, elects_over_long_ways);
+}
+
+#[test]
+fn etcd_elects_over_long_ways() {
+    let Some(etcd) = testbed::program("etcd") else { return };
+    story_of_members(&Launcher::etcd(&etcd), elects_over_long_ways);
 }

@@ -81,9 +81,11 @@ impl Unrest {
     }
 
     /// How long to wait before asking for votes the next time, when somebody may be given some at this very
-    /// moment. None: it is raft's own timers' turn.
-    fn pause(&self, rank: u32) -> Option<Duration> {
-        (Instant::now() < self.ends).then(|| pause(self.asked + 1, rank))
+    /// moment. None: it is raft's own timers' turn. The only voter waits for nobody.
+    fn pause(&self, rank: Rank) -> Option<Duration> {
+        let first = rank.of == 1 && self.asked == 0;
+        let pause = if first { Duration::ZERO } else { pause(self.asked + 1, rank.own) };
+        (Instant::now() < self.ends).then_some(pause)
     }
 }
 
@@ -94,12 +96,21 @@ fn pause(asked: u32, rank: u32) -> Duration {
     longer.min(limits::STEP_IN_AT_LEAST_EVERY).saturating_mul(rank.saturating_add(1))
 }
 
+/// A voter's place among others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rank {
+    /// From 0 on.
+    own: u32,
+    /// How many voters there are, with a leader that is gone.
+    of: usize,
+}
+
 /// This voter's rank among those that `leader` leaves behind.
-fn own_rank(raft: &Node, leader: Option<u64>) -> u32 {
+fn own_rank(raft: &Node, leader: Option<u64>) -> Rank {
     let now = raft.server_metrics();
     let now = now.borrow_watched();
     let voters: Vec<u64> = now.membership_config.membership().voter_ids().collect();
-    rank(&voters, leader, now.id)
+    Rank { own: rank(&voters, leader, now.id), of: voters.len() }
 }
 
 /// The place of `own` among the voters that `leader` leaves behind. They begin one after the other, so
@@ -148,7 +159,7 @@ async fn act(raft: &Node, network: &Network, seen: &Seen, unrest: &mut Unrest) -
             }
             if unrest.begin(reign) {
                 tracing::warn!(leader = reign.leader, "the leader's process is gone");
-                sleep(limits::STEP_IN_STAGGER * own_rank(raft, Some(reign.leader))).await;
+                sleep(limits::STEP_IN_STAGGER * own_rank(raft, Some(reign.leader)).own).await;
             }
         }
         Seen::Nobody(_) => {
@@ -235,16 +246,19 @@ mod tests {
         assert_eq!(pause(u32::MAX, 0), limits::STEP_IN_AT_LEAST_EVERY);
         let mut unrest = Unrest::new();
         let first = Some(limits::STEP_IN_AGAIN * 2);
-        assert_eq!(unrest.pause(0), first, "a member that starts has heard nobody");
+        let (of_three, alone) = (Rank { own: 0, of: 3 }, Rank { own: 0, of: 1 });
+        assert_eq!(unrest.pause(of_three), first, "a member that starts has heard nobody");
+        assert_eq!(unrest.pause(alone), Some(Duration::ZERO), "there is nobody to wait for");
         unrest.ends = Instant::now();
-        assert_eq!(unrest.pause(0), None, "raft's own timers go on");
+        assert_eq!(unrest.pause(of_three), None, "raft's own timers go on");
         let reign = Reign { leader: 1, vote: Vote::new(3, 1), urls: Vec::new() };
         unrest.asked = 4;
         assert!(unrest.begin(&reign), "its end is news");
-        assert_eq!(unrest.pause(0), first);
+        assert_eq!(unrest.pause(of_three), first);
         unrest.asked = 3;
         assert!(!unrest.begin(&reign), "it is dead already");
-        assert_eq!(unrest.pause(0), Some(limits::STEP_IN_AGAIN * 16));
+        assert_eq!(unrest.pause(of_three), Some(limits::STEP_IN_AGAIN * 16));
+        assert_eq!(unrest.pause(alone), unrest.pause(of_three), "not as fast as it can");
     }
 
     #[tokio::test]

@@ -35,13 +35,23 @@ pub(crate) use types::{Callback, LeaderId, NOBODY, Payload, Peer, TypeConfig};
 /// openraft's handle, for this store.
 pub(crate) type Node = openraft::Raft<TypeConfig, Machine>;
 
+/// How long openraft waits for the answer to a heartbeat, in milliseconds. How often one is sent is the
+/// [`Clock`]'s business. With the flag's own value no answer would come in time where a round trip takes
+/// longer, and a leader that hears of nobody is given up; so it is the most that openraft allows: with the
+/// least time between two, and its look at its timers, it is less than a follower waits.
+fn heartbeat_answer(heartbeat: u64, election: u64) -> u64 {
+    let room = (election / 2).saturating_sub(heartbeat / 2);
+    // It looks at its timers after 13 of 64 parts.
+    (room.saturating_mul(64) / 77).saturating_sub(1).max(heartbeat)
+}
+
 /// openraft's settings, each with its reason.
 pub(crate) fn settings(config: &crate::Config) -> Result<Arc<Config>, openraft::ConfigError> {
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let (heartbeat, election) = (millis(config.heartbeat), millis(config.election));
     let settings = Config {
         cluster_name: config.initial_token.clone(),
-        heartbeat_interval: heartbeat,
+        heartbeat_interval: heartbeat_answer(heartbeat, election),
         // A follower that answered an append just now needs none. Less than the interval: an answer to the
         // last heartbeat must not stand in for the next.
         heartbeat_min_interval: Some(heartbeat / 2),
@@ -70,4 +80,30 @@ pub(crate) fn settings(config: &crate::Config) -> Result<Arc<Config>, openraft::
         ..Config::default()
     };
     settings.validate().map(Arc::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_to_a_heartbeat_may_take_as_long_as_openraft_allows() {
+        assert_eq!(heartbeat_answer(100, 1000), 373);
+        // etcd's bounds: a heartbeat takes at most a fifth of an election, which takes at most 50 seconds.
+        for (heartbeat, election) in
+            [(1, 10), (10, 50), (100, 500), (100, 50_000), (10_000, 50_000)]
+        {
+            let answer = heartbeat_answer(heartbeat, election);
+            assert!(answer >= heartbeat);
+            let settings = Config {
+                heartbeat_interval: answer,
+                heartbeat_min_interval: Some(heartbeat / 2),
+                election_timeout_min: election.div_ceil(2) + 1,
+                election_timeout_max: election,
+                quorum_loss_probe_interval: Some(4 * election),
+                ..Config::default()
+            };
+            settings.validate().unwrap_or_else(|why| panic!("{heartbeat} of {election}: {why}"));
+        }
+    }
 }

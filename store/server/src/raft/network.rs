@@ -211,6 +211,31 @@ impl Network {
         self.inner.cluster_id
     }
 
+    /// A call to a peer that is counted, with a deadline.
+    async fn call<T>(
+        &self,
+        counts: &Counts,
+        limit: Duration,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>> + Send,
+    ) -> Result<T, RPCError<TypeConfig>> {
+        match timeout(limit, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => {
+                counts.sent_failures.inc();
+                if status.code() == tonic::Code::PermissionDenied
+                    && status.message() == limits::REMOVED
+                {
+                    self.inner.removed.cancel();
+                }
+                Err(failed(&status))
+            }
+            Err(_) => {
+                counts.sent_failures.inc();
+                Err(RPCError::Unreachable(Unreachable::from_string("no answer in time")))
+            }
+        }
+    }
+
     fn link(&self, target: u64, node: &Peer, heartbeat: bool) -> Link {
         let client = match node.urls.first() {
             Some(url) => self.channel_to(Some(target), url, Asked::WhileOpen(limits::PEER_PING)),
@@ -293,18 +318,26 @@ impl Link {
         }
     }
 
-    /// Asks for a vote. Openraft makes a new link for each time, and a new connection costs another round
-    /// trip, which on long ways is as much as all of an election's time; so the last one that was answered
-    /// is used again. One without an answer never is: it may lead nowhere any more.
+    /// Asks for a vote. Openraft makes a new link for each time, and waits for half an election's timeout. On
+    /// a long way a new connection alone takes as long, and nobody would ever be elected; so the call goes on
+    /// when openraft has given up, and once it is answered, whenever that is, its connection is there for
+    /// the next time. One without an answer is not used again: it may lead nowhere any more.
     async fn ask<T, F>(&self, ask: impl FnOnce(PeerClient) -> F) -> Result<T, RPCError<TypeConfig>>
     where
-        F: Future<Output = Result<T, RPCError<TypeConfig>>>,
+        T: Send + 'static,
+        F: Future<Output = Result<tonic::Response<T>, Status>> + Send + 'static,
     {
         let kept = self.network.inner.asked.lock().remove(&self.url);
         let client = kept.map_or_else(|| self.client(), Ok)?;
-        let answer = ask(client.clone()).await?;
-        self.network.inner.asked.lock().insert(self.url.clone(), client);
-        Ok(answer)
+        let answer = ask(client.clone());
+        let (network, counts, url) = (self.network.clone(), self.counts.clone(), self.url.clone());
+        let asked = tokio::spawn(async move {
+            let answer = network.call(&counts, network.inner.timeout * 2, answer).await?;
+            network.inner.asked.lock().insert(url, client);
+            Ok(answer)
+        });
+        let stopped = |why| RPCError::Unreachable(Unreachable::new(&why));
+        asked.await.map_err(stopped)?
     }
 
     /// Sends a heartbeat over the call that the last one was answered on, or over a new one.
@@ -338,22 +371,8 @@ impl Link {
         option: &RPCOption,
         call: impl Future<Output = Result<tonic::Response<T>, Status>> + Send,
     ) -> Result<T, RPCError<TypeConfig>> {
-        match timeout(option.hard_ttl().max(self.network.inner.timeout), call).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => {
-                self.counts.sent_failures.inc();
-                if status.code() == tonic::Code::PermissionDenied
-                    && status.message() == limits::REMOVED
-                {
-                    self.network.inner.removed.cancel();
-                }
-                Err(failed(&status))
-            }
-            Err(_) => {
-                self.counts.sent_failures.inc();
-                Err(RPCError::Unreachable(Unreachable::from_string("no answer in time")))
-            }
-        }
+        let limit = option.hard_ttl().max(self.network.inner.timeout);
+        self.network.call(&self.counts, limit, call).await
     }
 }
 
@@ -427,10 +446,10 @@ impl RaftNetworkV2<TypeConfig> for Link {
     async fn vote(
         &mut self,
         rpc: VoteRequest<TypeConfig>,
-        option: RPCOption,
+        _option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         let message = convert::vote_request_out(&rpc, self.network.inner.cluster_id);
-        let ask = async |mut client: PeerClient| self.call(&option, client.vote(message)).await;
+        let ask = async move |mut client: PeerClient| client.vote(message).await;
         let answer = self.ask(ask).await?;
         convert::vote_response_in(&answer).map_err(|status| failed(&status))
     }
@@ -438,10 +457,10 @@ impl RaftNetworkV2<TypeConfig> for Link {
     async fn pre_vote(
         &mut self,
         rpc: VoteRequest<TypeConfig>,
-        option: RPCOption,
+        _option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         let message = convert::vote_request_out(&rpc, self.network.inner.cluster_id);
-        let ask = async |mut client: PeerClient| self.call(&option, client.pre_vote(message)).await;
+        let ask = async move |mut client: PeerClient| client.pre_vote(message).await;
         let answer = self.ask(ask).await?;
         convert::vote_response_in(&answer).map_err(|status| failed(&status))
     }
