@@ -22,7 +22,7 @@ const ROUNDS: usize = 3;
 const WRITES: usize = 20;
 
 /// Elections until the one member is elected that the story needs.
-const ELECTIONS: usize = 12;
+const ELECTIONS: usize = 30;
 const MEMBERS: usize = 3;
 
 /// Tells both stories.
