@@ -21,7 +21,9 @@ pub(super) fn title(flags: &Flags, report: &Report) -> String {
         .as_ref()
         .map_or_else(|| "this program".to_owned(), |path| path.display().to_string());
     let schedule = &report.plan.schedule;
-    format!("run of {} faults on {} members of {program}", schedule.events.len(), schedule.members)
+    let members = if schedule.members == 1 { "member" } else { "members" };
+    let (faults, size) = (schedule.events.len(), schedule.members);
+    format!("run of {faults} faults on {size} {members} of {program}")
 }
 
 /// The command line that does the same again.
