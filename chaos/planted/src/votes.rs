@@ -190,7 +190,7 @@ async fn next_leader(
                         all,
                         "; member {member}, its leader, the term: {told:x?}, it said\n{said}"
                     )
-                    .ok();
+                    .expect("writing to a String cannot fail");
                 }
                 judge.must("V3", false, || format!("nobody took over from {before:?}{all}"));
                 return None;

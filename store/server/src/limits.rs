@@ -111,6 +111,9 @@ pub(crate) const ATTEND_AGAIN: Duration = Duration::from_millis(250);
 /// After the end of one, the time until a follower looks a second time whether anybody listens; twice as
 /// long each time.
 pub(crate) const ATTEND_LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// Questions for votes under way at once: each lives for two elections' timeouts at most, and more than a few
+/// are of no use.
+pub(crate) const VOTE_QUESTIONS_MAX: usize = 64;
 /// When a leader's process is gone: the head start that a voter has over the next one. Longer than
 /// asking for votes takes.
 pub(crate) const STEP_IN_STAGGER: Duration = Duration::from_millis(40);

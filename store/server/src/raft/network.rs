@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use proto::orlop::peer::v1 as peer;
 use rustls_pki_types::ServerName;
 use tokio::{
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     time::{Instant, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -67,6 +67,8 @@ struct Inner {
     forward: Mutex<HashMap<u64, (Vec<String>, PeerClient)>>,
     /// Connections over which a vote was last answered, by the peer's URL.
     asked: Mutex<HashMap<String, PeerClient>>,
+    /// Questions for votes that may be under way, those that openraft has given up included.
+    questions: Arc<Semaphore>,
 }
 
 /// When a peer that is quiet is asked whether the connection still leads to it.
@@ -124,7 +126,18 @@ impl Network {
         let runtime = tokio::runtime::Handle::current();
         let removed = CancellationToken::new();
         let asked = Mutex::default();
-        let inner = Inner { cluster_id, tls, timeout, metrics, runtime, removed, forward, asked };
+        let questions = Arc::new(Semaphore::new(limits::VOTE_QUESTIONS_MAX));
+        let inner = Inner {
+            cluster_id,
+            tls,
+            timeout,
+            metrics,
+            runtime,
+            removed,
+            forward,
+            asked,
+            questions,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -327,11 +340,14 @@ impl Link {
         T: Send + 'static,
         F: Future<Output = Result<tonic::Response<T>, Status>> + Send + 'static,
     {
+        let place = self.network.inner.questions.clone().try_acquire_owned();
+        let place = place.map_err(|full| RPCError::Unreachable(Unreachable::new(&full)))?;
         let kept = self.network.inner.asked.lock().remove(&self.url);
         let client = kept.map_or_else(|| self.client(), Ok)?;
         let answer = ask(client.clone());
         let (network, counts, url) = (self.network.clone(), self.counts.clone(), self.url.clone());
         let asked = tokio::spawn(async move {
+            let _place = place;
             let answer = network.call(&counts, network.inner.timeout * 2, answer).await?;
             network.inner.asked.lock().insert(url, client);
             Ok(answer)
