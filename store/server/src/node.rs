@@ -224,6 +224,7 @@ impl Member {
         let gate = gate(&config, state.clone(), reader.clone(), tokens);
         let disk = checks::disk::Health::new(log.clone(), config.election);
         let clock = raft::Clock::new(config.heartbeat, config.election);
+        let candidacy = raft::Candidacy::new(raft.clone());
         let fence = checks::fence::Fence::new(&closing, &state, identity.member_id);
         let services = Services {
             config,
@@ -240,6 +241,7 @@ impl Member {
             metrics,
             disk,
             clock,
+            candidacy,
             digests,
             fence,
             stopping: closing.clone(),
@@ -317,7 +319,8 @@ impl Member {
         };
         let clock = services.clock.clone().run(self.raft.clone());
         self.tasks.spawn(ends(clock.boxed()));
-        let attend = raft::attend::run(self.raft.clone(), services.members.network.clone());
+        let network = services.members.network.clone();
+        let attend = raft::attend::run(self.raft.clone(), network, services.candidacy.clone());
         self.tasks.spawn(ends(attend.boxed()));
         let shorten = raft::shorten::run(self.raft.clone(), self.log.clone());
         self.tasks.spawn(ends(shorten.boxed()));

@@ -8,7 +8,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::ADVICE;
-use crate::{exec, limits, raft::Log, rpc::Services};
+use crate::{
+    exec, limits,
+    raft::{Bar, Log},
+    rpc::Services,
+};
 
 /// The log's disk, as readiness sees it.
 #[derive(Clone)]
@@ -73,7 +77,7 @@ pub(crate) async fn watch(services: Services, stop: CancellationToken) {
             None if stuck => {
                 stuck = false;
                 tracing::info!("the disk of the raft log answers again");
-                services.raft.runtime_config().elect(true);
+                services.candidacy.bar(Bar::Disk, false);
                 services.clock.silence(false);
             }
             None => {}
@@ -83,11 +87,11 @@ pub(crate) async fn watch(services: Services, stop: CancellationToken) {
 
 /// Lets somebody else lead, if there is anybody.
 async fn yield_leadership(services: &Services, problem: &str) {
-    let raft = &services.raft;
-    raft.runtime_config().elect(false);
+    services.candidacy.bar(Bar::Disk, true);
     let leads = *services.leader.borrow() == Some(services.headers.member_id());
     let alone =
-        raft.metrics().borrow_watched().membership_config.membership().voter_ids().count() < 2;
+        services.raft.metrics().borrow_watched().membership_config.membership().voter_ids().count()
+            < 2;
     if !leads || alone {
         return;
     }

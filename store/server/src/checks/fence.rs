@@ -17,7 +17,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::rebuild;
-use crate::{error::Error, limits, raft::Log, rpc::Services, state::State};
+use crate::{
+    error::Error,
+    limits,
+    raft::{Bar, Log},
+    rpc::Services,
+    state::State,
+};
 
 /// Whether this member is fenced. Cheap to ask.
 #[derive(Clone)]
@@ -99,7 +105,7 @@ pub(crate) async fn watch(services: Services, log: Log, scratch: PathBuf) {
     let mut known = false;
     if fence.check().is_err() {
         tracing::warn!("this member was fenced when it stopped");
-        services.raft.runtime_config().elect(false);
+        services.candidacy.bar(Bar::Fence, true);
         known = true;
     }
     let mut tries = 0;
@@ -119,7 +125,7 @@ pub(crate) async fn watch(services: Services, log: Log, scratch: PathBuf) {
             known = fenced;
             tries = 0;
             fence.set(fenced);
-            services.raft.runtime_config().elect(!fenced);
+            services.candidacy.bar(Bar::Fence, fenced);
             if fenced {
                 tracing::error!(
                     "this member's data differ from those of the majority: it serves nothing until \

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Uri;
 
 use super::{
-    Network, Node,
+    Candidacy, Network, Node,
     network::address,
     types::{TypeConfig, Vote},
 };
@@ -126,7 +126,7 @@ fn is_gone(connected: &io::Result<()>) -> bool {
 }
 
 /// Follows whoever leads.
-pub(crate) async fn run(raft: Node, network: Network) {
+pub(crate) async fn run(raft: Node, network: Network, candidacy: Candidacy) {
     let mut changes = raft.server_metrics();
     let mut unrest = Unrest::new();
     loop {
@@ -142,13 +142,19 @@ pub(crate) async fn run(raft: Node, network: Network) {
         tokio::select! {
             // Raft has ended, and nothing will change any more.
             goes_on = changed => if !goes_on { return },
-            goes_on = act(&raft, &network, &seen, &mut unrest) => if !goes_on { return },
+            goes_on = act(&raft, &network, &candidacy, &seen, &mut unrest) => if !goes_on { return },
         }
     }
 }
 
 /// What is to be done as long as nothing changes. False: raft has ended.
-async fn act(raft: &Node, network: &Network, seen: &Seen, unrest: &mut Unrest) -> bool {
+async fn act(
+    raft: &Node,
+    network: &Network,
+    candidacy: &Candidacy,
+    seen: &Seen,
+    unrest: &mut Unrest,
+) -> bool {
     match seen {
         Seen::Other(reign) => {
             attend(network, reign).await;
@@ -169,7 +175,7 @@ async fn act(raft: &Node, network: &Network, seen: &Seen, unrest: &mut Unrest) -
         Seen::NotItsCare => return pending().await,
     }
     // Whether it would get the votes; only if it would does it ask for them.
-    if raft.trigger().elect(true).await.is_err() {
+    if candidacy.is_open() && raft.trigger().elect(true).await.is_err() {
         return false;
     }
     unrest.asked += 1;

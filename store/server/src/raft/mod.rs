@@ -1,6 +1,7 @@
 //! Consensus: openraft, with its log, state machine and network made by this crate.
 
 pub(crate) mod attend;
+pub(crate) mod candidacy;
 pub(crate) mod clock;
 pub(crate) mod codec;
 pub(crate) mod convert;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 use openraft::{Config, SnapshotPolicy};
 
+pub(crate) use candidacy::{Bar, Candidacy};
 pub(crate) use clock::Clock;
 pub(crate) use log::{Log, Promised};
 pub(crate) use machine::Machine;

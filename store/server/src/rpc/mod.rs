@@ -53,6 +53,7 @@ pub(crate) struct Services {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) disk: crate::checks::disk::Health,
     pub(crate) clock: crate::raft::Clock,
+    pub(crate) candidacy: crate::raft::Candidacy,
     pub(crate) digests: Arc<Digests>,
     pub(crate) fence: crate::checks::fence::Fence,
     pub(crate) stopping: tokio_util::sync::CancellationToken,
