@@ -3,10 +3,16 @@
 use api_machinery::Status;
 use bytes::Bytes;
 use store_client::{Client, rpc};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::yield_now,
+};
 
 /// Callers that may wait for the next read.
 const WAITING_MAX: usize = 4096;
+
+/// How often the runtime is let go on, at most, before a read starts: as long as each turn brings callers.
+const GATHER_TURNS: usize = 4;
 
 type Answer = oneshot::Sender<Result<u64, Status>>;
 
@@ -33,10 +39,18 @@ impl Reader {
 
 async fn run(client: Client, key: String, mut waiting: mpsc::Receiver<Answer>) {
     while let Some(first) = waiting.recv().await {
-        // Everybody who asked before the read starts may share it.
+        // Everybody who asked before the read starts may share it. Requests of one moment are often read
+        // from their connections just after the first of them: those are let come, a read costs more.
         let mut group = vec![first];
-        while let Ok(next) = waiting.try_recv() {
-            group.push(next);
+        for _ in 0..GATHER_TURNS {
+            let before = group.len();
+            yield_now().await;
+            while let Ok(next) = waiting.try_recv() {
+                group.push(next);
+            }
+            if group.len() == before {
+                break;
+            }
         }
         let request = rpc::RangeRequest {
             key: Bytes::copy_from_slice(key.as_bytes()),
