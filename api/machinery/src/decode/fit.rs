@@ -5,7 +5,7 @@
 //! |------|-------------------|
 //! | F1 | A tree that fits becomes what the walk makes of it, to the last value. |
 //! | F2 | Whatever is wrong or unknown is left to the walk, which says so; it says the same of |
-//! |    | the tree as it was left here. |
+//! |    | the tree as it was left here. What may be of several shapes is left to it, too. |
 
 use std::cell::Cell;
 use std::fmt;
@@ -206,7 +206,7 @@ impl Fit {
                 *value = self.absent(field);
                 true
             }
-            Presence::Struct => true,
+            Presence::Struct | Presence::NullPointer => true,
             Presence::KeepZero | Presence::NullTime | Presence::NullEmpty => {
                 if is_zero {
                     *value = self.absent(field);
@@ -222,6 +222,7 @@ impl Fit {
             Presence::KeepZero => walk::zero_of(field.kind),
             Presence::Struct => walk::empty_struct(self.schema, field),
             Presence::Pointer
+            | Presence::NullPointer
             | Presence::DropZero
             | Presence::DropEmpty
             | Presence::NullTime
@@ -259,9 +260,11 @@ impl Fit {
 
     fn one(&self, kind: Kind, value: &mut Value, depth: usize) -> Result<(), Misfit> {
         let fits = match (kind, &mut *value) {
-            (Kind::String, Value::String(_))
-            | (Kind::Bool, Value::Bool(_))
-            | (Kind::Double, Value::Number(_)) => true,
+            (Kind::String, Value::String(_)) | (Kind::Bool, Value::Bool(_)) => true,
+            (Kind::Double, Value::Number(number)) => {
+                *number = walk::canonical_double(number.clone());
+                true
+            }
             (Kind::Bytes, Value::String(text)) => {
                 *text = canonical_base64(text).map_err(|_| Misfit)?;
                 true
@@ -299,6 +302,8 @@ impl Fit {
                 *value = walk::canonical_time(text, time::micros).map_err(|_| Misfit)?;
                 true
             }
+            // The walk knows what may stand there.
+            (Special::AnyJson, _) if self.schema.of(id).is_either() => false,
             (Special::AnyJson | Special::RawExtension, _) => true,
             (Special::Items, Value::Array(items)) => items.iter().all(Value::is_string),
             _ => false,

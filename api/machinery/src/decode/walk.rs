@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 
 use super::raw::Raw;
 use crate::limits::{NESTING_DEPTH_MAX, STRICT_ERRORS_MAX};
@@ -15,6 +15,9 @@ use crate::{quantity, time};
 
 /// Objects with more members are not searched one by one for keys that come twice.
 const MEMBERS_COMPARED_MAX: usize = 16;
+
+/// What says of which type an object is.
+const TYPE_META: [&str; 2] = ["apiVersion", "kind"];
 
 /// A step of the way to a value. It is put in words for errors only.
 enum Step {
@@ -73,8 +76,15 @@ impl Walk {
     }
 
     fn mismatch(&self, owner: TypeId, found: &str, wanted: &str) -> TypeError {
-        let path: Vec<_> =
-            self.path.iter().map(Step::text).filter(|part| !part.starts_with('[')).collect();
+        // Go's errors name the fields of structs and nothing else.
+        let path: Vec<_> = self
+            .path
+            .iter()
+            .filter_map(|step| match step {
+                Step::Field(name) => Some(*name),
+                Step::Key(_) | Step::Item(_) => None,
+            })
+            .collect();
         let owner = self.schema.of(owner).short_name();
         format!(
             "json: cannot unmarshal {found} into Go struct field {owner}.{} of type {wanted}",
@@ -105,21 +115,21 @@ impl Walk {
             if repeated.binary_search(&place).is_ok() {
                 self.strict("duplicate", &key);
             }
-            let is_type_meta =
-                self.schema.of(id).has_type_meta && matches!(key.as_str(), "apiVersion" | "kind");
+            let type_meta = TYPE_META.into_iter().find(|name| *name == key);
+            let type_meta = type_meta.filter(|_| self.schema.of(id).has_type_meta);
             if let Some(field) = self.schema.field(id, &key) {
                 self.path.push(Step::Field(&field.json));
                 let value = self.field(id, field, value)?;
                 self.path.pop();
                 out.insert(key, value);
-            } else if is_type_meta {
+            } else if let Some(name) = type_meta {
                 match value {
                     Raw::Text(text) => {
                         out.insert(key, text.into());
                     }
                     Raw::Null => {}
                     other => {
-                        self.path.push(Step::Key(key));
+                        self.path.push(Step::Field(name));
                         return Err(self.mismatch(id, other.go_kind(), "string"));
                     }
                 }
@@ -216,7 +226,7 @@ impl Walk {
                 let value = number.as_i64().ok_or_else(|| self.mismatch(owner, &wrong, "int64"));
                 Some(value?.into())
             }
-            (Kind::Double, Raw::Number(number)) => Some(Value::Number(number)),
+            (Kind::Double, Raw::Number(number)) => Some(Value::Number(canonical_double(number))),
             (Kind::Message(id), raw) => return self.special(owner, id, raw),
             _ => None,
         };
@@ -242,6 +252,9 @@ impl Walk {
             (Special::IntOrString | Special::Duration, Raw::Text(text)) => Ok(text.into()),
             (Special::Time, Raw::Text(text)) => canonical_time(&text, time::seconds),
             (Special::MicroTime, Raw::Text(text)) => canonical_time(&text, time::micros),
+            (Special::AnyJson, raw) if self.schema.of(id).is_either() => {
+                self.either(owner, id, raw)
+            }
             (Special::AnyJson | Special::RawExtension, raw) => Ok(raw.into_value()),
             (Special::Items, Raw::List(items)) => {
                 items.into_iter().map(|item| self.one(owner, Kind::String, item)).collect()
@@ -251,6 +264,32 @@ impl Walk {
                 Err(self.mismatch(owner, found, wanted))
             }
         }
+    }
+
+    /// A schema, or what else may stand in its place. Go's types for these decode themselves, and are strict
+    /// about nothing; what has neither shape is nothing, unless a boolean could stand there.
+    fn either(&mut self, owner: TypeId, id: TypeId, raw: Raw) -> Result<Value, TypeError> {
+        let strict_errors = self.strict_errors.len();
+        let of = |shape: Shape| {
+            let fields = &self.schema.of(id).fields;
+            fields.iter().find(move |field| field.shape == shape && field.kind != Kind::Bool)
+        };
+        let has_bool = self.schema.of(id).fields.iter().any(|field| field.kind == Kind::Bool);
+        let value = match raw {
+            Raw::Bool(flag) if has_bool => Value::Bool(flag),
+            raw @ Raw::Object(_) => match of(Shape::One) {
+                Some(field) => self.one(owner, field.kind, raw)?,
+                None => Value::Null,
+            },
+            _ if has_bool => return Err("boolean or JSON schema expected".to_owned()),
+            raw @ Raw::List(_) => match of(Shape::List) {
+                Some(field) => self.field(owner, field, raw)?,
+                None => Value::Null,
+            },
+            _ => Value::Null,
+        };
+        self.strict_errors.truncate(strict_errors);
+        Ok(value)
     }
 
     fn go_type(&self, shape: Shape, kind: Kind) -> String {
@@ -298,6 +337,16 @@ pub(super) fn canonical_base64(text: &str) -> Result<String, TypeError> {
     Ok(STANDARD.encode(bytes))
 }
 
+/// Go writes a whole number without a fraction, however it was read.
+pub(super) fn canonical_double(number: Number) -> Number {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match number.as_f64() {
+        // In this range each whole number is one.
+        Some(value) if value.fract() == 0.0 && value.abs() <= EXACT => Number::from(value as i64),
+        Some(_) | None => number,
+    }
+}
+
 pub(super) fn canonical_time(
     text: &str,
     write: fn(jiff::Timestamp) -> String,
@@ -341,6 +390,9 @@ pub(crate) fn finish(schema: &Schema, id: TypeId, map: &mut Map<String, Value>) 
                 if map.get(&field.json).is_none_or(Value::is_null) {
                     map.insert(field.json.clone(), empty_struct(schema, field));
                 }
+            }
+            Presence::NullPointer => {
+                map.entry(field.json.clone()).or_insert(Value::Null);
             }
             // An empty list is none: upstream's storage does not tell them apart.
             Presence::NullTime | Presence::NullEmpty => {
@@ -386,3 +438,7 @@ pub(crate) fn empty_struct(schema: &Schema, field: &Field) -> Value {
         _ => Value::Null,
     }
 }
+
+#[cfg(test)]
+#[path = "walk_test.rs"]
+mod walk_test;

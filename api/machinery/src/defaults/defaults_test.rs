@@ -164,9 +164,12 @@ fn templates_are_not_given_what_only_pods_are() {
             "resources": {"limits": {"cpu": "1"}}}]});
     let template = json!({"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "p"},
         "template": {"spec": spec}});
+    let portless =
+        json!({"hostNetwork": true, "containers": [{"name": "a", "ports": [{"name": "b"}]}]});
     let port = "containers/0/ports/0/hostPort";
     check(vec![
         (pod(&spec), &format!("/spec/{port}"), json!(80)),
+        (pod(&portless), &format!("/spec/{port}"), json!(null)),
         (pod(&spec), "/spec/terminationGracePeriodSeconds", json!(1)),
         (pod(&spec), "/spec/enableServiceLinks", json!(true)),
         (template.clone(), &format!("/template/spec/{port}"), json!(null)),

@@ -66,7 +66,8 @@ fn pod_spec(spec: &mut Tree) {
 fn host_ports(spec: &mut Tree) {
     for list in ["containers", "initContainers"] {
         for port in items(spec, list).flat_map(|container| items(container, "ports")) {
-            if let Some(number) = port.get("containerPort").cloned() {
+            let number = port.get("containerPort").filter(|number| number.as_i64() != Some(0));
+            if let Some(number) = number.cloned() {
                 set_zero(port, "hostPort", number);
             }
         }

@@ -5,12 +5,7 @@ use serde_json::{Map, Value};
 
 use super::wire::put_number;
 use super::{Error, read, write};
-use crate::schema::{Kind, Shape, Special, Type};
-
-/// Whether the type is one of these. A type of any JSON has one field, its bytes.
-pub(super) fn is_either(ty: &Type) -> bool {
-    ty.special == Special::AnyJson && ty.fields.len() > 1
-}
+use crate::schema::{Kind, Shape, Type};
 
 /// The one value of the message. Without any it is `false` where that is a choice, else null.
 pub(super) fn from_message(ty: &Type, bytes: &[u8], depth: usize) -> Result<Value, Error> {

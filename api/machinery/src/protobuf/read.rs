@@ -163,7 +163,7 @@ fn special(id: TypeId, bytes: &[u8], depth: usize) -> Result<Value, Error> {
     if special == Special::None {
         return Ok(Value::Object(message(id, bytes, depth)?));
     }
-    if either::is_either(ty) {
+    if ty.is_either() {
         return either::from_message(ty, bytes, depth);
     }
     let (mut numbers, mut texts) = ([0_i64; 4], Vec::new());

@@ -81,7 +81,7 @@ pub(super) fn one(
 
 fn special(field: &Field, id: TypeId, value: &Value, out: &mut Vec<u8>) -> Result<(), Error> {
     let ty = Schema::get().of(id);
-    if either::is_either(ty) {
+    if ty.is_either() {
         return either::to_message(ty, value, out);
     }
     match (ty.special, value) {

@@ -41,9 +41,11 @@ pub(super) fn parse(text: &str) -> Schema {
             [*index]
             .presence
         {
-            Presence::KeepZero | Presence::Struct | Presence::NullTime | Presence::NullEmpty => {
-                true
-            }
+            Presence::KeepZero
+            | Presence::Struct
+            | Presence::NullPointer
+            | Presence::NullTime
+            | Presence::NullEmpty => true,
             Presence::Pointer | Presence::DropZero | Presence::DropEmpty => false,
         };
         let always = by_json.values().copied().filter(is_always).collect();
@@ -122,6 +124,7 @@ fn parse_field(line: &str, by_name: &HashMap<String, TypeId>) -> Field {
     };
     let presence = match word() {
         "p" => Presence::Pointer,
+        "u" => Presence::NullPointer,
         "z" => Presence::DropZero,
         "k" => Presence::KeepZero,
         "s" => Presence::Struct,

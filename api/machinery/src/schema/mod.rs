@@ -40,6 +40,8 @@ pub enum Kind {
 pub enum Presence {
     /// `p`: kept when set, zero or not; absent otherwise.
     Pointer,
+    /// `u`: kept when set, zero or not; written as null when unset.
+    NullPointer,
     /// `z`: a scalar that is dropped when zero.
     DropZero,
     /// `k`: a scalar that is always written.
@@ -153,6 +155,13 @@ impl Type {
     pub fn go_name(&self) -> &str {
         let parts: Vec<_> = self.name.rmatch_indices('.').take(2).collect();
         parts.get(1).map_or(&self.name, |(at, _)| &self.name[at + 1..])
+    }
+
+    /// Whether its JSON is one of several shapes, with a field of the message for each: a schema or a list of
+    /// them, a schema or a boolean, a schema or a list of names. A type of any JSON has one field, its bytes.
+    #[must_use]
+    pub fn is_either(&self) -> bool {
+        self.special == Special::AnyJson && self.fields.len() > 1
     }
 
     /// The name of the OpenAPI definition: `io.k8s.api.core.v1.Pod`.
