@@ -157,6 +157,14 @@ impl<K> Copy<K> {
     }
 }
 
+/// An object as it is kept: without its managed fields. They are most of what it takes, nobody who reads a copy
+/// asks for them, and an update that says nothing of them leaves them as they are. (Upstream's managers
+/// forget them, too.)
+fn kept<K: Resource>(mut object: K) -> Arc<K> {
+    object.meta_mut().managed_fields = None;
+    Arc::new(object)
+}
+
 /// The one writer of a [`Store`], and its handlers.
 pub struct Informer<K> {
     store: Arc<Store<K>>,
@@ -237,7 +245,7 @@ impl<K: Resource + Clone + Debug + Send + Sync + 'static> Informer<K> {
         match event {
             watcher::Event::Init => listing.clear(),
             watcher::Event::InitApply(object) => {
-                listing.insert(key_of(&object), Arc::new(object));
+                listing.insert(key_of(&object), kept(object));
             }
             watcher::Event::InitDone => {
                 let listed = std::mem::take(listing);
@@ -251,7 +259,7 @@ impl<K: Resource + Clone + Debug + Send + Sync + 'static> Informer<K> {
                 }
                 self.store.synced.send_replace(true);
             }
-            watcher::Event::Apply(object) => self.upsert(Arc::new(object)),
+            watcher::Event::Apply(object) => self.upsert(kept(object)),
             watcher::Event::Delete(object) => self.delete(&key_of(&object)),
         }
     }
@@ -287,6 +295,7 @@ impl<K: Resource + Clone + Debug + Send + Sync + 'static> Informer<K> {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
     use parking_lot::Mutex;
 
     use super::*;
@@ -298,6 +307,29 @@ mod tests {
         object.metadata.uid = Some(uid.into());
         object.metadata.resource_version = Some(revision.into());
         object
+    }
+
+    /// 5,000 pods of 5 KB once took 350 MB of the manager's memory, most of it this.
+    #[tokio::test]
+    async fn who_wrote_what_is_not_kept() {
+        let informer = Informer::new(Store::new(None));
+        let store = informer.store();
+        let owned = |name: &str| {
+            let mut object = config_map(name, name, "1");
+            object.metadata.managed_fields = Some(vec![ManagedFieldsEntry::default()]);
+            object
+        };
+        let events = vec![
+            watcher::Event::Init,
+            watcher::Event::InitApply(owned("listed")),
+            watcher::Event::InitDone,
+            watcher::Event::Apply(owned("watched")),
+        ];
+        let events = futures::stream::iter(events.into_iter().map(Ok));
+        informer.consume(events, CancellationToken::new()).await;
+        let kept = store.list();
+        assert_eq!(kept.len(), 2);
+        assert!(kept.iter().all(|object| object.metadata.managed_fields.is_none()));
     }
 
     #[tokio::test]
