@@ -73,6 +73,19 @@ pub(crate) const WINDOW_EVENTS_MAX: usize = 8192;
 pub(crate) const WINDOW_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of protobuf that versions of objects keep for the lists to come, all kinds together.
 pub(crate) const MESSAGES_KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What nobody asked for in such a time is kept packed.
+pub(crate) const REST_TURN: Duration = Duration::from_secs(30);
+/// Objects of which one is kept as it is, for the others to be packed as what they have other than it; and
+/// after which others have their turn.
+pub(crate) const REST_GROUP: usize = 32;
+/// Bytes of JSON that are worth being packed.
+pub(crate) const REST_SMALLEST: usize = 512;
+/// What is free for longer is given back to the system when somebody asks for memory; mimalloc says a second.
+pub(crate) const REST_GIVEN_BACK_AFTER: Duration = Duration::from_secs(3);
+/// What is asked for then: more than lies ready.
+pub(crate) const REST_ASKED_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of a neighbour that are looked at: LZ4 refers to what is 64 KiB away at most.
+pub(crate) const REST_NEIGHBOUR_MAX: usize = 32 * 1024;
 /// Bookmarks are about this far apart (upstream's `defaultBookmarkFrequency`).
 pub(crate) const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// The last one comes so long before a watch ends (upstream's).

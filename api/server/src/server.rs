@@ -67,6 +67,11 @@ pub(crate) async fn start_with(
 
     let tasks = TaskTracker::new();
     tasks.spawn(watch_cache::run(server.storage.clone(), server.caches.clone(), shutdown.clone()));
+    let at_rest = watch_cache::rest(server.caches.clone());
+    let stop = shutdown.clone();
+    tasks.spawn(async move {
+        let _ended = stop.run_until_cancelled(at_rest).await;
+    });
     if let Some(config) = server.config.store.encryption.clone() {
         tasks.spawn(encryption::run(server.clone(), config));
     }

@@ -103,10 +103,11 @@ async fn repair(server: &Server) -> Result<(), Status> {
     let mut held = BTreeSet::new();
     for version in lookup::list(server, ("", "services"), "")? {
         let name = (version.header.namespace().to_owned(), version.header.name().to_owned());
-        held.extend(addresses(version.view()).map(|address| (address, name.clone())));
+        let json = version.json();
+        held.extend(addresses(View::new(&json)).map(|address| (address, name.clone())));
     }
     let known = lookup::list(server, ("networking.k8s.io", "ipaddresses"), "")?;
-    let known = known.iter().filter_map(|version| taken(version.view(), now)).collect();
+    let known = known.iter().filter_map(|version| taken(View::new(&version.json()), now)).collect();
     let Doubts { missing, stray } = doubts(&held, &known);
     for (address, name) in missing {
         let Some(service) = stored(server, &name).await? else { continue };

@@ -133,7 +133,8 @@ pub(crate) fn ranges(server: &Server) -> Result<Vec<ServiceRange>, Status> {
     let default = server.config.service_range;
     let (mut usable, mut is_default_known) = (BTreeSet::new(), false);
     for version in lookup::list(server, OF, "")? {
-        let object = version.view();
+        let json = version.json();
+        let object = View::new(&json);
         let is_going = !object.get("metadata").get("deletionTimestamp").text().is_empty();
         let is_usable = !is_going && readiness(object).is_none_or(|status| status == "True");
         for range in object.get("spec").get("cidrs").items() {

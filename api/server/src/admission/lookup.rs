@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use api_machinery::{Object, ResourceInfo, Status, header, kinds};
+use api_machinery::{Object, ResourceInfo, Status, View, header, kinds};
 
 use crate::state::Server;
+use crate::storage;
 use crate::watch_cache::{Filter, Version};
 
 fn info(group: &str, plural: &str) -> Result<&'static ResourceInfo, Status> {
@@ -20,9 +21,12 @@ pub(super) fn cached(
     let info = info(group, plural)?;
     let key = server.storage.key(info, namespace, name);
     let found = server.caches.of(info).find(&key)?;
-    let read = |version: Arc<Version>| match header::without_managed_fields(version.view()) {
-        Some(object) => Ok(object),
-        None => version.object(),
+    let read = |version: Arc<Version>| {
+        let json = version.json();
+        match header::without_managed_fields(View::new(&json)) {
+            Some(object) => Ok(object),
+            None => storage::parse(&json),
+        }
     };
     found.map(read).transpose()
 }
@@ -63,10 +67,12 @@ pub(super) fn default_class(
 ) -> Result<Option<String>, Status> {
     let classes = list(server, of, "")?;
     let classes = classes.iter().filter_map(|class| {
-        let metadata = class.view().get("metadata");
+        let json = class.json();
+        let metadata = View::new(&json).get("metadata");
         let annotations = metadata.get("annotations");
         let is_default = marks.iter().any(|mark| annotations.get(mark).is("true"));
-        is_default.then(|| (metadata.get("creationTimestamp").text(), class.header.name()))
+        let created = || metadata.get("creationTimestamp").text().into_owned();
+        is_default.then(|| (created(), class.header.name()))
     });
     // The times are RFC 3339 in UTC with seconds: they sort as text.
     let newest = classes.max_by(|(a, one), (b, other)| a.cmp(b).then(other.cmp(one)));

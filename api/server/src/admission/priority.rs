@@ -1,7 +1,7 @@
 //! Priority: a pod gets the number of its class, or of the default for all, of which there is at
 //! most one.
 
-use api_machinery::{Object, Status};
+use api_machinery::{Object, Status, View};
 use serde_json::{Value, json};
 
 use super::{Attributes, Operation, lookup};
@@ -112,8 +112,10 @@ fn set(pod: &mut Object, class: &Class) -> Result<(), String> {
 /// The default class; should there be several, the one with the lowest number.
 fn default(asked: &Attributes<'_>) -> Result<Option<Class>, Status> {
     let classes = lookup::list(asked.server, CLASSES, "")?;
-    let defaults = classes.iter().filter(|class| class.view().get("globalDefault").is_true());
-    let lowest = defaults.min_by_key(|class| class.view().get("value").number().unwrap_or(0));
+    let defaults =
+        classes.iter().filter(|class| View::new(&class.json()).get("globalDefault").is_true());
+    let lowest =
+        defaults.min_by_key(|class| View::new(&class.json()).get("value").number().unwrap_or(0));
     lowest.map(|class| Ok(Class::of(&class.object()?))).transpose()
 }
 

@@ -22,7 +22,7 @@ pub(super) fn user(server: &Server, token: &str) -> Option<User> {
     let secrets = kinds::find("", "v1", "secrets")?;
     let key = server.storage.key(secrets, NAMESPACE, &format!("bootstrap-token-{id}"));
     let found = server.caches.of(secrets).get(&key)?;
-    let user = user_of(found.view(), (id, secret), clock::now());
+    let user = user_of(View::new(&found.json()), (id, secret), clock::now());
     if let Err(why) = &user {
         tracing::info!(id, why, "a bootstrap token is not accepted");
     }

@@ -133,11 +133,11 @@ impl Policy {
         let [cluster_roles, roles, cluster_bindings, bindings] = lists;
         for version in cluster_roles.iter().chain(roles) {
             let key = (version.header.namespace().to_owned(), version.header.name().to_owned());
-            policy.roles.insert(key, Rule::all_of(version.view()));
+            policy.roles.insert(key, Rule::all_of(View::new(&version.json())));
         }
         for version in cluster_bindings.iter().chain(bindings) {
             let (namespace, name) = (version.header.namespace(), version.header.name());
-            let binding = Binding::of(version.view(), namespace, name);
+            let binding = Binding::of(View::new(&version.json()), namespace, name);
             policy.bindings.entry(namespace.to_owned()).or_default().push(binding);
         }
         policy

@@ -18,7 +18,7 @@ use super::Served;
 use crate::admission::Notes;
 use crate::state::Server;
 use crate::storage::{self, Outcome, RawValue, Storage, Stored};
-use crate::watch_cache::{Cache, Version};
+use crate::watch_cache::{Cache, Json, Version};
 use crate::working::working;
 
 /// A kind, with what its definition says of it when it is a custom one.
@@ -265,15 +265,15 @@ impl Shape {
     }
 
     /// The object of a cache as JSON of the version that was asked for.
-    pub(crate) fn json_of<'a>(&self, version: &'a Version) -> Cow<'a, [u8]> {
+    pub(crate) fn json_of(&self, version: &Version) -> Json {
         match &self.custom {
             Some(served) if !served.is_storage() => {
                 // The bytes were JSON when they came into the cache.
-                let mut tree: Value = serde_json::from_slice(&version.json).unwrap_or_default();
+                let mut tree: Value = serde_json::from_slice(&version.json()).unwrap_or_default();
                 served.show(&mut tree);
-                Cow::Owned(tree.to_string().into_bytes())
+                Json::new(tree.to_string().into_bytes())
             }
-            Some(_) | None => Cow::Borrowed(&version.json),
+            Some(_) | None => version.json(),
         }
     }
 
@@ -304,7 +304,8 @@ impl Shape {
             let json = self.json_of(version);
             return self.write_table_row(View::new(&json), include, now, out);
         }
-        let of = (self.info, version.view(), version.header.parts);
+        let json = version.json();
+        let of = (self.info, View::new(&json), version.header.parts);
         table::write_row_of(of, include, now, out);
     }
 

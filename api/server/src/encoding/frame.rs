@@ -84,7 +84,9 @@ impl Framer {
             }
             (Transform::Partial, Media::Json | Media::Yaml) => {
                 let mut partial = Vec::new();
-                table::write_partial(version.metadata(), &mut partial);
+                let json = version.json();
+                let metadata = version.header.parts.metadata(View::new(&json));
+                table::write_partial(metadata, &mut partial);
                 Ok(json_line(change.word(), &partial))
             }
             (Transform::Partial, Media::Protobuf) => {
@@ -92,7 +94,8 @@ impl Framer {
                 self.tree(change.word(), &tree)
             }
             (Transform::Table(include), _) => {
-                let revision = version.view().at(&["metadata", "resourceVersion"]).text();
+                let stored = version.json();
+                let revision = View::new(&stored).at(&["metadata", "resourceVersion"]).text();
                 let json = self.shape.json_of(version);
                 Ok(self.table(change.word(), View::new(&json), &revision, include))
             }

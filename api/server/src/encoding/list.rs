@@ -52,7 +52,7 @@ pub(crate) fn list(
         // Lists of custom kinds have it always.
         meta["continue"] = "".into();
     }
-    let size = items.iter().map(|item| item.json.len()).sum::<usize>();
+    let size = items.iter().map(|item| item.size()).sum::<usize>();
     let is_bare = accepted.is_written_as_sent();
     let content_type = accepted.media.content_type();
     match (accepted.transform, accepted.media) {
@@ -152,19 +152,26 @@ impl JsonList {
         match self.transform {
             // Items of a typed list have no `apiVersion` and `kind`, as upstream's have none.
             Transform::None if self.shape.info.kept_as.is_some() => {
-                write_without_type(item.in_version(self.shape.info).view(), out);
+                let json = item.in_version(self.shape.info).json();
+                write_without_type(View::new(&json), out);
             }
             Transform::None => match &self.type_meta {
-                Some(meta) => match item.json.strip_prefix(meta.as_bytes()) {
-                    Some(rest) => {
-                        out.push(b'{');
-                        out.extend_from_slice(rest);
+                Some(meta) => {
+                    let json = item.json();
+                    match json.strip_prefix(meta.as_bytes()) {
+                        Some(rest) => {
+                            out.push(b'{');
+                            out.extend_from_slice(rest);
+                        }
+                        None => write_without_type(View::new(&json), out),
                     }
-                    None => write_without_type(item.view(), out),
-                },
+                }
                 None => out.extend_from_slice(&self.shape.json_of(item)),
             },
-            Transform::Partial => table::write_partial(item.metadata(), out),
+            Transform::Partial => {
+                let json = item.json();
+                table::write_partial(item.header.parts.metadata(View::new(&json)), out);
+            }
             Transform::Table(include) => {
                 self.shape.write_table_row_of(item, include, self.now, out);
             }

@@ -83,7 +83,7 @@ pub(crate) fn as_cached(
     }
     let content_type = accepted.media.content_type();
     if accepted.is_written_as_sent() {
-        return Ok(Some(plain(200, content_type, version.json.line())));
+        return Ok(Some(plain(200, content_type, version.json().line())));
     }
     if accepted.is_made_of_messages() && shape.custom.is_none() {
         let message = version.message(shape.info)?;

@@ -3,7 +3,7 @@
 use api_machinery::decode::{self, Expected, FieldValidation};
 use api_machinery::field::{Error, Path};
 use api_machinery::status::Grouped;
-use api_machinery::{Object, Status, status};
+use api_machinery::{Object, Status, View, status};
 use http::Response;
 use serde_json::Value;
 
@@ -145,9 +145,10 @@ pub(crate) async fn delete(context: &Context, body: &[u8]) -> Result<Response<Bo
 
 /// The object that is gone.
 fn as_it_was(context: &Context, version: &Version) -> Result<Response<Body>, Status> {
-    let revision = version.view().at(&["metadata", "resourceVersion"]).text().parse();
+    let json = version.json();
+    let revision = View::new(&json).at(&["metadata", "resourceVersion"]).text().parse();
     if let Ok(revision) = revision {
-        let stored = (&version.json[..], revision);
+        let stored = (&json[..], revision);
         let reply = encoding::as_stored(200, &context.shape, stored, &context.accepted);
         if let Some(reply) = reply {
             return Ok(reply);

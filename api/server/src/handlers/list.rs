@@ -79,7 +79,7 @@ pub(crate) async fn list(context: &Context) -> Result<Response<Body>, Status> {
     }
     // Trees of many items take many times their memory, and what is made of them lies there until it
     // is sent: there are only so many at one time.
-    let size = items.iter().map(|item| item.json.len()).sum::<usize>();
+    let size = items.iter().map(|item| item.size()).sum::<usize>();
     let place = match size > LIST_CHUNK_BYTES && !accepted.is_made_of_messages() {
         true => context.server.whole_lists.clone().acquire_owned().await.ok(),
         false => None,

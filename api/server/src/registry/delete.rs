@@ -7,7 +7,7 @@ use api_machinery::header;
 use api_machinery::kinds::Propagation;
 use api_machinery::status::Grouped;
 use api_machinery::strategy::{Deletion, graceful_deletion};
-use api_machinery::{Object, ResourceInfo, Status, time};
+use api_machinery::{Object, ResourceInfo, Status, View, time};
 use serde_json::Value;
 
 use super::By;
@@ -149,7 +149,7 @@ async fn gone_at_once(
         return Ok(None);
     }
     let Some(version) = shape.cache(server).get(key) else { return Ok(None) };
-    let outline = header::outline(version.view());
+    let outline = header::outline(View::new(&version.json()));
     let Ok(revision) = outline.resource_version().parse() else { return Ok(None) };
     let asked = asked(server, info, (namespace, name), (options, by), &outline);
     // Policies may look at anything.

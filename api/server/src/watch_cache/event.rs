@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::de::IgnoredAny;
 
+use super::rest::{Json, Kept};
 use crate::limits::MESSAGES_KEPT_BYTES_MAX;
 use crate::storage;
 
@@ -19,9 +20,9 @@ static KEPT_BYTES: AtomicUsize = AtomicUsize::new(0);
 /// A message that the next list need not make again. All of them together are bounded: otherwise
 /// one list in protobuf would nearly double what the cache takes, for as long as the objects live.
 #[derive(Debug)]
-struct Kept(Bytes);
+struct KeptMessage(Bytes);
 
-impl Kept {
+impl KeptMessage {
     fn new(message: &Bytes) -> Option<Self> {
         let size = message.len();
         // Made first, so that its end gives back what is taken here.
@@ -31,37 +32,9 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for KeptMessage {
     fn drop(&mut self) {
         KEPT_BYTES.fetch_sub(self.0.len(), Ordering::Relaxed);
-    }
-}
-
-/// An object's JSON. A line feed follows it where it lies, as every answer ends with one.
-#[derive(Clone, Debug)]
-pub(crate) struct Json(Bytes);
-
-impl Json {
-    fn new(mut json: Vec<u8>) -> Self {
-        json.push(b'\n');
-        // It stays for long; what was kept free for writing it does not.
-        if json.capacity() > json.len() + json.len() / 8 + 64 {
-            json.shrink_to_fit();
-        }
-        Self(Bytes::from(json))
-    }
-
-    /// With its line feed.
-    pub(crate) fn line(&self) -> Bytes {
-        self.0.clone()
-    }
-}
-
-impl std::ops::Deref for Json {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.0[..self.0.len() - 1]
     }
 }
 
@@ -73,11 +46,15 @@ pub(crate) struct Version {
     /// What selectors look at.
     pub(crate) header: Header,
     /// The object's JSON with its resourceVersion.
-    pub(crate) json: Json,
-    message: OnceLock<Kept>,
+    kept: Kept,
+    message: OnceLock<KeptMessage>,
 }
 
 impl Version {
+    fn new(key: Arc<str>, header: Header, json: Json) -> Self {
+        Self { key, header, kept: Kept::new(json), message: OnceLock::new() }
+    }
+
     /// Reads a stored value. JSON is checked and kept; no tree is made of it.
     pub(crate) fn of(info: &'static ResourceInfo, raw: &storage::RawValue) -> Result<Self, Status> {
         let key = Arc::from(String::from_utf8_lossy(&raw.key));
@@ -98,7 +75,7 @@ impl Version {
                 Json::new(with_resource_version(value, raw.revision))
             }
         };
-        Ok(Self { key, header: Header::of(info, View::new(&json)), json, message: OnceLock::new() })
+        Ok(Self::new(key, Header::of(info, View::new(&json)), json))
     }
 
     /// Reads a stored value of a custom kind: it is shown as its schemas are now.
@@ -108,22 +85,27 @@ impl Version {
         let json = Json::new(tree.to_string().into_bytes());
         let header = Header::of(kind.row, View::new(&json));
         let key = Arc::from(String::from_utf8_lossy(&raw.key));
-        Ok(Self { key, header, json, message: OnceLock::new() })
+        Ok(Self::new(key, header, json))
     }
 
-    /// The object where it lies.
-    pub(crate) fn view(&self) -> View<'_> {
-        View::new(&self.json)
+    /// The object's JSON with its resourceVersion.
+    pub(crate) fn json(&self) -> Json {
+        self.kept.json()
     }
 
-    /// Its metadata where it lies.
-    pub(crate) fn metadata(&self) -> View<'_> {
-        self.header.parts.metadata(self.view())
+    /// Bytes of the JSON, as it is written out.
+    pub(crate) fn size(&self) -> usize {
+        self.kept.size()
+    }
+
+    /// What the bytes are kept in.
+    pub(super) fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// The object as a tree.
     pub(crate) fn object(&self) -> Result<Object, Status> {
-        storage::parse(&self.json)
+        storage::parse(&self.json())
     }
 
     /// The object as a bare protobuf message.
@@ -135,7 +117,7 @@ impl Version {
         let message = protobuf::encode_message(info.type_id(), &tree)
             .map_err(|error| Status::internal(&error.to_string()))?;
         let message = Bytes::from(message);
-        if let Some(kept) = Kept::new(&message) {
+        if let Some(kept) = KeptMessage::new(&message) {
             // Somebody else may have been faster.
             drop(self.message.set(kept));
         }
@@ -146,7 +128,7 @@ impl Version {
     pub(crate) fn in_version(&self, info: &'static ResourceInfo) -> Self {
         let json = match self.object() {
             Ok(object) => Json::new(convert::to(info, object).to_json()),
-            Err(_) => self.json.clone(),
+            Err(_) => self.json(),
         };
         self.with_json(json)
     }
@@ -154,12 +136,12 @@ impl Version {
     /// The same object in other bytes.
     fn with_json(&self, json: Json) -> Self {
         let header = self.header.of_other_bytes(View::new(&json));
-        Self { key: self.key.clone(), header, json, message: OnceLock::new() }
+        Self::new(self.key.clone(), header, json)
     }
 
     /// The same object with another resourceVersion, as a deletion shows it.
     pub(crate) fn at(&self, revision: u64) -> Self {
-        self.with_json(Json::new(with_resource_version(&self.json, revision)))
+        self.with_json(Json::new(with_resource_version(&self.json(), revision)))
     }
 }
 
@@ -236,7 +218,7 @@ impl Event {
 
     /// Rough size in memory.
     pub(crate) fn size(&self) -> usize {
-        let bytes = |version: &Option<Arc<Version>>| version.as_ref().map_or(0, |v| v.json.len());
+        let bytes = |version: &Option<Arc<Version>>| version.as_ref().map_or(0, |v| v.size());
         bytes(&self.current) + bytes(&self.previous) + 512
     }
 }
@@ -248,10 +230,10 @@ mod tests {
     #[test]
     fn messages_that_are_kept_are_bounded_together() {
         let half = Bytes::from(vec![7; MESSAGES_KEPT_BYTES_MAX / 2]);
-        let one = Kept::new(&half).expect("there is room");
+        let one = KeptMessage::new(&half).expect("there is room");
         let large = Bytes::from(vec![7; MESSAGES_KEPT_BYTES_MAX]);
-        assert!(Kept::new(&large).is_none());
+        assert!(KeptMessage::new(&large).is_none());
         drop(one);
-        assert!(Kept::new(&half).is_some(), "what was refused or dropped takes no room");
+        assert!(KeptMessage::new(&half).is_some(), "what was refused or dropped takes no room");
     }
 }

@@ -18,6 +18,7 @@ mod custom;
 mod event;
 mod feed;
 mod filter;
+mod rest;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,6 +34,7 @@ pub(crate) use custom::fill_one;
 pub(crate) use event::{Change, Event, Version};
 pub(crate) use feed::run;
 pub(crate) use filter::Filter;
+pub(crate) use rest::{Json, run as rest};
 
 /// The caches of all resources.
 #[derive(Debug)]

@@ -61,15 +61,25 @@ pub(super) async fn run(flags: &ApiFlags, servers: &[Server]) -> anyhow::Result<
         }
         let goal = AtMost(if *pods <= 10_000 { 100.0 } else { 600.0 });
         all.push(memory(servers, &format!("{pods} pods"), goal)?);
+        all.push(at_rest(servers, &format!("{pods} pods"), goal).await?);
         if there == 0 {
             for form in FORMS {
                 all.push(in_turns(flags, servers, form, *pods).await?);
             }
-            all.push(memory(servers, &format!("{pods} pods, after the lists"), goal)?);
+            let when = format!("{pods} pods, after the lists");
+            all.push(memory(servers, &when, goal)?);
+            all.push(at_rest(servers, &when, goal).await?);
         }
         there = *pods;
     }
     Ok(all)
+}
+
+/// Most objects of a cluster are asked for by nobody most of the time: what they take then.
+async fn at_rest(servers: &[Server], when: &str, goal: Goal) -> anyhow::Result<Comparison> {
+    super::progress(&format!("B11: {when}, at rest for {:?}", limits::BENCH_REST));
+    tokio::time::sleep(limits::BENCH_REST).await;
+    memory(servers, &format!("{when}, at rest"), goal)
 }
 
 fn memory(servers: &[Server], when: &str, goal: Goal) -> anyhow::Result<Comparison> {

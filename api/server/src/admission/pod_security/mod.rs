@@ -203,7 +203,8 @@ fn told((reasons, (name, count)): (String, (String, usize))) -> String {
 fn in_turn(pods: Vec<Arc<Version>>) -> Vec<Arc<Version>> {
     let mut owners = HashSet::new();
     let (mut first, others): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| {
-        let references = pod.view().at(&["metadata", "ownerReferences"]);
+        let json = pod.json();
+        let references = View::new(&json).at(&["metadata", "ownerReferences"]);
         let owner = references.items().find(|one: &View<'_>| one.get("controller").is_true());
         owner.is_none_or(|owner| owners.insert(owner.get("uid").text().into_owned()))
     });

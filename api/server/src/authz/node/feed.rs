@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api_machinery::kinds;
+use api_machinery::{View, kinds};
 
 use super::graph::{Says, Thing, Vertex, is_same_pod, says};
 use crate::state::Server;
@@ -49,7 +49,8 @@ fn vertex(thing: Thing, version: &Version) -> Vertex {
 }
 
 fn read(thing: Thing, version: &Arc<Version>) -> (Vertex, Option<Says>) {
-    let says = if is_unbound(thing, version) { None } else { says(thing, version.view()) };
+    let says =
+        if is_unbound(thing, version) { None } else { says(thing, View::new(&version.json())) };
     (vertex(thing, version), says)
 }
 
@@ -67,7 +68,7 @@ fn take(server: &Server, thing: Thing, change: Change, event: &Event) {
             let is_same = thing == Thing::Pod
                 && before.as_ref().is_some_and(|one| {
                     is_unbound(thing, one) && is_unbound(thing, now)
-                        || is_same_pod(one.view(), now.view())
+                        || is_same_pod(View::new(&one.json()), View::new(&now.json()))
                 });
             if !is_same {
                 let (vertex, says) = read(thing, now);

@@ -3,6 +3,7 @@
 mod part;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -335,6 +336,14 @@ impl Cache {
         }
     }
 
+    /// The next objects behind a key, or the first.
+    pub(super) fn after(&self, key: Option<&str>, most: usize) -> Vec<Arc<Version>> {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        let inner = self.inner.read();
+        let behind = inner.objects.range::<str, _>((from, Bound::Unbounded));
+        behind.take(most).map(|(_, version)| version.clone()).collect()
+    }
+
     /// Watches that are running.
     #[cfg(test)]
     fn watcher_count(&self) -> usize {
@@ -368,7 +377,7 @@ impl Inner {
 
     /// C6: what cannot be read is not left out of what is said to be all.
     fn check_whole(&self, prefix: &str) -> Result<(), Status> {
-        let from = (std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded);
+        let from = (Bound::Included(prefix), Bound::Unbounded);
         match self.broken.range::<str, _>(from).next() {
             Some((key, why)) if key.starts_with(prefix) => Err(Status::clone(why)),
             Some(_) | None => Ok(()),
@@ -436,7 +445,7 @@ impl Inner {
     }
 
     fn matching(&self, prefix: &str, filter: &Filter) -> Vec<Arc<Version>> {
-        let from = (std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded);
+        let from = (Bound::Included(prefix), Bound::Unbounded);
         self.objects
             .range::<str, _>(from)
             .take_while(|(key, _)| key.starts_with(prefix))
