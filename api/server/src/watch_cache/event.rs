@@ -7,7 +7,7 @@ use api_machinery::custom::CustomKind;
 use api_machinery::header::{Header, with_resource_version};
 use api_machinery::{Object, ResourceInfo, Status, View, convert, protobuf};
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::de::IgnoredAny;
 
 use super::rest::{Json, Kept};
@@ -47,12 +47,12 @@ pub(crate) struct Version {
     pub(crate) header: Header,
     /// The object's JSON with its resourceVersion.
     kept: Kept,
-    message: OnceLock<KeptMessage>,
+    message: RwLock<Option<KeptMessage>>,
 }
 
 impl Version {
     fn new(key: Arc<str>, header: Header, json: Json) -> Self {
-        Self { key, header, kept: Kept::new(json), message: OnceLock::new() }
+        Self { key, header, kept: Kept::new(json), message: RwLock::new(None) }
     }
 
     /// Reads a stored value. JSON is checked and kept; no tree is made of it.
@@ -98,6 +98,16 @@ impl Version {
         self.kept.size()
     }
 
+    /// The end of a turn of [`super::rest`]: the JSON, if nobody asked for it and it can be packed.
+    pub(super) fn idle(&self) -> Option<Json> {
+        let (is_idle, json) = self.kept.idle();
+        if is_idle {
+            // Nobody lists it either.
+            *self.message.write() = None;
+        }
+        json
+    }
+
     /// What the bytes are kept in.
     pub(super) fn kept(&self) -> &Kept {
         &self.kept
@@ -110,7 +120,8 @@ impl Version {
 
     /// The object as a bare protobuf message.
     pub(crate) fn message(&self, info: &ResourceInfo) -> Result<Bytes, Status> {
-        if let Some(kept) = self.message.get() {
+        if let Some(kept) = &*self.message.read() {
+            self.kept.ask();
             return Ok(kept.0.clone());
         }
         let tree = self.object()?.into_value();
@@ -118,8 +129,7 @@ impl Version {
             .map_err(|error| Status::internal(&error.to_string()))?;
         let message = Bytes::from(message);
         if let Some(kept) = KeptMessage::new(&message) {
-            // Somebody else may have been faster.
-            drop(self.message.set(kept));
+            *self.message.write() = Some(kept);
         }
         Ok(message)
     }

@@ -102,13 +102,19 @@ impl Kept {
         json
     }
 
-    /// The end of a turn: the JSON, if nobody asked for it and it can be packed.
-    fn idle(&self) -> Option<Json> {
-        let was_asked = self.asked.swap(false, Ordering::Relaxed);
-        match &*self.form.read() {
-            Form::Plain(json) if !was_asked && self.size >= REST_SMALLEST => Some(json.clone()),
+    /// Somebody wants the object, in whatever form.
+    pub(super) fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    /// The end of a turn: whether nobody asked for the object, and then its JSON, if it can be packed.
+    pub(super) fn idle(&self) -> (bool, Option<Json>) {
+        let is_idle = !self.asked.swap(false, Ordering::Relaxed);
+        let json = match &*self.form.read() {
+            Form::Plain(json) if is_idle && self.size >= REST_SMALLEST => Some(json.clone()),
             Form::Plain(_) | Form::Packed { .. } => None,
-        }
+        };
+        (is_idle, json)
     }
 
     /// Packs it as what it has other than `of`, if that saves a good part.
@@ -148,7 +154,7 @@ fn unpack(bytes: &[u8], of: &Json, size: usize) -> Json {
 /// Packs what of a group of neighbours nobody asked for. The first stays as it is: the others are packed
 /// as what they have other than it. How many there were.
 fn rest(group: &[Arc<Version>]) -> usize {
-    let mut idle = group.iter().filter_map(|version| Some((version, version.kept().idle()?)));
+    let mut idle = group.iter().filter_map(|version| Some((version, version.idle()?)));
     let Some((_, first)) = idle.next() else { return 0 };
     idle.filter(|(version, json)| version.kept().pack(json, &first)).count()
 }
@@ -197,7 +203,7 @@ mod tests {
 
     /// A turn's end for a neighbour of `of`.
     fn turn(kept: &Kept, of: &Json) {
-        if let Some(json) = kept.idle() {
+        if let (_, Some(json)) = kept.idle() {
             kept.pack(&json, of);
         }
     }
@@ -230,8 +236,9 @@ mod tests {
     #[test]
     fn what_is_asked_for_while_it_is_packed_stays() {
         let (kept, of) = (kept(&pod("a")), Json::new(pod("b").into_bytes()));
-        assert!(kept.idle().is_none());
-        let json = kept.idle().expect("nobody asked");
+        assert!(!kept.idle().0);
+        let (_, json) = kept.idle();
+        let json = json.expect("nobody asked");
         kept.json();
         kept.pack(&json, &of);
         assert!(!kept.is_packed());
