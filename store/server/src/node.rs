@@ -223,10 +223,10 @@ impl Member {
         };
         let gate = gate(&config, state.clone(), reader.clone(), tokens);
         let disk = checks::disk::Health::new(log.clone(), config.election);
-        let clock = raft::Clock::new(config.heartbeat, config.election);
-        let candidacy = raft::Candidacy::new(raft.clone());
         let fence = checks::fence::Fence::new(&closing, &state, identity.member_id);
         let services = Services {
+            clock: raft::Clock::new(config.heartbeat, config.election),
+            candidacy: raft::Candidacy::new(raft.clone()),
             config,
             raft: raft.clone(),
             proposer,
@@ -240,8 +240,6 @@ impl Member {
             leader: leader_seen,
             metrics,
             disk,
-            clock,
-            candidacy,
             digests,
             fence,
             stopping: closing.clone(),
