@@ -202,9 +202,6 @@ pub const BENCH_LATENCY_US_MAX: u64 = 600_000_000;
 /// Time for new members to come to rest before their idle memory is read.
 pub const BENCH_IDLE_SETTLE: Duration = Duration::from_secs(3);
 
-/// Time in which nobody asks for objects, before the memory of a server that has them is read again.
-pub const BENCH_REST: Duration = Duration::from_secs(90);
-
 /// First pause of a load generator's client after an error; it doubles with each further error, so
 /// that a dead endpoint costs no CPU time.
 pub const BENCH_BACK_OFF_FIRST: Duration = Duration::from_millis(5);

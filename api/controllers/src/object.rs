@@ -4,10 +4,27 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::core::v1::{Pod, PodCondition},
+    api::core::v1::{Container, Pod, PodCondition},
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference},
 };
 use kube::Resource;
+
+/// Takes out of a pod how its programs are run, which is the node's business: it is most of what a pod is, and
+/// the manager has a copy of each. No controller writes a pod back whole.
+pub fn forget_programs(pod: &mut Pod) {
+    let Some(spec) = &mut pod.spec else { return };
+    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        // The rest is looked at: quota asks for resources, and people for names and images in what is logged.
+        *container = Container {
+            name: std::mem::take(&mut container.name),
+            image: container.image.take(),
+            resources: container.resources.take(),
+            restart_policy: container.restart_policy.take(),
+            ports: container.ports.take(),
+            ..Container::default()
+        };
+    }
+}
 
 /// The owner that controls the object.
 #[must_use]
@@ -209,6 +226,24 @@ mod tests {
         for (json, expected) in cases {
             assert_eq!(selects(&selector(json.clone()), Some(&web)), expected, "{json}");
         }
+    }
+
+    #[test]
+    fn of_a_pod_no_controller_knows_how_its_programs_are_run() {
+        let mut pod: Pod = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "p"},
+            "spec": {"nodeName": "n", "volumes": [{"name": "v"}], "containers": [{
+                "name": "c", "image": "i", "command": ["run"], "env": [{"name": "A", "value": "1"}],
+                "resources": {"requests": {"cpu": "1"}}, "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+            }]},
+        }))
+        .unwrap();
+        forget_programs(&mut pod);
+        assert_eq!(
+            serde_json::to_value(&pod.spec).unwrap(),
+            serde_json::json!({"nodeName": "n", "volumes": [{"name": "v"}], "containers": [
+                {"name": "c", "image": "i", "resources": {"requests": {"cpu": "1"}}}]})
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::{
     deployment, garbage_collector,
     identities::{self, Contexts},
     limits, namespace, node_lifecycle,
-    object::controller_of,
+    object::{controller_of, forget_programs},
     pod_gc,
     protection::{claims, classes, volumes},
     replica_set, resource_quota, service_account, service_cidrs, ttl_after_finished, watches,
@@ -217,6 +217,7 @@ fn watch_all(
     watch(loops, sets, Api::all(client.clone()), all(), term);
 
     let mut pods = Informer::new(Arc::clone(&world.pods));
+    pods.forget(forget_programs);
     let (q, controller, w) = (Arc::clone(queues), Arc::clone(replica_sets), world.clone());
     pods.on_change(move |before: Option<&Arc<Pod>>, after| {
         controller.pod_changed(before, after);

@@ -193,9 +193,13 @@ pub(crate) async fn run(caches: Arc<Caches>) {
 
 #[cfg(test)]
 mod tests {
+    use api_machinery::kinds;
     use proptest::prelude::*;
 
+    use super::super::Filter;
+    use super::super::cache::Contents;
     use super::*;
+    use crate::storage::RawValue;
 
     fn kept(text: &str) -> Kept {
         Kept::new(Json::new(text.as_bytes().to_vec()))
@@ -231,6 +235,35 @@ mod tests {
         assert!(!kept.is_packed(), "it was asked for in this turn");
         turn(&kept, &of);
         assert!(kept.is_packed());
+    }
+
+    #[tokio::test]
+    async fn a_cache_at_rest_shows_what_it_showed() {
+        let pods = kinds::find("", "v1", "pods").expect("pods are a kind");
+        let version = |at: u64| {
+            let json = format!(
+                r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"p{at}","namespace":"n","annotations":{{"a":"{at} {}"}}}}}}"#,
+                "some text ".repeat(100)
+            );
+            let raw = RawValue::plain(format!("/registry/pods/n/p{at:02}"), json, at);
+            Arc::new(Version::of(pods, &raw).expect("it is a pod"))
+        };
+        let versions: Vec<_> = (1..=70).map(version).collect();
+        let cache = Cache::new(pods);
+        cache.fill(Contents { versions, ..Contents::default() }, 100);
+        let shown = || {
+            let (versions, _) = cache.list("/registry/pods/", &Filter::default(), 100);
+            versions.iter().map(|version| version.json().line()).collect::<Vec<_>>()
+        };
+        let before = shown();
+        assert_eq!(rest_all(&cache).await, 0, "somebody asked in this turn");
+        // Two groups of 32, one of 6: the first of each stays.
+        assert_eq!(rest_all(&cache).await, 67);
+        assert_eq!(rest_all(&cache).await, 0, "they are");
+        assert_eq!(shown(), before);
+        assert_eq!(shown(), before, "unpacked again");
+        assert_eq!(rest_all(&cache).await, 0, "somebody asked in this turn");
+        assert_eq!(rest_all(&cache).await, 67);
     }
 
     #[test]

@@ -75,6 +75,9 @@ pub struct ApiFlags {
     /// Lists of each form in a round of row b11
     #[arg(long, default_value_t = 3)]
     pub lists: u64,
+    /// Seconds in which nobody asks for the pods of row b11, before memory is read again; 0 for not at all
+    #[arg(long, value_name = "SECONDS", default_value_t = 90)]
+    pub rest: u64,
     /// Watchers of row b12: one measurement for each of these numbers
     #[arg(long, value_delimiter = ',', default_value = "1000,10000")]
     pub watchers: Vec<usize>,
@@ -110,7 +113,7 @@ impl ApiFlags {
         if self.quick {
             (self.rounds, self.requests, self.lists) = (1, 64, 1);
             (self.pods, self.watchers, self.watch_conns) = (vec![600], vec![20], 2);
-            (self.events, self.idle) = (400, 2);
+            (self.events, self.idle, self.rest) = (400, 2, 0);
         }
         ensure!(self.rounds > 0 && self.requests > 0 && self.lists > 0, "at least one of each");
         ensure!(self.workers > 0 && self.conns > 0 && self.watch_conns > 0, "at least one of each");

@@ -61,14 +61,14 @@ pub(super) async fn run(flags: &ApiFlags, servers: &[Server]) -> anyhow::Result<
         }
         let goal = AtMost(if *pods <= 10_000 { 100.0 } else { 600.0 });
         all.push(memory(servers, &format!("{pods} pods"), goal)?);
-        all.push(at_rest(servers, &format!("{pods} pods"), goal).await?);
+        all.extend(at_rest(flags, servers, &format!("{pods} pods"), goal).await?);
         if there == 0 {
             for form in FORMS {
                 all.push(in_turns(flags, servers, form, *pods).await?);
             }
             let when = format!("{pods} pods, after the lists");
             all.push(memory(servers, &when, goal)?);
-            all.push(at_rest(servers, &when, goal).await?);
+            all.extend(at_rest(flags, servers, &when, goal).await?);
         }
         there = *pods;
     }
@@ -76,10 +76,18 @@ pub(super) async fn run(flags: &ApiFlags, servers: &[Server]) -> anyhow::Result<
 }
 
 /// Most objects of a cluster are asked for by nobody most of the time: what they take then.
-async fn at_rest(servers: &[Server], when: &str, goal: Goal) -> anyhow::Result<Comparison> {
-    super::progress(&format!("B11: {when}, at rest for {:?}", limits::BENCH_REST));
-    tokio::time::sleep(limits::BENCH_REST).await;
-    memory(servers, &format!("{when}, at rest"), goal)
+async fn at_rest(
+    flags: &ApiFlags,
+    servers: &[Server],
+    when: &str,
+    goal: Goal,
+) -> anyhow::Result<Option<Comparison>> {
+    if flags.rest == 0 {
+        return Ok(None);
+    }
+    super::progress(&format!("B11: {when}, at rest for {} s", flags.rest));
+    tokio::time::sleep(Duration::from_secs(flags.rest)).await;
+    memory(servers, &format!("{when}, at rest"), goal).map(Some)
 }
 
 fn memory(servers: &[Server], when: &str, goal: Goal) -> anyhow::Result<Comparison> {
