@@ -316,7 +316,7 @@ mod tests {
         object
     }
 
-    /// 5,000 pods of 5 KB once took 350 MB of the manager's memory, most of it this.
+    /// Pods of 30 variables once took 70 KB each of an ephemeral server, and 43 without managed fields.
     #[tokio::test]
     async fn who_wrote_what_and_what_is_to_be_forgotten_is_not_kept() {
         let mut informer = Informer::new(Store::new(None));

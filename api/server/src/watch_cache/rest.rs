@@ -153,10 +153,16 @@ fn unpack(bytes: &[u8], of: &Json, size: usize) -> Json {
 
 /// Packs what of a group of neighbours nobody asked for. The first stays as it is: the others are packed
 /// as what they have other than it. How many there were.
-fn rest(group: &[Arc<Version>]) -> usize {
+async fn rest(group: &[Arc<Version>]) -> usize {
     let mut idle = group.iter().filter_map(|version| Some((version, version.idle()?)));
     let Some((_, first)) = idle.next() else { return 0 };
-    idle.filter(|(version, json)| version.kept().pack(json, &first)).count()
+    let mut packed = 0;
+    for (version, json) in idle {
+        packed += usize::from(version.kept().pack(&json, &first));
+        // One may be of a megabyte: others have their turn after each.
+        yield_now().await;
+    }
+    packed
 }
 
 async fn rest_all(cache: &Cache) -> usize {
@@ -165,7 +171,7 @@ async fn rest_all(cache: &Cache) -> usize {
         let group = cache.after(after.as_deref(), REST_GROUP);
         let Some(last) = group.last() else { return packed };
         after = Some(last.key.clone());
-        packed += rest(&group);
+        packed += rest(&group).await;
         yield_now().await;
     }
 }
