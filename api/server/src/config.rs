@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::admission::Plugins;
 use crate::audit::{AuditConfig, AuditFlags};
+use crate::authn::{FrontProxyConfig, FrontProxyFlags};
 use crate::authz::Mode;
 use crate::cluster_ip::ServiceRange;
 use crate::connection::Patience;
@@ -109,6 +110,9 @@ pub struct Flags {
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1,
           default_missing_value = "true", require_equals = true)]
     pub encryption_provider_config_automatic_reload: bool,
+    /// Authenticating proxies.
+    #[command(flatten)]
+    pub front_proxy: FrontProxyFlags,
     /// The audit log.
     #[command(flatten)]
     pub audit: AuditFlags,
@@ -217,6 +221,8 @@ pub struct Config {
     pub serving: Identity,
     /// CA of client certificates, PEM.
     pub client_ca: Option<Vec<u8>>,
+    /// Proxies that say in headers who asks.
+    pub front_proxy: Option<FrontProxyConfig>,
     /// Service account tokens.
     pub service_accounts: ServiceAccountConfig,
     /// Bearer tokens.
@@ -298,6 +304,8 @@ impl Flags {
             (None, bind) if !bind.is_unspecified() => bind,
             (None, _) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         };
+        let client_ca = optional("client-ca-file", self.client_ca_file.as_deref())?;
+        let front_proxy = self.front_proxy.into_config(client_ca.as_deref())?;
         Ok(Config {
             store,
             listen: SocketAddr::new(self.bind_address, self.secure_port),
@@ -305,7 +313,8 @@ impl Flags {
             endpoint_times: EndpointTimes::default(),
             patience: Patience::default(),
             serving,
-            client_ca: optional("client-ca-file", self.client_ca_file.as_deref())?,
+            client_ca,
+            front_proxy,
             tokens,
             service_accounts,
             kubelet,

@@ -117,7 +117,7 @@ pub(crate) async fn serve(
         Err(_) => return,
     };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let certificate = authn::Certificate::of(chain, door.verifier.as_deref());
+    let certificate = authn::Certificate::of(chain, &door.verifiers);
     let peer = Arc::new(pipeline::Peer { address, certificate, sockets: TaskTracker::new() });
     let sockets = peer.sockets.clone();
     let was_asked = Arc::new(AtomicBool::new(false));

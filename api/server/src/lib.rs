@@ -42,6 +42,7 @@ mod working;
 
 pub use admission::Plugins;
 pub use audit::{AuditConfig, AuditFlags, AuditMode, AuditPolicy};
+pub use authn::{FrontProxyConfig, FrontProxyFlags};
 pub use authz::Mode;
 pub use cluster_ip::ServiceRange;
 pub use config::{

@@ -162,6 +162,8 @@ pub(crate) const ENDPOINTS_GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Shortest and longest life of a token that can be asked for (upstream's), in seconds.
 pub(crate) const TOKEN_SECONDS_MIN: i64 = 600;
 pub(crate) const TOKEN_SECONDS_MAX: i64 = 1 << 32;
+/// How long a token lives whose request does not say (upstream's default), in seconds.
+pub(crate) const TOKEN_SECONDS_DEFAULT: i64 = 3600;
 /// Pods that ask for exactly this life are believed for [`TOKEN_EXTENDED_S`] (upstream's).
 pub(crate) const TOKEN_WARN_ONLY_S: i64 = 3607;
 pub(crate) const TOKEN_EXTENDED_S: i64 = 365 * 24 * 3600;

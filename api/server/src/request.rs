@@ -213,6 +213,7 @@ pub(crate) fn decode_percent(text: &str, plus_is_space: bool) -> Cow<'_, str> {
         let hex = bytes
             .get(at + 1..at + 3)
             .filter(|_| bytes[at] == b'%')
+            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match (hex, bytes[at]) {

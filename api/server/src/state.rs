@@ -76,6 +76,7 @@ impl Server {
             custom: Kinds::default(),
             openapi: Documents::default(),
             authenticator: Authenticator {
+                front_proxy: config.front_proxy.clone(),
                 tokens: config.tokens.clone(),
                 service_accounts: Tokens::new(&config.service_accounts)
                     .map_err(anyhow::Error::msg)?,

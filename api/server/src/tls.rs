@@ -14,6 +14,7 @@ use rustls::{
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
+use crate::authn::Verifiers;
 use crate::config::{Config, Identity, KubeletConfig};
 
 fn provider() -> Arc<CryptoProvider> {
@@ -25,6 +26,12 @@ fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let found = found.context("not PEM")?;
     anyhow::ensure!(!found.is_empty(), "no certificate in the file");
     Ok(found)
+}
+
+/// Whether a certificate is in both bundles. What cannot be read is in none.
+pub(crate) fn have_one_in_common(one: &[u8], other: &[u8]) -> bool {
+    let (one, other) = (certificates(one).unwrap_or_default(), certificates(other));
+    other.unwrap_or_default().iter().any(|certificate| one.contains(certificate))
 }
 
 fn key(pem: &[u8]) -> anyhow::Result<PrivateKeyDer<'static>> {
@@ -43,8 +50,14 @@ fn roots(pem: &[u8]) -> anyhow::Result<RootCertStore> {
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
     pub(crate) config: Arc<ServerConfig>,
-    /// Who checks client certificates.
-    pub(crate) verifier: Option<Arc<dyn ClientCertVerifier>>,
+    pub(crate) verifiers: Verifiers,
+}
+
+/// Checks client certificates of these authorities.
+fn verifier(pem: &[u8], flag: &'static str) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
+    let roots = Arc::new(roots(pem).context(flag)?);
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, provider());
+    builder.allow_unauthenticated().build().context(flag)
 }
 
 /// h2 and HTTP/1.1, client certificates asked for and never required.
@@ -53,30 +66,36 @@ pub(crate) fn server(config: &Config) -> anyhow::Result<Door> {
     let private = key(&config.serving.key).context("--tls-private-key-file")?;
     let builder =
         ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let verifier = match &config.client_ca {
-        Some(pem) => {
-            let roots = Arc::new(roots(pem).context("--client-ca-file")?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
-                .allow_unauthenticated()
-                .build()
-                .context("--client-ca-file")?;
-            Some(verifier)
-        }
-        None => None,
-    };
-    let builder = match &verifier {
-        Some(verifier) => builder.with_client_cert_verifier(Arc::new(Asked(verifier.clone()))),
+    let clients = config.client_ca.as_deref().map(|pem| verifier(pem, "--client-ca-file"));
+    let proxies = config.front_proxy.as_ref().map(|proxy| &proxy.ca);
+    let proxies = proxies.map(|pem| verifier(pem, "--requestheader-client-ca-file"));
+    let verifiers = Verifiers { clients: clients.transpose()?, proxies: proxies.transpose()? };
+    let builder = match Asked::of(&verifiers) {
+        Some(asked) => builder.with_client_cert_verifier(Arc::new(asked)),
         None => builder.with_no_client_auth(),
     };
     let mut tls = builder.with_single_cert(chain, private).context("--tls-cert-file")?;
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Door { config: Arc::new(tls), verifier })
+    Ok(Door { config: Arc::new(tls), verifiers })
 }
 
 /// Takes any client certificate whose key the client has. Whether it is good is asked for each
 /// request: a bad one is a 401 that says so, and no broken connection.
 #[derive(Debug)]
-struct Asked(Arc<dyn ClientCertVerifier>);
+struct Asked {
+    /// Any of them: of it only how signatures are checked is used.
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// Whose certificates clients are asked for.
+    authorities: Vec<DistinguishedName>,
+}
+
+impl Asked {
+    fn of(verifiers: &Verifiers) -> Option<Self> {
+        let all = [&verifiers.clients, &verifiers.proxies].into_iter().flatten();
+        let authorities = all.clone().flat_map(|one| one.root_hint_subjects()).cloned().collect();
+        Some(Self { verifier: all.clone().next()?.clone(), authorities })
+    }
+}
 
 impl ClientCertVerifier for Asked {
     fn client_auth_mandatory(&self) -> bool {
@@ -84,7 +103,7 @@ impl ClientCertVerifier for Asked {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
+        &self.authorities
     }
 
     fn verify_client_cert(
@@ -102,7 +121,7 @@ impl ClientCertVerifier for Asked {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, certificate, signed)
+        self.verifier.verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -111,11 +130,11 @@ impl ClientCertVerifier for Asked {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, certificate, signed)
+        self.verifier.verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.verifier.supported_verify_schemes()
     }
 }
 

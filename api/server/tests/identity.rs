@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::Arc;
 
-use api_server::{Mode, TokenUser};
+use api_server::{FrontProxyConfig, Mode, TokenUser};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
@@ -236,6 +236,17 @@ async fn who(
     (certificate, key): (CertificateDer<'static>, PrivateKeyDer<'static>),
     token: &str,
 ) -> (u16, Value) {
+    let token = format!("Bearer {token}");
+    let headers = if token == "Bearer " { vec![] } else { vec![("authorization", token.as_str())] };
+    whom(cluster, (certificate, key), &headers).await
+}
+
+/// The same by other headers.
+async fn whom(
+    cluster: &Cluster,
+    (certificate, key): (CertificateDer<'static>, PrivateKeyDer<'static>),
+    headers: &[(&str, &str)],
+) -> (u16, Value) {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(cluster.certificate.clone())).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -253,8 +264,8 @@ async fn who(
     tokio::spawn(connection);
     let mut request =
         Request::post(REVIEWS).header("host", "orlop").header("content-type", "application/json");
-    if !token.is_empty() {
-        request = request.header("authorization", format!("Bearer {token}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
     }
     let request = request.body(Full::new(Bytes::from("{}"))).unwrap();
     let response = sender.send_request(request).await.unwrap();
@@ -303,4 +314,71 @@ async fn a_bad_certificate_is_a_401_and_not_a_broken_connection() {
             "nodes is forbidden: User \"system:anonymous\" cannot list resource \"nodes\" in API group \"\" at the cluster scope"
         )
     );
+}
+
+#[tokio::test]
+async fn a_proxy_of_the_proxies_authority_says_who_asks_and_nobody_else_does() {
+    let (clients, proxies) = (Authority::new(), Authority::new());
+    let list = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect();
+    let front = FrontProxyConfig {
+        ca: proxies.pem(),
+        allowed_names: list(&["front"]),
+        users: list(&["X-Remote-User"]),
+        uids: list(&["X-Remote-Uid"]),
+        groups: list(&["X-Remote-Group"]),
+        extra_prefixes: list(&["X-Remote-Extra-"]),
+    };
+    let store = Arc::new(Store::own(1));
+    let cluster = Cluster::with(&store, 0, |config| {
+        config.client_ca = Some(clients.pem());
+        config.front_proxy = Some(front);
+    })
+    .await;
+    // Other servers of the cluster find here whom they may believe.
+    let published = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
+    let is_there = |map: &Value| {
+        let data = &map["data"];
+        let says = |key: &str, text: &str| data[format!("requestheader-{key}")] == text;
+        data["requestheader-client-ca-file"].as_str().is_some_and(|pem| pem.contains("CERTIFICATE"))
+            && data["client-ca-file"] != data["requestheader-client-ca-file"]
+            && says("allowed-names", "[\"front\"]")
+            && says("username-headers", "[\"X-Remote-User\"]")
+            && says("uid-headers", "[\"X-Remote-Uid\"]")
+            && says("group-headers", "[\"X-Remote-Group\"]")
+            && says("extra-headers-prefix", "[\"X-Remote-Extra-\"]")
+    };
+    cluster.until(published, is_there).await;
+
+    let ann = [
+        ("x-remote-user", "ann"),
+        ("x-remote-uid", "7"),
+        ("x-remote-group", "dev"),
+        ("x-remote-group", "ops"),
+        ("x-remote-extra-example.com%2fteam", "blue"),
+    ];
+    let (code, user) = whom(&cluster, proxies.issue("front", false), &ann).await;
+    let known = json!({"username": "ann", "uid": "7",
+        "groups": ["dev", "ops", "system:authenticated"], "extra": {"example.com/team": ["blue"]}});
+    assert_eq!((code, user), (201, known));
+    // A proxy is itself nobody.
+    let (code, _) = whom(&cluster, proxies.issue("front", false), &[]).await;
+    assert_eq!(code, 401);
+    // Nor do those that are not in the list, or whose time is over.
+    assert_eq!(whom(&cluster, proxies.issue("back", false), &ann).await.0, 401);
+    assert_eq!(whom(&cluster, proxies.issue("front", true), &ann).await.0, 401);
+    // Clients are who they are, whatever they say.
+    let (code, user) = whom(&cluster, clients.issue("front", false), &ann).await;
+    assert_eq!((code, &user["username"], &user["uid"]), (201, &json!("front"), &Value::Null));
+    let jane = [("authorization", "Bearer jane-token"), ("x-remote-user", "ann")];
+    let (_, user) = whom(&cluster, proxies.issue("back", false), &jane).await;
+    assert_eq!(user["username"], "jane");
+    let (_, user) = whom(&cluster, proxies.issue("front", false), &jane).await;
+    assert_eq!(user["username"], "ann", "a proxy's word goes before a token");
+    // Who acts as somebody else is asked for by the name that the proxy gave.
+    let acting = [ann[0], ("impersonate-user", "bob")];
+    let (code, _) = whom(&cluster, proxies.issue("front", false), &acting).await;
+    assert_eq!(code, 403);
+    let acting = [ann[0], ("x-remote-group", "system:masters"), ("impersonate-user", "bob")];
+    let (code, user) = whom(&cluster, proxies.issue("front", false), &acting).await;
+    assert_eq!((code, &user["username"]), (201, &json!("bob")));
 }

@@ -135,12 +135,18 @@ impl Target {
     /// The subresource `scale` of any resource: its body is a Scale.
     #[must_use]
     pub fn scale() -> Self {
-        let id = kinds::type_of(super::scale::SCALE_VERSION, "Scale");
+        Self::body(super::scale::SCALE_VERSION, "Scale", "scale")
+    }
+
+    /// A subresource whose body is of a built-in kind of its own.
+    #[must_use]
+    pub fn body(api_version: &str, kind: &str, subresource: &str) -> Self {
+        let id = kinds::type_of(api_version, kind);
         Self {
-            api_version: super::scale::SCALE_VERSION.to_owned(),
-            kind: "Scale".to_owned(),
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
             node: id.map_or(NodeType::Deduced, NodeType::Message),
-            subresource: "scale".to_owned(),
+            subresource: subresource.to_owned(),
             reset: Reset::Except(Set::default()),
             info: None,
         }

@@ -10,10 +10,9 @@ use api_machinery::validate::names;
 use http::HeaderMap;
 use parking_lot::Mutex;
 
-use super::{ALL, ANONYMOUS, NOBODY, User, service_account};
+use super::{ALL, ANONYMOUS, NOBODY, User, extra_key, service_account};
 use crate::authz::{self, Verdict};
 use crate::limits::IMPERSONATION_MODES_MAX;
-use crate::request::decode_percent;
 use crate::state::Server;
 
 const USER: &str = "impersonate-user";
@@ -42,7 +41,7 @@ impl Wanted {
         let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for name in headers.keys() {
             if let Some(key) = name.as_str().strip_prefix(EXTRA) {
-                extra.insert(decode_percent(key, false).into_owned(), all(name.as_str()));
+                extra.insert(extra_key(key), all(name.as_str()));
             }
         }
         Self {

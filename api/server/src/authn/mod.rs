@@ -1,7 +1,8 @@
-//! Who a request comes from: client certificate, bearer token, or nobody.
+//! Who a request comes from: who a proxy says, client certificate, bearer token, or nobody.
 
 mod bootstrap_token;
 mod certificate;
+mod front_proxy;
 mod impersonate;
 mod service_account;
 
@@ -12,10 +13,12 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::config::TokenUser;
+use crate::request::decode_percent;
 use crate::state::Server;
 use crate::websocket;
 
-pub(crate) use certificate::Certificate;
+pub(crate) use certificate::{Certificate, Verifiers};
+pub use front_proxy::{FrontProxyConfig, FrontProxyFlags};
 pub(crate) use impersonate::{Impersonated, LastModes, impersonated};
 pub(crate) use service_account::{Audiences, Bound, Claims, Reference, Tokens};
 
@@ -41,7 +44,8 @@ pub(crate) struct User {
 
 impl User {
     fn authenticated(name: String, uid: String, mut groups: Vec<String>) -> Self {
-        if !groups.iter().any(|group| group == ALL) {
+        let is_grouped = groups.iter().any(|group| group == ALL || group == NOBODY);
+        if !is_grouped && name != ANONYMOUS {
             groups.push(ALL.to_owned());
         }
         Self { name, uid, groups, extra: BTreeMap::new() }
@@ -80,6 +84,7 @@ impl User {
 /// The ways that are switched on, tried in the order of the fields.
 #[derive(Debug)]
 pub(crate) struct Authenticator {
+    pub(crate) front_proxy: Option<FrontProxyConfig>,
     pub(crate) tokens: HashMap<String, TokenUser>,
     pub(crate) service_accounts: Tokens,
     pub(crate) bootstrap_tokens: bool,
@@ -99,7 +104,20 @@ impl Authenticator {
     ) -> Option<User> {
         let mut is_refused = false;
         if let Some(certificate) = certificate {
-            match certificate.user(clock::now().as_second()) {
+            let now_s = clock::now().as_second();
+            let proxied = self.front_proxy.as_ref().map(|proxy| {
+                let name = certificate.proxy(now_s)?;
+                proxy.allows(name).then(|| proxy.user(headers)).ok_or("its name is not a proxy's")
+            });
+            match proxied {
+                Some(Ok(Some(user))) => return Some(user),
+                Some(Ok(None)) | None => {}
+                Some(Err(why)) => {
+                    is_refused = true;
+                    tracing::debug!(why, "a client certificate is not a proxy's");
+                }
+            }
+            match certificate.user(now_s) {
                 Ok(Some(user)) => return Some(user.clone()),
                 Ok(None) => {}
                 Err(why) => {
@@ -154,6 +172,19 @@ impl Authenticator {
             own.iter().filter(|one| wanted.contains(one)).cloned().collect();
         let is_for_others = audiences.is_empty() && !wanted.is_empty();
         (!is_for_others).then_some((user, audiences))
+    }
+}
+
+/// The key that a header's name stands for; what is not well escaped is taken as it is.
+fn extra_key(escaped: &str) -> String {
+    let is_hex = |rest: &str| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if escaped.split('%').skip(1).all(is_hex) {
+        decode_percent(escaped, false).into_owned()
+    } else {
+        escaped.to_owned()
     }
 }
 

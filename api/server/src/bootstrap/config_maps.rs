@@ -1,10 +1,11 @@
 //! ConfigMap `extension-apiserver-authentication` in `kube-system`: the authorities whose client
-//! certificates the servers of this cluster believe, for other servers that shall believe the same.
+//! certificates the servers of this cluster believe, and the headers of proxies that they heed, for
+//! other servers that shall do the same.
 //!
 //! Upstream's other one, which says since when uses of tokens in Secrets are noted, is not written:
 //! nobody notes them here.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use rustls_pki_types::pem::PemObject;
 use serde_json::json;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::config::Config;
 use crate::handlers::Subresource;
 use crate::registry::{self, By, Retry};
 use crate::state::Server;
@@ -23,6 +25,7 @@ use crate::state::Server;
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "extension-apiserver-authentication";
 const CLIENT_CA: &str = "client-ca-file";
+const PROXY_CA: &str = "requestheader-client-ca-file";
 /// Upstream's.
 const INTERVAL: Duration = Duration::from_mins(1);
 /// A certificate that has just ended is kept, for clocks differ.
@@ -48,20 +51,18 @@ pub(super) async fn run(server: &Server) {
 }
 
 async fn reconcile(server: &Server) -> Result<(), Status> {
-    let Some(own) = &server.config.client_ca else { return Ok(()) };
+    if server.config.client_ca.is_none() && server.config.front_proxy.is_none() {
+        return Ok(());
+    }
     let kind = kinds::find("", "v1", "configmaps").ok_or_else(Status::no_such_path)?;
     let now = clock::now().as_second();
-    let wanted = |held: &Object| {
-        let text = held.text(&["data", CLIENT_CA]);
-        let both = bundle([text.as_bytes(), own], now);
-        (both != text && !both.is_empty()).then_some(both)
-    };
     let found = server.storage.get(kind, NAMESPACE, NAME).await?.map(|found| found.object);
-    let Some(authorities) = wanted(found.as_ref().unwrap_or(&Object::default())) else {
+    let Some(changed) = wanted(&server.config, found.as_ref().unwrap_or(&Object::default()), now)
+    else {
         return Ok(());
     };
     if found.is_none() {
-        return create(server, kind, authorities).await;
+        return create(server, kind, &changed).await;
     }
     let request = registry::Update {
         kind,
@@ -73,8 +74,8 @@ async fn reconcile(server: &Server) -> Result<(), Status> {
     };
     let change = |current: &Object| {
         let mut next = current.clone();
-        if let Some(authorities) = wanted(current) {
-            next.set(&["data", CLIENT_CA], authorities.into());
+        for (key, text) in wanted(&server.config, current, now).unwrap_or_default() {
+            next.set(&["data", key], text.into());
         }
         Ok(next)
     };
@@ -84,10 +85,10 @@ async fn reconcile(server: &Server) -> Result<(), Status> {
 async fn create(
     server: &Server,
     kind: &'static ResourceInfo,
-    authorities: String,
+    data: &BTreeMap<&str, String>,
 ) -> Result<(), Status> {
     let tree = json!({"apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"namespace": NAMESPACE, "name": NAME}, "data": {CLIENT_CA: authorities}});
+        "metadata": {"namespace": NAMESPACE, "name": NAME}, "data": data});
     let object = Object::from_value(tree).ok_or_else(|| Status::internal("not an object"))?;
     let request = registry::Create { kind, by: By::the_server() };
     match registry::create(server, &request, object).await {
@@ -95,6 +96,46 @@ async fn create(
         // Another server was faster; the next round looks at what it wrote.
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+/// What is to be written besides what is there: this server's authorities and headers with those of
+/// others. `None` when they are there; `now` is in seconds.
+fn wanted(config: &Config, held: &Object, now: i64) -> Option<BTreeMap<&'static str, String>> {
+    let held = |key: &str| held.text(&["data", key]);
+    let mut data = BTreeMap::new();
+    if let Some(own) = &config.client_ca {
+        data.insert(CLIENT_CA, bundle([held(CLIENT_CA).as_bytes(), own], now));
+    }
+    if let Some(own) = &config.front_proxy {
+        data.insert(PROXY_CA, bundle([held(PROXY_CA).as_bytes(), &own.ca], now));
+        let lists = [
+            ("requestheader-username-headers", &own.users),
+            ("requestheader-group-headers", &own.groups),
+            ("requestheader-extra-headers-prefix", &own.extra_prefixes),
+            ("requestheader-allowed-names", &own.allowed_names),
+            // Upstream's newest: only who uses it says so.
+            ("requestheader-uid-headers", &own.uids),
+        ];
+        for (key, own) in lists {
+            let both = union(held(key), own);
+            if both != "[]" || key != "requestheader-uid-headers" {
+                data.insert(key, both);
+            }
+        }
+    }
+    data.retain(|key, text| !text.is_empty() && text.as_str() != held(key));
+    (!data.is_empty()).then_some(data)
+}
+
+/// A JSON list of what is held, and what is ours besides. What cannot be read is not kept.
+fn union(held: &str, own: &[String]) -> String {
+    let mut both: Vec<String> = serde_json::from_str(held).unwrap_or_default();
+    for one in own {
+        if !both.contains(one) {
+            both.push(one.clone());
+        }
+    }
+    json!(both).to_string()
 }
 
 /// The certificates of several bundles, each once, without those that have ended. `now` is in

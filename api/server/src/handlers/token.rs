@@ -1,5 +1,6 @@
 //! POST serviceaccounts/NAME/token: a token for a service account, bound to what it names.
 
+use api_machinery::apply::{self, Target, Writer};
 use api_machinery::decode::Expected;
 use api_machinery::field::{Error, Path};
 use api_machinery::status::Grouped;
@@ -13,7 +14,10 @@ use crate::admission;
 use crate::authn::{Audiences, Bound, Claims, Reference};
 use crate::body::Body;
 use crate::encoding;
-use crate::limits::{TOKEN_EXTENDED_S, TOKEN_SECONDS_MAX, TOKEN_SECONDS_MIN, TOKEN_WARN_ONLY_S};
+use crate::limits::{
+    TOKEN_EXTENDED_S, TOKEN_SECONDS_DEFAULT, TOKEN_SECONDS_MAX, TOKEN_SECONDS_MIN,
+    TOKEN_WARN_ONLY_S,
+};
 
 const KIND: Expected<'static> =
     Expected { api_version: "authentication.k8s.io/v1", kind: "TokenRequest" };
@@ -29,6 +33,14 @@ pub(crate) async fn token(context: &Context, body: &[u8]) -> Result<Response<Bod
     }
     let dry_run = context.dry_run()?;
     let mut request = context.decode(body, KIND)?;
+    let manager = context.manager()?;
+    if request.at(&["spec", "expirationSeconds"]).and_then(Value::as_i64).is_none() {
+        request.set(&["spec", "expirationSeconds"], TOKEN_SECONDS_DEFAULT.into());
+    }
+    let now = clock::now();
+    let writer = Writer { manager: &manager, now: &time::seconds(now), force: false };
+    let target = Target::body(KIND.api_version, KIND.kind, "token");
+    request = apply::update(&target, None, request, writer);
     let (namespace, name) = (context.namespace(), context.info.name.as_str());
     let asked = attributes(context, "token", name, dry_run);
     admission::mutate(&asked, &mut request).await?;
@@ -50,7 +62,6 @@ pub(crate) async fn token(context: &Context, body: &[u8]) -> Result<Response<Bod
     bound.namespace = namespace.to_owned();
     bound.serviceaccount = reference(&account);
 
-    let now = clock::now();
     let now_s = now.as_second();
     let audiences: Vec<String> = texts(request.at(&["spec", "audiences"]));
     // Pods of old read their token once: those that ask for an hour are warned after it, and
@@ -71,8 +82,8 @@ pub(crate) async fn token(context: &Context, body: &[u8]) -> Result<Response<Bod
         sub: format!("system:serviceaccount:{namespace}:{name}"),
         ..Claims::default()
     };
-    let signed = if dry_run { Ok(String::new()) } else { tokens.sign(claims) };
-    let signed = signed.map_err(|why| {
+    // Also for a dry run, as upstream: nothing is kept anyway.
+    let signed = tokens.sign(claims).map_err(|why| {
         tracing::error!(why, "a token could not be signed");
         Status::internal(&format!("failed to generate token: {why}"))
     })?;
@@ -110,9 +121,6 @@ fn texts(value: Option<&Value>) -> Vec<String> {
 fn complete(request: &mut Object, account: &Object, audiences: &[String]) {
     if texts(request.at(&["spec", "audiences"])).is_empty() {
         request.set(&["spec", "audiences"], json!(audiences));
-    }
-    if request.at(&["spec", "expirationSeconds"]).and_then(Value::as_i64).is_none() {
-        request.set(&["spec", "expirationSeconds"], 3600.into());
     }
     request.set_name(account.name());
     request.set_namespace(account.namespace());

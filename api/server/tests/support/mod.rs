@@ -115,6 +115,7 @@ impl Cluster {
                 key: made.signing_key.serialize_pem().into_bytes(),
             },
             client_ca: None,
+            front_proxy: None,
             service_accounts: ServiceAccountConfig {
                 issuers: vec![ISSUER.to_owned()],
                 signing_key: Some(rcgen::KeyPair::generate().unwrap().serialize_pem().into_bytes()),
