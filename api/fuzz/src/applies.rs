@@ -59,7 +59,9 @@ fn text(info: &ResourceInfo, piece: &[u8]) -> Value {
 }
 
 /// Y4: an apply that is done again changes nothing. Where it names something empty, which is not kept,
-/// the first time that it is done again makes its manager the last that wrote, as upstream.
+/// the first time that it is done again makes its manager the last that wrote, as upstream; and where a
+/// list is told by what was so named, it ends here: upstream, too, then refuses the object that is
+/// there, or takes the item for another one that it adds.
 fn applied(
     target: &Target,
     live: Option<&Object>,
@@ -72,6 +74,13 @@ fn applied(
     object.at(&["metadata", "managedFields"])?;
     // A list that has to begin with another field's value loses what it begins with: once, here and upstream.
     if config.at(&["spec", "podCIDRs"]).is_some() {
+        return Some(object);
+    }
+    if config.0.values().any(has_empty_key) {
+        return Some(object);
+    }
+    // Without ClientIP it is dropped when it is written, and its owners learn that the next time, as upstream.
+    if config.at(&["spec", "sessionAffinityConfig"]).is_some() {
         return Some(object);
     }
     let repeat = |object: &Object, now| {
@@ -92,6 +101,18 @@ fn applied(
         "Y4: {again:?} became {last:?} when {config:?} was applied a third time"
     );
     Some(object)
+}
+
+/// Whether an item of a list has nothing in a field that tells items apart.
+fn has_empty_key(tree: &Value) -> bool {
+    const KEYS: [&str; 5] = ["name", "protocol", "type", "key", "ip"];
+    match tree {
+        Value::Array(items) => {
+            items.iter().any(|item| KEYS.iter().any(|key| item[key] == "") || has_empty_key(item))
+        }
+        Value::Object(map) => map.values().any(has_empty_key),
+        _ => false,
+    }
 }
 
 /// An object whose managers have no times, and so no order.

@@ -1,24 +1,21 @@
-//! Addresses and node ports of Services, taken by compare-and-swap in the store.
+//! What a Service is given: its address, and with [`node_ports`] its ports on the nodes.
 //!
 //! An address is taken by creating its IPAddress object, as upstream does, so that no two servers
-//! can take the same one. Node ports are a bitmap under upstream's key.
+//! can take the same one.
 
 use std::fmt;
 use std::net::Ipv4Addr;
 
 use api_machinery::field::{Error, Path};
-use api_machinery::kinds::ResourceInfo;
-use api_machinery::{Object, Status, kinds};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use api_machinery::status::Grouped;
+use api_machinery::{Object, Status, kinds, strategy};
 use bytes::Bytes;
 use rand::Rng;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::limits::UPDATE_TRIES_MAX;
-use crate::service_cidrs;
 use crate::state::Server;
-use crate::storage::{self, Outcome, Storage, Write};
+use crate::storage::{Outcome, Storage, Write};
+use crate::{node_ports, service_cidrs};
 
 /// An IPv4 range for Services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +63,11 @@ impl ServiceRange {
 
     fn nth(self, index: u32) -> Ipv4Addr {
         Ipv4Addr::from(self.network + 1 + index)
+    }
+
+    /// The address that is nobody's: a dry run says it.
+    fn network(self) -> Ipv4Addr {
+        Ipv4Addr::from(self.network)
     }
 
     /// The address of Service `kubernetes`.
@@ -127,40 +129,53 @@ pub(crate) async fn release(storage: &Storage, address: Ipv4Addr) -> Result<(), 
     storage.commit(&key, found.revision, Write::Delete).await.map(|_| ())
 }
 
-/// Fills in what the server allocates for a new Service. On a later failure the caller calls
-/// [`release_all`].
+/// What upstream finds out about a Service before it validates it: of which families its addresses
+/// are, and whether it asks for a port twice or for one that nobody can have.
+pub(crate) fn settle(
+    server: &Server,
+    (service, old): (&mut Object, Option<&Object>),
+    is_dry: bool,
+) -> Result<(), Status> {
+    if let Some(old) = old {
+        strategy::keep_allocated(service, old);
+    }
+    strategy::fill_in_addresses(service, old);
+    let errors = strategy::complete_families(service, old);
+    if !errors.is_empty() {
+        return Err(Status::invalid(&Grouped::new("", "Service"), service.name(), &errors));
+    }
+    node_ports::rehearse(server.config.node_ports, (service, old), is_dry)
+}
+
+/// Takes what a Service needs and the old one did not have. A dry run takes nothing, and says
+/// something of the kind that it would be, as upstream's.
 pub(crate) async fn allocate(
     server: &Server,
-    info: &ResourceInfo,
-    service: &mut Object,
-) -> Result<(), Status> {
-    let (storage, node_ports) = (&*server.storage, server.config.node_ports);
-    if service.text(&["spec", "type"]) == "ExternalName" {
-        return Ok(());
+    (service, old): (&mut Object, Option<&Object>),
+    is_dry: bool,
+) -> Result<Taken, Status> {
+    let mut taken = Taken::default();
+    let is_outside = |service: &Object| service.text(&["spec", "type"]) == "ExternalName";
+    if !is_outside(service) && old.is_none_or(is_outside) {
+        let ip = match service.text(&["spec", "clusterIP"]) {
+            "None" => "None".to_owned(),
+            "" if is_dry => server.config.service_range.network().to_string(),
+            "" => any(server, service).await?.to_string(),
+            text => exact(server, service, text, is_dry).await?,
+        };
+        taken.address = ip.parse().ok().filter(|_| !is_dry);
+        service.set(&["spec", "clusterIP"], ip.clone().into());
+        service.set(&["spec", "clusterIPs"], json!([ip]));
     }
-    let asked = service.text(&["spec", "clusterIP"]).to_owned();
-    let ip = match asked.as_str() {
-        "None" => "None".to_owned(),
-        "" => any(server, service).await?.to_string(),
-        text => exact(server, info, service, text).await?,
-    };
-    service.set(&["spec", "clusterIP"], ip.clone().into());
-    service.set(&["spec", "clusterIPs"], json!([ip]));
-    if service.at(&["spec", "ipFamilies"]).is_none() {
-        service.set(&["spec", "ipFamilies"], json!(["IPv4"]));
+    let range = server.config.node_ports;
+    match node_ports::take(&server.storage, range, (service, old), is_dry).await {
+        Ok(ports) => taken.ports = ports,
+        Err(error) => {
+            give_back(&server.storage, range, &taken).await;
+            return Err(error);
+        }
     }
-    if service.text(&["spec", "ipFamilyPolicy"]).is_empty() {
-        service.set(&["spec", "ipFamilyPolicy"], "SingleStack".into());
-    }
-    if matches!(service.text(&["spec", "type"]), "NodePort" | "LoadBalancer")
-        && let Err(error) = ports(storage, node_ports, info, service, &[]).await
-    {
-        // No port was taken: those that it asks for may be somebody else's.
-        let taken = Taken { address: ip.parse().ok(), ports: Vec::new() };
-        give_back(storage, node_ports, &taken).await;
-        return Err(error);
-    }
-    Ok(())
+    Ok(taken)
 }
 
 /// Any free address of any range; a range that is full is passed over.
@@ -200,18 +215,28 @@ fn reserved_address(server: &Server) -> Ipv4Addr {
 
 async fn exact(
     server: &Server,
-    info: &ResourceInfo,
     service: &Object,
     text: &str,
+    is_dry: bool,
 ) -> Result<String, Status> {
     let refuse = |why: &str| {
         let detail = format!("failed to allocate IP {text}: {why}");
         let error = Error::invalid(&Path::new("spec").child("clusterIPs"), json!([text]), detail);
-        Status::invalid(&info.group_kind(), service.name(), &[error])
+        Status::invalid(&Grouped::new("", "Service"), service.name(), &[error])
     };
     let address: Ipv4Addr = text.parse().map_err(|_| refuse("invalid IP address"))?;
-    if !service_cidrs::ranges(server)?.into_iter().any(|range| range.contains(address)) {
+    let is_known = service_cidrs::ranges(server)?.into_iter().any(|range| range.contains(address));
+    if is_dry && !is_known {
+        let range = server.config.service_range;
+        return Err(refuse(&format!(
+            "the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"
+        )));
+    }
+    if !is_known {
         return Err(refuse("the provided network does not match the current range"));
+    }
+    if is_dry {
+        return Ok(text.to_owned());
     }
     // Nobody else can have it, so servers that start at once need not quarrel about it, and one
     // that died after taking it does not keep the next from starting.
@@ -238,70 +263,24 @@ pub(crate) async fn release_all(storage: &Storage, service: &Object, node_ports:
     {
         tracing::warn!(%address, %error, "service address not given back");
     }
-    free_ports(storage, node_ports, &port_list(service)).await;
+    node_ports::free(storage, node_ports, &node_ports::list(service)).await;
 }
 
-async fn free_ports(storage: &Storage, node_ports: (u16, u16), used: &[u16]) {
-    if used.is_empty() {
-        return;
-    }
-    let freed = change_ports(storage, node_ports, |taken| {
-        taken.retain(|port| !used.contains(port));
-        Ok(())
-    });
-    if let Err(error) = freed.await {
-        tracing::warn!(ports = ?used, %error, "node ports not given back");
-    }
-}
-
-/// What an update took, to be given back should it not come to pass.
+/// What was taken, to be given back should the write not come to pass.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     address: Option<Ipv4Addr>,
     ports: Vec<u16>,
 }
 
-/// Allocates what a changed Service needs and the old one did not have.
-pub(crate) async fn allocate_change(
-    server: &Server,
-    info: &ResourceInfo,
-    (new, old): (&mut Object, &Object),
-) -> Result<Taken, Status> {
-    let (storage, node_ports) = (&*server.storage, server.config.node_ports);
-    let mut taken = Taken::default();
-    if new.text(&["spec", "type"]) == "ExternalName" {
-        return Ok(taken);
-    }
-    if new.text(&["spec", "clusterIP"]) != old.text(&["spec", "clusterIP"])
-        || new.text(&["spec", "clusterIP"]).is_empty()
-    {
-        let kind = new.text(&["spec", "type"]).to_owned();
-        // The address alone; the ports follow, with those that the Service has.
-        new.set(&["spec", "type"], "ClusterIP".into());
-        let done = allocate(server, info, new).await;
-        new.set(&["spec", "type"], kind.into());
-        done?;
-        taken.address = new.text(&["spec", "clusterIP"]).parse().ok();
-    }
-    if matches!(new.text(&["spec", "type"]), "NodePort" | "LoadBalancer") {
-        let own = port_list(old);
-        if let Err(error) = ports(storage, node_ports, info, new, &own).await {
-            give_back(storage, node_ports, &taken).await;
-            return Err(error);
-        }
-        taken.ports = port_list(new).into_iter().filter(|port| !own.contains(port)).collect();
-    }
-    Ok(taken)
-}
-
-/// Gives back what an update took that did not come to pass.
+/// Gives back what was taken for a write that did not come to pass.
 pub(crate) async fn give_back(storage: &Storage, node_ports: (u16, u16), taken: &Taken) {
     if let Some(address) = taken.address
         && let Err(error) = release(storage, address).await
     {
         tracing::warn!(%address, %error, "service address not given back");
     }
-    free_ports(storage, node_ports, &taken.ports).await;
+    node_ports::free(storage, node_ports, &taken.ports).await;
 }
 
 /// Gives back what a Service had and has no more since it changed.
@@ -310,136 +289,11 @@ pub(crate) async fn release_dropped(
     node_ports: (u16, u16),
     (new, old): (&Object, &Object),
 ) {
-    let kept = port_list(new);
+    let kept = node_ports::list(new);
     let has_moved = new.text(&["spec", "clusterIP"]) != old.text(&["spec", "clusterIP"]);
     let address = old.text(&["spec", "clusterIP"]).parse().ok().filter(|_| has_moved);
-    let ports = port_list(old).into_iter().filter(|port| !kept.contains(port)).collect();
+    let ports = node_ports::list(old).into_iter().filter(|port| !kept.contains(port)).collect();
     give_back(storage, node_ports, &Taken { address, ports }).await;
-}
-
-fn port_list(service: &Object) -> Vec<u16> {
-    let ports = service.at(&["spec", "ports"]).and_then(Value::as_array);
-    ports
-        .into_iter()
-        .flatten()
-        .filter_map(|port| u16::try_from(port["nodePort"].as_u64()?).ok())
-        .filter(|port| *port > 0)
-        .collect()
-}
-
-/// Gives every port of a Service a node port. `own` are those that it had before.
-async fn ports(
-    storage: &Storage,
-    range: (u16, u16),
-    info: &ResourceInfo,
-    service: &mut Object,
-    own: &[u16],
-) -> Result<(), Status> {
-    let Some(Value::Array(listed)) = service.at(&["spec", "ports"]).cloned() else {
-        return Ok(());
-    };
-    let name = service.name().to_owned();
-    let refuse = |index: usize, port: u16, why: &str| {
-        let path = Path::new("spec").child("ports").index(index).child("nodePort");
-        let error = Error::invalid(&path, u64::from(port), why);
-        Status::invalid(&info.group_kind(), &name, &[error])
-    };
-    let filled = change_ports(storage, range, |taken| {
-        let mut filled = listed.clone();
-        let mut used = Vec::new();
-        for (index, port) in filled.iter_mut().enumerate() {
-            let asked = port["nodePort"].as_u64().and_then(|port| u16::try_from(port).ok());
-            let chosen = match asked.filter(|port| *port > 0) {
-                Some(port) if port < range.0 || port > range.1 => {
-                    let why = format!(
-                        "provided port is not in the valid range. The range of valid ports is {}-{}",
-                        range.0, range.1
-                    );
-                    return Err(refuse(index, port, &why));
-                }
-                Some(port) if own.contains(&port) || used.contains(&port) => port,
-                Some(port) if taken.contains(&port) => {
-                    return Err(refuse(index, port, "provided port is already allocated"));
-                }
-                Some(port) => port,
-                None => free_port(range, taken)
-                    .ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full"))?,
-            };
-            if !taken.contains(&chosen) {
-                taken.push(chosen);
-            }
-            used.push(chosen);
-            port["nodePort"] = chosen.into();
-        }
-        Ok(filled)
-    })
-    .await?;
-    service.set(&["spec", "ports"], Value::Array(filled));
-    Ok(())
-}
-
-fn free_port(range: (u16, u16), taken: &[u16]) -> Option<u16> {
-    let start = rand::rng().random_range(range.0..=range.1);
-    (start..=range.1).chain(range.0..start).find(|port| !taken.contains(port))
-}
-
-/// Changes the set of taken ports by compare-and-swap.
-async fn change_ports<T>(
-    storage: &Storage,
-    range: (u16, u16),
-    change: impl Fn(&mut Vec<u16>) -> Result<T, Status>,
-) -> Result<T, Status> {
-    let key = storage.raw_key("ranges/servicenodeports");
-    for _ in 0..UPDATE_TRIES_MAX {
-        let found = storage.get_raw(&key).await?;
-        // A kube-apiserver writes protobuf. What cannot be read is not taken for empty: ports would
-        // be given twice.
-        let document = match &found {
-            Some(found) => storage::decode(found.value()?)?,
-            None => Object::default(),
-        };
-        let mut taken = read_bitmap(range.0, document.text(&["data"]));
-        let result = change(&mut taken)?;
-        let next = json!({
-            "kind": "RangeAllocation",
-            "apiVersion": "v1",
-            "metadata": {},
-            "range": format!("{}-{}", range.0, range.1),
-            "data": write_bitmap(range.0, &taken),
-        });
-        let write = Write::Put { value: Bytes::from(next.to_string()), lease: 0 };
-        let expected = found.map_or(0, |found| found.revision);
-        if let Outcome::Done(_) = storage.commit(&key, expected, write).await? {
-            return Ok(result);
-        }
-    }
-    Err(Status::internal("too many servers allocate node ports at once"))
-}
-
-/// Upstream's bitmap: a big-endian number whose bit N is port FIRST + N.
-fn read_bitmap(first: u16, data: &str) -> Vec<u16> {
-    let bytes = STANDARD.decode(data).unwrap_or_default();
-    let mut ports = Vec::new();
-    for (index, byte) in bytes.iter().rev().enumerate() {
-        for bit in 0..8 {
-            if byte & (1 << bit) != 0
-                && let Ok(offset) = u16::try_from(index * 8 + bit)
-            {
-                ports.push(first.saturating_add(offset));
-            }
-        }
-    }
-    ports
-}
-
-fn write_bitmap(first: u16, ports: &[u16]) -> String {
-    let size = ports.iter().map(|port| usize::from(port - first) / 8 + 1).max().unwrap_or(0);
-    let mut bytes = vec![0_u8; size];
-    for port in ports {
-        let offset = usize::from(port - first);
-        bytes[size - 1 - offset / 8] |= 1 << (offset % 8);
-    }
-    STANDARD.encode(bytes)
 }
 
 #[cfg(test)]
@@ -472,13 +326,5 @@ mod tests {
         let reserved = ["10.0.0.0/28", "10.0.0.0/27", "10.0.0.0/24", "10.0.0.0/8"].map(reserved);
         assert_eq!(reserved, [0, 16, 16, 256]);
         assert_eq!(ServiceRange::parse("10.96.3.1/16").unwrap().to_string(), "10.96.0.0/16");
-    }
-
-    #[test]
-    fn bitmap_round_trips() {
-        let ports = vec![30000, 30007, 30008, 32767];
-        assert_eq!(read_bitmap(30000, &write_bitmap(30000, &ports)), ports);
-        assert_eq!(write_bitmap(30000, &[]), "");
-        assert_eq!(STANDARD.decode(write_bitmap(30000, &[30009])).unwrap(), [2, 0]);
     }
 }

@@ -25,6 +25,7 @@ mod kubelet;
 mod kubernetes_service;
 mod limits;
 mod metrics;
+mod node_ports;
 mod pipeline;
 mod registry;
 mod request;

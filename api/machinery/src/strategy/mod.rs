@@ -1,5 +1,6 @@
 //! What the server changes in an object before it is checked and stored, kind by kind.
 
+mod families;
 mod jobs;
 mod pods;
 mod requests;
@@ -10,11 +11,13 @@ use serde_json::{Value, json};
 use crate::custom::definition::defaults as definition;
 use crate::{Object, ResourceInfo, Schema};
 
+pub use families::complete_families;
 pub use pods::{
     Deletion, bind, graceful_deletion, prepare_for_ephemeral_containers_update,
     prepare_for_resize_update, qos_class,
 };
 pub use requests::{prepare_for_approval, set_requester};
+pub use services::{fill_in_addresses, gives_node_ports, keep_allocated, needs_health_check};
 
 /// What the caller knows and this crate cannot: identity and time.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +52,7 @@ pub fn prepare_for_create(info: &ResourceInfo, object: &mut Object, creation: Cr
     match info.kind {
         "Namespace" => add_kubernetes_finalizer(object),
         "Secret" => fold_string_data(object),
+        "ServiceAccount" => keep_names_of_secrets(object),
         "EndpointSlice" => drop_topology(object),
         "Job" => jobs::select_own_pods(object, creation.uid),
         "DaemonSet" => {
@@ -85,6 +89,7 @@ pub fn prepare_for_update(info: &ResourceInfo, new: &mut Object, old: &Object) {
     }
     match info.kind {
         "Secret" => fold_string_data(new),
+        "ServiceAccount" => keep_names_of_secrets(new),
         "Service" => services::drop_unused(new, old),
         // The finalizers of the spec only change through the subresource `finalize`; what is asked
         // to be signed never changes.
@@ -160,6 +165,21 @@ pub fn prepare_for_status_update(info: &ResourceInfo, new: &mut Object, old: &Ob
         }
         _ => {}
     }
+}
+
+/// Of the secrets of an account only the names are kept: they are of its namespace.
+fn keep_names_of_secrets(account: &mut Object) {
+    let is_name = |secret: &Value| {
+        secret.as_object().is_some_and(|secret| secret.keys().all(|key| key == "name"))
+    };
+    let secrets = account.at(&["secrets"]).and_then(Value::as_array);
+    let Some(secrets) = secrets.filter(|secrets| !secrets.iter().all(is_name)) else { return };
+    let name_of = |secret: &Value| match &secret["name"] {
+        Value::String(name) if !name.is_empty() => json!({"name": name}),
+        _ => json!({}),
+    };
+    let names: Vec<Value> = secrets.iter().map(name_of).collect();
+    account.set(&["secrets"], names.into());
 }
 
 /// A new phase is dated, unless the client dates it.
@@ -326,5 +346,19 @@ mod tests {
         prepare_for_status_update(info, &mut new, &old, "2026-01-01T00:00:00Z");
         assert_eq!(new.at(&["spec", "replicas"]), Some(&json!(1)));
         assert_eq!(new.at(&["status", "a"]), Some(&json!(2)));
+    }
+
+    #[test]
+    fn of_the_secrets_of_a_service_account_only_the_names_are_kept() {
+        let info = kinds::find("", "v1", "serviceaccounts").unwrap();
+        let told = json!({"secrets": [{"name": "a", "kind": "Secret", "uid": "7"}, {"kind": "x"}]});
+        let kept = json!([{"name": "a"}, {}]);
+        let mut account = pod(told.clone());
+        let creation = Creation { uid: "1", now: "2026-01-01T00:00:00Z" };
+        prepare_for_create(info, &mut account, creation);
+        assert_eq!(account.at(&["secrets"]), Some(&kept));
+        let mut next = pod(told);
+        prepare_for_update(info, &mut next, &account);
+        assert_eq!(next.at(&["secrets"]), Some(&kept));
     }
 }

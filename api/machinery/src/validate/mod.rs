@@ -161,6 +161,11 @@ pub fn ephemeral_containers_update(new: &Object, old: &Object) -> Vec<Error> {
     of_pod(new, old, pod::ephemeral_containers_update)
 }
 
+/// Checks the addresses of a service and their families: what is looked at before the rest.
+pub(crate) fn service_families(object: &Object, old: Option<&Object>) -> Vec<Error> {
+    core::service_families(object, old)
+}
+
 /// Checks an update of a pod through the subresource `resize`.
 #[must_use]
 pub fn resize_update(new: &Object, old: &Object) -> Vec<Error> {

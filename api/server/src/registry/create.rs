@@ -112,6 +112,9 @@ async fn create_named(
     let (server, info) = (asked.server, asked.kind);
     let uid = uuid::Uuid::new_v4().to_string();
     shape.prepare_for_create(&mut object, Creation { uid: &uid, now });
+    if info.kind == "Service" {
+        cluster_ip::settle(server, (&mut object, None), asked.dry_run)?;
+    }
     let mut errors = shape.check_create(&object);
     for warning in shape.run_rules(&object, None, &mut errors) {
         asked.warn(&warning);
@@ -124,11 +127,13 @@ async fn create_named(
     let resource = shape.info.group_resource();
     if asked.dry_run {
         let found = server.storage.get(info, object.namespace(), object.name()).await?;
-        return if found.is_some() {
-            Err(exists(server, (info, &resource), &object).await)
-        } else {
-            Ok(object)
-        };
+        if found.is_some() {
+            return Err(exists(server, (info, &resource), &object).await);
+        }
+        if info.kind == "Service" {
+            cluster_ip::allocate(server, (&mut object, None), true).await?;
+        }
+        return Ok(object);
     }
     // Upstream's store says so, when all else is right; what is no number counts as nothing.
     if object.resource_version().parse::<u64>().is_ok_and(|version| version > 0) {
@@ -171,7 +176,7 @@ async fn create_service(
         return Err(exists(server, (info, &info.group_resource()), &service).await);
     }
     let ports = server.config.node_ports;
-    cluster_ip::allocate(server, info, &mut service).await?;
+    cluster_ip::allocate(server, (&mut service, None), false).await?;
     match server.storage.put(info, &mut service, 0).await {
         Ok(Outcome::Done(_)) => Ok(service),
         Ok(Outcome::Conflict(_)) => {

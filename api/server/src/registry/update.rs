@@ -84,6 +84,9 @@ async fn attempts(
         }
         let mut next = outcome?;
         if request.by.dry_run || (is_same && !is_stale) {
+            if takes_addresses(request) && !is_same {
+                cluster_ip::allocate(server, (&mut next, Some(&current)), true).await?;
+            }
             return Ok(Some(next));
         }
         if goes_with_this_update(request.kind, &next) {
@@ -160,12 +163,11 @@ async fn put(
     revision: u64,
 ) -> Result<Outcome, Status> {
     let storage = &server.storage;
-    if request.kind.kind != "Service" || request.subresource != Subresource::None {
+    if !takes_addresses(request) {
         return shape.put(storage, next, revision, request.by.notes).await;
     }
     let ports = server.config.node_ports;
-    let change = (&mut *next, current);
-    let taken = cluster_ip::allocate_change(server, request.kind, change).await?;
+    let taken = cluster_ip::allocate(server, (&mut *next, Some(current)), false).await?;
     // The write may have happened when it fails otherwise: what it took stays taken then.
     let outcome = storage.put(request.kind, next, revision).await?;
     match &outcome {
@@ -173,6 +175,11 @@ async fn put(
         Outcome::Conflict(_) => cluster_ip::give_back(storage, ports, &taken).await,
     }
     Ok(outcome)
+}
+
+/// Whether a change may need addresses or ports: only of a Service itself.
+fn takes_addresses(request: &Update<'_>) -> bool {
+    request.kind.kind == "Service" && request.subresource == Subresource::None
 }
 
 fn again(
@@ -220,7 +227,7 @@ async fn checked(
     };
     begin((request, shape), &mut next, current)?;
     admission::mutate(&asked, &mut next).await?;
-    end((request, shape), &mut next, current)?;
+    end(server, (request, shape), &mut next, current)?;
     admission::validate(&asked, Some(&next)).await?;
     apply::keep_times(&mut next, current);
     Ok(next)
@@ -263,14 +270,15 @@ fn begin(
 
 /// What comes after: the kind's strategy and rules.
 fn end(
+    server: &Server,
     (request, shape): (&Update<'_>, &Shape),
     next: &mut Object,
     current: &Object,
 ) -> Result<(), Status> {
     let info = request.kind.kept();
     let now = time::seconds(clock::now());
-    if info.kind == "Service" && request.subresource == Subresource::None {
-        keep_allocated(next, current);
+    if takes_addresses(request) {
+        cluster_ip::settle(server, (&mut *next, Some(current)), request.by.dry_run)?;
     }
     let mut errors = match request.subresource {
         Subresource::None | Subresource::Scale => {
@@ -309,54 +317,4 @@ fn end(
         return Ok(());
     }
     Err(Status::invalid(&shape.told_kind(next), request.name, &errors))
-}
-
-/// A PUT that leaves out what the server had allocated keeps it.
-fn keep_allocated(next: &mut Object, current: &Object) {
-    if next.text(&["spec", "type"]) == "ExternalName" {
-        return;
-    }
-    follow_first_address(next, current);
-    for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-        let is_missing =
-            next.at(&["spec", field]).is_none_or(|value| value == "" || value.is_null());
-        if let (true, Some(value)) = (is_missing, current.at(&["spec", field])) {
-            next.set(&["spec", field], value.clone());
-        }
-    }
-    let has_ports =
-        |service: &Object| matches!(service.text(&["spec", "type"]), "NodePort" | "LoadBalancer");
-    if has_ports(current) && has_ports(next) {
-        keep_node_ports(next, current);
-    }
-}
-
-/// Who changes `clusterIP` alone means the list too.
-fn follow_first_address(next: &mut Object, current: &Object) {
-    const ONE: &[&str] = &["spec", "clusterIP"];
-    const ALL: &[&str] = &["spec", "clusterIPs"];
-    let is_same = next.at(ALL) == current.at(ALL) && next.at(ALL).is_some();
-    let (now, before) = (next.text(ONE).to_owned(), current.text(ONE));
-    if is_same && !now.is_empty() && now != before {
-        next.set(ALL, vec![Value::from(now)].into());
-    }
-}
-
-/// Ports are the same by their names; a number that another one asks for is not given twice.
-fn keep_node_ports(next: &mut Object, current: &Object) {
-    let known = current.at(&["spec", "ports"]).and_then(Value::as_array).cloned();
-    let ports = next.0.get_mut("spec").and_then(|spec| spec.get_mut("ports"));
-    let Some(ports) = ports.and_then(Value::as_array_mut) else { return };
-    let is_given = |port: &Value| port["nodePort"].as_u64().is_some_and(|number| number > 0);
-    let mut used: Vec<Value> =
-        ports.iter().filter(|port| is_given(port)).map(|port| port["nodePort"].clone()).collect();
-    for port in ports.iter_mut().filter(|port| !is_given(port)) {
-        let same = known.iter().flatten().find(|one| one["name"] == port["name"] && is_given(one));
-        if let Some(number) = same.map(|same| &same["nodePort"])
-            && !used.contains(number)
-        {
-            port["nodePort"] = number.clone();
-            used.push(number.clone());
-        }
-    }
 }

@@ -17,6 +17,13 @@ use super::{apps, endpoints, events, pod};
 use crate::field::{Error, Path};
 use crate::{Object, ResourceInfo};
 
+pub(super) fn service_families(object: &Object, old: Option<&Object>) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
+    service_addresses::cluster_ips(spec, old, &mut errors);
+    errors
+}
+
 pub(super) fn create(info: &ResourceInfo, object: &Object, errors: &mut Vec<Error>) {
     match info.kind {
         "Pod" => pod::create(object, errors),

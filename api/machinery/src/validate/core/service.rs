@@ -27,9 +27,7 @@ pub(super) fn create(object: &Object, errors: &mut Vec<Error>) {
 /// Upstream looks at the addresses when it allocates them, before all else: their problems are
 /// told without any other.
 fn addresses_alone(object: &Object, old: Option<&Object>, errors: &mut Vec<Error>) -> bool {
-    let mut found = Vec::new();
-    let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
-    service_addresses::cluster_ips(spec, old, &mut found);
+    let found = super::service_families(object, old);
     if found.is_empty() {
         return false;
     }
