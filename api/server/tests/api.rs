@@ -41,8 +41,6 @@ stories! {
     finalizers_and_namespaces_hold_back_deletion,
     services_get_addresses_and_give_them_back,
     services_change_their_type_and_what_they_hold,
-    a_dry_run_of_a_service_takes_nothing,
-    local_traffic_has_a_port_for_health_checks_while_it_is_local,
     what_is_asked_to_be_signed_is_the_askers_and_decided_apart,
     who_applies_owns_and_others_are_told,
     refusals_have_upstreams_words,
@@ -386,68 +384,6 @@ async fn services_change_their_type_and_what_they_hold(cluster: Cluster) {
     let back = json!({"spec": {"type": "ClusterIP", "externalName": null}});
     let back = cluster.merge(&one, &back).await.json();
     assert!(back["spec"]["clusterIP"].as_str().is_some_and(|ip| ip.starts_with("10.96.0.")));
-}
-
-async fn a_dry_run_of_a_service_takes_nothing(cluster: Cluster) {
-    let services = "/api/v1/namespaces/default/services";
-    let dry = format!("{services}?dryRun=All");
-    let tree = json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"},
-        "spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 80}]},
-    });
-    let taken = || async {
-        let addresses = cluster.get("/apis/networking.k8s.io/v1/ipaddresses").await.json();
-        addresses["items"].as_array().unwrap().len()
-    };
-    let before = taken().await;
-    // What it is told are no addresses and ports of this cluster: a network's, and beyond the range.
-    let told = cluster.post(&dry, &tree).await.json();
-    assert_eq!(told["spec"]["clusterIP"], "10.96.0.0");
-    assert_eq!(told["spec"]["ports"][0]["nodePort"], 32769);
-    assert_eq!(told["spec"]["healthCheckNodePort"], 32770);
-    assert_eq!((cluster.get(&format!("{services}/s")).await.code, taken().await), (404, before));
-    let mut one = tree.clone();
-    one["spec"] = json!({"type": "ExternalName", "externalName": "example.com"});
-    assert_eq!(cluster.post(services, &one).await.code, 201);
-    let change =
-        json!({"spec": {"type": "NodePort", "externalName": null, "ports": [{"port": 1}]}});
-    let told = cluster.merge(&format!("{services}/s?dryRun=All"), &change).await.json();
-    assert_eq!(told["spec"]["clusterIPs"], json!(["10.96.0.0"]), "{told}");
-    assert_eq!(told["spec"]["ports"][0]["nodePort"], 32769);
-    assert_eq!(taken().await, before);
-}
-
-async fn local_traffic_has_a_port_for_health_checks_while_it_is_local(cluster: Cluster) {
-    let services = "/api/v1/namespaces/default/services";
-    let one = format!("{services}/s");
-    let tree = |name: &str, check: Value| {
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
-            "spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Local",
-                "healthCheckNodePort": check, "ports": [{"port": 80}]}})
-    };
-    let made = cluster.post(services, &tree("s", json!(0))).await.json();
-    let check = made["spec"]["healthCheckNodePort"].clone();
-    assert!(check.as_u64().is_some_and(|port| (30000..30100).contains(&port)), "{made}");
-    // Who puts it without the port keeps it; nobody else can have it.
-    let kept = cluster.put(&one, &tree("s", json!(0))).await.json();
-    assert_eq!(kept["spec"]["healthCheckNodePort"], check);
-    let refused = cluster.post(services, &tree("t", check.clone())).await;
-    assert_eq!(
-        (refused.code, refused.message()),
-        (
-            500,
-            format!(
-                "Internal error occurred: failed to allocate requested HealthCheck NodePort {check}: provided port is already allocated"
-            )
-        )
-    );
-    // Traffic that goes anywhere asks for no such port.
-    let anywhere = json!({"spec": {"externalTrafficPolicy": "Cluster"}});
-    let changed = cluster.merge(&one, &anywhere).await.json();
-    assert_eq!(changed["spec"]["healthCheckNodePort"], Value::Null, "{changed}");
-    assert_eq!(cluster.post(services, &tree("t", check.clone())).await.code, 201);
-    cluster.delete(&format!("{services}/t")).await;
-    assert_eq!(cluster.post(services, &tree("u", check)).await.code, 201, "it was given back");
 }
 
 async fn what_is_asked_to_be_signed_is_the_askers_and_decided_apart(cluster: Cluster) {
