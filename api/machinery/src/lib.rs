@@ -36,6 +36,7 @@ pub mod table;
 pub mod time;
 pub mod validate;
 pub mod view;
+pub mod warnings;
 
 pub use kinds::ResourceInfo;
 pub use object::{Object, OwnerReference};

@@ -1,5 +1,4 @@
 //! What Services take when they are written, and what they do not.
-#![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod support;
 

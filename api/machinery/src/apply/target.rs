@@ -78,9 +78,6 @@ fn include(set: &Set, patterns: &[&[&str]]) -> Set {
     out
 }
 
-/// The fields that a pod's `ephemeralcontainers` can set.
-const EPHEMERAL_CONTAINERS: &[&[&str]] = &[&["spec", "ephemeralContainers"]];
-
 /// The fields that a pod's `resize` can set.
 const RESIZE: &[&[&str]] = &[
     &["spec", "containers", "*", "resources"],
@@ -92,7 +89,6 @@ const RESIZE: &[&[&str]] = &[
 /// What writes through a built-in resource or subresource cannot set, as upstream's strategies say.
 fn reset_of(info: &ResourceInfo, subresource: &str) -> Reset {
     let fields: &[&[&str]] = match (info.kind, subresource) {
-        ("Pod", "ephemeralcontainers") => return Reset::Only(EPHEMERAL_CONTAINERS),
         ("Pod", "resize") => return Reset::Only(RESIZE),
         ("CertificateSigningRequest", "") => &[&["spec"], &["status"]],
         ("CertificateSigningRequest", "status") => &[&["spec"], &["status", "conditions"]],
@@ -102,7 +98,8 @@ fn reset_of(info: &ResourceInfo, subresource: &str) -> Reset {
         }
         ("Deployment", "status") => &[&["spec"], &["metadata", "labels"]],
         (
-            "FlowSchema"
+            "APIService"
+            | "FlowSchema"
             | "PriorityLevelConfiguration"
             | "ResourceClaim"
             | "ServiceCIDR"

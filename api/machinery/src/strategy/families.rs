@@ -190,11 +190,8 @@ mod tests {
         let none = "None";
         for (spec, wanted) in [
             (json!({}), single.clone()),
-            (json!({"clusterIP": none, "clusterIPs": [none]}), dual.clone()),
-            (
-                json!({"clusterIP": none, "clusterIPs": [none], "selector": {"a": "b"}}),
-                single.clone(),
-            ),
+            (json!({"clusterIP": none, "clusterIPs": [none]}), dual),
+            (json!({"clusterIP": none, "clusterIPs": [none], "selector": {"a": "b"}}), single),
             (
                 json!({"clusterIP": none, "clusterIPs": [none], "ipFamilies": ["IPv6"]}),
                 json!(["RequireDualStack", ["IPv6", "IPv4"]]),
@@ -233,7 +230,7 @@ mod tests {
     fn who_changes_a_service_keeps_its_policy_and_says_what_it_gives_up() {
         let none = json!(["None"]);
         let headless = |policy: &str, families: Value| {
-            json!({"clusterIP": "None", "clusterIPs": none.clone(), "ipFamilyPolicy": policy,
+            json!({"clusterIP": "None", "clusterIPs": none, "ipFamilyPolicy": policy,
                 "ipFamilies": families})
         };
         let both = json!(["IPv4", "IPv6"]);
@@ -241,7 +238,7 @@ mod tests {
         let mut open = old.clone();
         open["ipFamilyPolicy"] = Value::Null;
         assert_eq!(told(open, Some(old.clone())), json!([REQUIRE, both]));
-        let single = headless(SINGLE, both.clone());
+        let single = headless(SINGLE, both);
         assert_eq!(told(single, Some(old.clone())), json!([SINGLE, ["IPv4"]]));
         assert_eq!(
             told(headless(PREFER, json!(["IPv6"])), Some(old)),

@@ -36,6 +36,14 @@ pub(super) fn select_own_pods(job: &mut Object, uid: &str) {
     }
 }
 
+/// A job that came without labels has those of its template, also the ones that it got here: upstream
+/// has one map for both.
+pub fn share_labels(job: &mut Object) {
+    if let Some(labels) = job.at(&["spec", "template", "metadata", "labels"]).cloned() {
+        job.set(&["metadata", "labels"], labels);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

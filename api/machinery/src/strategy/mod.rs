@@ -1,7 +1,10 @@
 //! What the server changes in an object before it is checked and stored, kind by kind.
 
+mod claims;
 mod families;
+mod gates;
 mod jobs;
+mod new_pods;
 mod pods;
 mod requests;
 mod services;
@@ -12,6 +15,8 @@ use crate::custom::definition::defaults as definition;
 use crate::{Object, ResourceInfo, Schema};
 
 pub use families::complete_families;
+pub use jobs::share_labels;
+pub use new_pods::profiles_from_annotations;
 pub use pods::{
     Deletion, bind, graceful_deletion, prepare_for_ephemeral_containers_update,
     prepare_for_resize_update, qos_class,
@@ -32,13 +37,13 @@ pub fn prepare_for_create(info: &ResourceInfo, object: &mut Object, creation: Cr
     object.set_uid(creation.uid);
     object.set_creation_timestamp(creation.now);
     object.set_deletion(None);
-    for field in ["resourceVersion", "selfLink", "generation"] {
+    for field in ["resourceVersion", "selfLink"] {
         object.remove(&["metadata", field]);
     }
     if !info.namespaced {
         object.remove(&["metadata", "namespace"]);
     }
-    // A driver's generation begins with its first change.
+    // A driver's generation begins with its first change. Where nobody counts, it is the client's word.
     if info.has_generation && info.kind != "CSIDriver" {
         object.set_generation(1);
     }
@@ -49,7 +54,9 @@ pub fn prepare_for_create(info: &ResourceInfo, object: &mut Object, creation: Cr
     if info.is_custom() {
         return;
     }
+    gates::drop_disabled(info.kind, object, None);
     match info.kind {
+        "Pod" => new_pods::merge_label_keys(object),
         "Namespace" => add_kubernetes_finalizer(object),
         "Secret" => fold_string_data(object),
         "ServiceAccount" => keep_names_of_secrets(object),
@@ -59,7 +66,7 @@ pub fn prepare_for_create(info: &ResourceInfo, object: &mut Object, creation: Cr
             let generation = template_generation(object).max(1).to_string();
             object.set(&["metadata", "annotations", TEMPLATE_GENERATION], generation.into());
         }
-        "PersistentVolumeClaim" => mirror_data_sources(object),
+        "PersistentVolumeClaim" => claims::mirror_data_sources(object, None),
         "CustomResourceDefinition" => definition::prepare_for_create(object),
         _ => {}
     }
@@ -68,7 +75,13 @@ pub fn prepare_for_create(info: &ResourceInfo, object: &mut Object, creation: Cr
 /// The status of a new object: nothing of it is the client's.
 fn new_status(info: &ResourceInfo, object: &Object, now: &str) -> Value {
     match info.kind {
-        "Pod" => json!({"phase": "Pending", "qosClass": qos_class(object)}),
+        "Pod" => {
+            let mut status = json!({"phase": "Pending", "qosClass": qos_class(object)});
+            if let Some(conditions) = new_pods::conditions(object, now) {
+                status["conditions"] = conditions;
+            }
+            status
+        }
         "Namespace" => json!({"phase": "Active"}),
         "APIService" => requests::status_of_api_service(object, now),
         "PersistentVolume" => json!({"phase": "Pending", "lastPhaseTransitionTime": now}),
@@ -87,6 +100,7 @@ pub fn prepare_for_update(info: &ResourceInfo, new: &mut Object, old: &Object) {
     if info.is_custom() {
         return;
     }
+    gates::drop_disabled(info.kind, new, Some(old));
     match info.kind {
         "Secret" => fold_string_data(new),
         "ServiceAccount" => keep_names_of_secrets(new),
@@ -100,7 +114,7 @@ pub fn prepare_for_update(info: &ResourceInfo, new: &mut Object, old: &Object) {
             let generation = (template_generation(old) + i64::from(is_changed)).to_string();
             new.set(&["metadata", "annotations", TEMPLATE_GENERATION], generation.into());
         }
-        "PersistentVolumeClaim" => mirror_data_sources(new),
+        "PersistentVolumeClaim" => claims::mirror_data_sources(new, Some(old)),
         "CustomResourceDefinition" => definition::prepare_for_update(new, old),
         _ => {}
     }
@@ -131,21 +145,26 @@ fn is_counted(info: &ResourceInfo, new: &Object, old: &Object) -> bool {
 /// Prepares an update through the subresource `status`: only the status (and for nodes and pods
 /// nothing of the spec) changes.
 pub fn prepare_for_status_update(info: &ResourceInfo, new: &mut Object, old: &Object, now: &str) {
+    if info.kind == "Pod" {
+        // Who tells of a pod says nothing of its end.
+        new.remove(&["metadata", "deletionTimestamp"]);
+    }
     keep_metadata(new, old);
     keep(new, old, &["spec"]);
     keep(new, old, &["metadata", "generation"]);
     if info.is_custom() {
         return;
     }
+    gates::drop_disabled_status(info.kind, new, old);
     match info.kind {
-        "Deployment" | "ReplicaSet" => keep(new, old, &["metadata", "labels"]),
+        "Deployment" => keep(new, old, &["metadata", "labels"]),
         "Pod" => {
             keep(new, old, &["metadata", "ownerReferences"]);
-            // The class is decided once.
-            let class = old.at(&["status", "qosClass"]).cloned();
-            if let Some(class) = class {
-                new.set(&["status", "qosClass"], class);
+            // The class is decided once; kubelets of old leave it out.
+            if new.text(&["status", "qosClass"]).is_empty() {
+                keep(new, old, &["status", "qosClass"]);
             }
+            pods::keep_observed_generations(new, old);
         }
         "DaemonSet" => keep(new, old, &["metadata", "annotations", TEMPLATE_GENERATION]),
         "PersistentVolume" => note_phase(new, old, now),
@@ -153,7 +172,13 @@ pub fn prepare_for_status_update(info: &ResourceInfo, new: &mut Object, old: &Ob
             requests::keep_decisions(new, old);
             requests::date_conditions(new, old, now);
         }
-        "FlowSchema" | "PriorityLevelConfiguration" => keep(new, old, &["metadata"]),
+        "FlowSchema" | "PriorityLevelConfiguration" => {
+            let managers = new.remove(&["metadata", "managedFields"]);
+            keep(new, old, &["metadata"]);
+            if let Some(managers) = managers {
+                new.set(&["metadata", "managedFields"], managers);
+            }
+        }
         "APIService"
         | "ServiceCIDR"
         | "VolumeAttachment"
@@ -161,6 +186,9 @@ pub fn prepare_for_status_update(info: &ResourceInfo, new: &mut Object, old: &Ob
         | "ValidatingAdmissionPolicy" => {
             for field in ["labels", "annotations", "ownerReferences", "finalizers"] {
                 keep(new, old, &["metadata", field]);
+            }
+            if info.kind == "ResourceClaim" {
+                claims::drop_deallocated(new, old);
             }
         }
         _ => {}
@@ -202,49 +230,10 @@ fn template_generation(object: &Object) -> i64 {
     object.text(&["metadata", "annotations", TEMPLATE_GENERATION]).parse().unwrap_or(0)
 }
 
-/// `dataSource` and `dataSourceRef` say the same in two ways; what only one of them says is copied to
-/// the other. The older one can say it only of claims and snapshots of the same namespace.
-fn mirror_data_sources(claim: &mut Object) {
-    const OLD: &[&str] = &["spec", "dataSource"];
-    const NEW: &[&str] = &["spec", "dataSourceRef"];
-    let is_set = |claim: &Object, path: &[&str]| claim.at(path).is_some_and(|one| !one.is_null());
-    if let (true, false) = (is_set(claim, OLD), is_set(claim, NEW)) {
-        let group = claim.text(&["spec", "dataSource", "apiGroup"]).to_owned();
-        let kind = claim.text(&["spec", "dataSource", "kind"]).to_owned();
-        let is_known = matches!(
-            (group.as_str(), kind.as_str()),
-            ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
-        );
-        // Anything else was never meant, and is ignored as it always was.
-        match claim.at(OLD).cloned() {
-            Some(source) if is_known => claim.set(NEW, source),
-            _ => {
-                claim.remove(OLD);
-            }
-        }
-    } else if let (false, true) = (is_set(claim, OLD), is_set(claim, NEW))
-        && claim.text(&["spec", "dataSourceRef", "namespace"]).is_empty()
-        && let Some(mut source) = claim.at(NEW).cloned()
-    {
-        if let Some(source) = source.as_object_mut() {
-            source.remove("namespace");
-        }
-        claim.set(OLD, source);
-    }
-}
-
-/// Prepares `PUT namespaces/NAME/finalize`: only `spec.finalizers` changes.
+/// Prepares `PUT namespaces/NAME/finalize`: all may change but the status.
 pub fn prepare_for_finalize(new: &mut Object, old: &Object) {
-    let finalizers = new.at(&["spec", "finalizers"]).cloned();
-    *new = old.clone();
-    match finalizers {
-        Some(list) if list.as_array().is_some_and(|list| !list.is_empty()) => {
-            new.set(&["spec", "finalizers"], list);
-        }
-        _ => {
-            new.remove(&["spec", "finalizers"]);
-        }
-    }
+    keep_metadata(new, old);
+    keep(new, old, &["status"]);
 }
 
 /// Copies the old value of a path, or its absence.
@@ -300,8 +289,8 @@ fn drop_topology(slice: &mut Object) {
     }
 }
 
-/// `stringData` is written into `data` and never stored.
-fn fold_string_data(object: &mut Object) {
+/// `stringData` of a Secret is written into `data` and never stored.
+pub fn fold_string_data(object: &mut Object) {
     use base64::Engine;
     let Some(Value::Object(texts)) = object.remove(&["stringData"]) else { return };
     for (key, text) in texts {

@@ -177,6 +177,29 @@ fn count(new: &mut Object, old: &Object) {
     }
 }
 
+/// Who leaves out which generation a status is about does not take it back.
+pub(super) fn keep_observed_generations(new: &mut Object, old: &Object) {
+    const FIELD: &str = "observedGeneration";
+    let number = |tree: &Value| tree[FIELD].as_i64().unwrap_or(0);
+    let Some(before) = old.at(&["status"]) else { return };
+    let Some(status) = new.0.get_mut("status") else { return };
+    if number(status) == 0 && number(before) != 0 {
+        status[FIELD] = before[FIELD].clone();
+    }
+    let conditions = |status: &Value| status["conditions"].as_array().cloned().unwrap_or_default();
+    let mut known: Vec<Value> = conditions(before);
+    known.reverse();
+    let told = status.get_mut("conditions").and_then(Value::as_array_mut);
+    for condition in told.into_iter().flatten() {
+        // There may be several of a type: the first stands for the first.
+        let same = known.iter().rposition(|one| one["type"] == condition["type"]);
+        let Some(same) = same.map(|index| known.remove(index)) else { continue };
+        if number(condition) == 0 && number(&same) != 0 {
+            condition[FIELD] = same[FIELD].clone();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

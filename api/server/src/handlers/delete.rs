@@ -18,6 +18,9 @@ use crate::watch_cache::Version;
 /// Kinds whose immediate deletion answers with the object, as upstream's storages are set.
 const RETURN_OBJECT: [&str; 4] = ["Namespace", "Pod", "Service", "ServiceAccount"];
 
+/// The first version of jobs leaves its pods alone, which nobody expects.
+const JOB_WITHOUT_POLICY: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+
 /// Options from the body, else from the query: one of them is not looked at.
 pub(super) fn options(context: &Context, body: &[u8]) -> Result<DeleteOptions, Status> {
     let told = if body.is_empty() {
@@ -29,7 +32,11 @@ pub(super) fn options(context: &Context, body: &[u8]) -> Result<DeleteOptions, S
         let read = decode::body(body, encoding, expected, FieldValidation::Ignore)?;
         from_body(&read.object)
     };
-    told.check()
+    let options = told.check()?;
+    if context.kind.kind == "Job" && options.propagation.is_none() {
+        context.warnings.lock().push(JOB_WITHOUT_POLICY.to_owned());
+    }
+    Ok(options)
 }
 
 /// Options as they were told, before they are checked.

@@ -308,12 +308,12 @@ impl Context {
         let mut response =
             outcome.unwrap_or_else(|status| encoding::error(&status, &self.accepted));
         let mut told: Vec<String> = self.shape.warning().map(str::to_owned).into_iter().collect();
-        told.append(&mut self.warnings.lock());
         match self.kind.kind {
             "Endpoints" => told.push(ENDPOINTS_ARE_OLD.to_owned()),
             "ComponentStatus" => told.push(COMPONENTS_ARE_OLD.to_owned()),
             _ => {}
         }
+        told.append(&mut self.warnings.lock());
         if self.info.verb == "create" && response.status() == http::StatusCode::CREATED {
             told.extend(unheeded::warning(self.kind));
         }

@@ -4,7 +4,7 @@ use api_machinery::apply::{self, Writer};
 use api_machinery::limits::GENERATED_NAME_BASE_MAX;
 use api_machinery::status::Grouped;
 use api_machinery::strategy::Creation;
-use api_machinery::{Object, ResourceInfo, Status, convert, defaults, time};
+use api_machinery::{Object, ResourceInfo, Status, convert, defaults, strategy, time, warnings};
 use rand::Rng;
 
 use super::{By, Fields};
@@ -50,6 +50,10 @@ pub(crate) async fn create(
         dry_run: request.by.dry_run,
         notes: request.by.notes,
     };
+    let shares_labels = info.kind == "Job" && object.labels().is_empty();
+    if info.kind == "LimitRange" && object.name().is_empty() && object.generate_name().is_empty() {
+        object.set_name(&uuid::Uuid::new_v4().to_string());
+    }
     begin(&asked, (request, &shape), &mut object, &now).await?;
     let generates = object.name().is_empty() && !object.generate_name().is_empty();
     let tries = if generates { GENERATE_NAME_TRIES_MAX } else { 1 };
@@ -65,7 +69,7 @@ pub(crate) async fn create(
         };
         let name = next.name().to_owned();
         let asked = admission::Attributes { name: &name, ..asked };
-        match create_named(&asked, &shape, next, &now).await {
+        match create_named(&asked, &shape, (next, shares_labels), &now).await {
             Err(status) if generates && status.reason == "AlreadyExists" => last = Some(status),
             outcome => return outcome,
         }
@@ -95,6 +99,11 @@ async fn begin(
     custom::check_definition(request.kind, object)?;
     *object = convert::to(asked.kind, std::mem::take(object));
     if let Fields::Of(manager) = request.by.fields {
+        // Nobody owns what is the server's to say, nor a way of writing that is never stored.
+        object.set_deletion(None);
+        if request.kind.kind == "Secret" {
+            strategy::fold_string_data(object);
+        }
         let writer = Writer { manager, now, force: false };
         *object = super::owned(&shape.target(""), None, std::mem::take(object), writer);
     }
@@ -106,14 +115,21 @@ async fn begin(
 async fn create_named(
     asked: &admission::Attributes<'_>,
     shape: &Shape,
-    mut object: Object,
+    (mut object, shares_labels): (Object, bool),
     now: &str,
 ) -> Result<Object, Status> {
     let (server, info) = (asked.server, asked.kind);
     let uid = uuid::Uuid::new_v4().to_string();
     shape.prepare_for_create(&mut object, Creation { uid: &uid, now });
-    if info.kind == "Service" {
-        cluster_ip::settle(server, (&mut object, None), asked.dry_run)?;
+    match info.kind {
+        "Service" => cluster_ip::settle(server, (&mut object, None), asked.dry_run)?,
+        "Job" if shares_labels => strategy::share_labels(&mut object),
+        "Pod" => {
+            for warning in strategy::profiles_from_annotations(&mut object) {
+                asked.warn(&warning);
+            }
+        }
+        _ => {}
     }
     let mut errors = shape.check_create(&object);
     for warning in shape.run_rules(&object, None, &mut errors) {
@@ -122,6 +138,9 @@ async fn create_named(
     errors.extend(apply::validate(&object));
     if !errors.is_empty() {
         return Err(Status::invalid(&shape.told_kind(&object), object.name(), &errors));
+    }
+    for warning in warnings::create(info, &object) {
+        asked.warn(&warning);
     }
     admission::validate(asked, Some(&object)).await?;
     let resource = shape.info.group_resource();

@@ -1,7 +1,9 @@
 //! Updating an object: the optimistic loop around a pure change.
 
 use api_machinery::apply::{self, Writer};
-use api_machinery::{Object, ResourceInfo, Status, convert, defaults, strategy, time, validate};
+use api_machinery::{
+    Object, ResourceInfo, Status, convert, defaults, strategy, time, validate, warnings,
+};
 use serde_json::Value;
 
 use super::{By, Fields};
@@ -258,6 +260,9 @@ fn begin(
     *next = convert::to(info.kept(), std::mem::take(next));
     let now = time::seconds(clock::now());
     if let Fields::Of(manager) = request.by.fields {
+        if info.kind == "Secret" {
+            strategy::fold_string_data(next);
+        }
         let writer = Writer { manager, now: &now, force: false };
         let target = shape.target(request.subresource.name());
         *next = super::owned(&target, Some(current), std::mem::take(next), writer);
@@ -291,7 +296,7 @@ fn end(
         }
         Subresource::Finalize => {
             strategy::prepare_for_finalize(next, current);
-            Vec::new()
+            shape.check_update(next, current)
         }
         Subresource::EphemeralContainers => {
             strategy::prepare_for_ephemeral_containers_update(next, current);
@@ -314,6 +319,14 @@ fn end(
     }
     errors.extend(apply::validate(next));
     if errors.is_empty() {
+        let warnings = match request.subresource {
+            Subresource::None | Subresource::Scale => warnings::update(info, next, current),
+            Subresource::Status => warnings::status_update(info, next),
+            _ => Vec::new(),
+        };
+        if let Some(told) = request.by.warnings {
+            told.lock().extend(warnings);
+        }
         return Ok(());
     }
     Err(Status::invalid(&shape.told_kind(next), request.name, &errors))
