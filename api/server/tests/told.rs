@@ -1,4 +1,4 @@
-//! What clients are told in words and forms that few ask for: keys that stand twice in what they
+//! What clients are told in words and forms that few ask for: warnings, keys that stand twice in what they
 //! apply, and tables as `v1beta1` has them. Upstream's conformance tests ask for both.
 #![expect(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
@@ -105,4 +105,35 @@ async fn watches_that_are_given_up_do_not_end_their_connection() {
         }
     };
     assert!(kept);
+}
+
+#[tokio::test]
+async fn who_writes_what_is_taken_all_the_same_is_told_of_it_and_who_is_refused_is_not() {
+    let cluster = Cluster::on(Store::own(1)).await;
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    let annotation = "kubernetes.io/enforce-mountable-secrets";
+    let account = json!({"metadata": {"name": "s", "annotations": {annotation: "true"}}});
+    let told = format!(
+        "299 - \"metadata.annotations[{annotation}]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets\""
+    );
+    let made = cluster.post(accounts, &account).await;
+    assert_eq!((made.code, warnings(&made)), (201, vec![told]));
+    let again = cluster.put(&format!("{accounts}/s"), &account).await;
+    assert_eq!((again.code, warnings(&again)), (200, Vec::new()), "it was told already");
+
+    let jobs = "/apis/batch/v1/namespaces/default/jobs";
+    let job = |kind: &str| {
+        let pod = json!({"nodeSelector": {"beta.kubernetes.io/os": "linux"}, "restartPolicy": kind,
+            "containers": [{"name": "c", "image": "i"}]});
+        json!({"metadata": {"name": "j"}, "spec": {"template": {"spec": pod}}})
+    };
+    let told = "299 - \"spec.template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \\\"kubernetes.io/os\\\" instead\"";
+    let refused = cluster.post(jobs, &job("Always")).await;
+    assert_eq!((refused.code, warnings(&refused)), (422, Vec::new()));
+    let made = cluster.post(jobs, &job("Never")).await;
+    // Ours adds that nobody here runs jobs.
+    assert_eq!((made.code, warnings(&made)[0].as_str()), (201, told));
+    let told = "299 - \"child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning\"";
+    let gone = cluster.delete(&format!("{jobs}/j")).await;
+    assert_eq!(warnings(&gone), [told]);
 }

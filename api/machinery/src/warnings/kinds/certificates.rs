@@ -95,8 +95,8 @@ mod tests {
     const SWITCHED: &str = "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched";
     const NO_CERTIFICATE: &str = "tls: failed to find any PEM data in certificate input";
     const NO_KEY: &str = "tls: failed to find any PEM data in key input";
-    const SKIPPED: &str = "tls: failed to find \"CERTIFICATE\" PEM block in certificate input after skipping PEM blocks of the following types:";
-    const SKIPPED_KEY: &str = "tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input after skipping PEM blocks of the following types:";
+    const OTHERS: &str = "tls: failed to find \"CERTIFICATE\" PEM block in certificate input after skipping PEM blocks of the following types:";
+    const OTHERS_KEY: &str = "tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input after skipping PEM blocks of the following types:";
 
     fn block(kind: &str, body: &str) -> String {
         format!("-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\n")
@@ -119,8 +119,8 @@ mod tests {
             ("", "", NO_CERTIFICATE.to_owned()),
             (&key, "", SWITCHED.to_owned()),
             (&of("XPRIVATE KEY"), "", SWITCHED.to_owned()),
-            (&format!("{key}{key}"), "", format!("{SKIPPED} [PRIVATE KEY PRIVATE KEY]")),
-            (&of("A"), "", format!("{SKIPPED} [A]")),
+            (&format!("{key}{key}"), "", format!("{OTHERS} [PRIVATE KEY PRIVATE KEY]")),
+            (&of("A"), "", format!("{OTHERS} [A]")),
             (c, "", NO_KEY.to_owned()),
             (
                 c,
@@ -128,8 +128,8 @@ mod tests {
                 "tls: found a certificate rather than a key in the PEM for the private key"
                     .to_owned(),
             ),
-            (c, &format!("{c}{c}"), format!("{SKIPPED_KEY} [CERTIFICATE CERTIFICATE]")),
-            (c, &of("XPRIVATE KEY"), format!("{SKIPPED_KEY} [XPRIVATE KEY]")),
+            (c, &format!("{c}{c}"), format!("{OTHERS_KEY} [CERTIFICATE CERTIFICATE]")),
+            (c, &of("XPRIVATE KEY"), format!("{OTHERS_KEY} [XPRIVATE KEY]")),
             (c, &of("RSA PRIVATE KEY"), String::new()),
             (c, &format!("{c}{key}"), String::new()),
         ] {

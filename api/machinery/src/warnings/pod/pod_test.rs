@@ -1,3 +1,5 @@
+//! What is told of pods and of their templates, in upstream's words and order.
+
 use serde_json::{Value, json};
 
 use super::{create, status_update, update};
