@@ -17,6 +17,7 @@ use crate::{Object, ResourceInfo, Schema};
 pub use families::complete_families;
 pub use jobs::share_labels;
 pub use new_pods::profiles_from_annotations;
+pub(crate) use new_pods::{APP_ARMOR_ANNOTATION, app_armor_profile};
 pub use pods::{
     Deletion, bind, graceful_deletion, prepare_for_ephemeral_containers_update,
     prepare_for_resize_update, qos_class,

@@ -74,7 +74,8 @@ fn merge(term: &mut Map<String, Value>, labels: &BTreeMap<String, String>) {
     }
 }
 
-const ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
+/// What annotations begin with that said a container's profile, before there was a field.
+pub(crate) const APP_ARMOR_ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// Profiles of AppArmor that annotations say become fields of the containers. What is to be told of
 /// it is told whether the pod is good or not.
@@ -84,7 +85,7 @@ pub fn profiles_from_annotations(pod: &mut Object) -> Vec<String> {
         .into_iter()
         .flatten()
         .filter_map(|(key, value)| {
-            Some((key.strip_prefix(ANNOTATION)?.to_owned(), value.as_str()?.to_owned()))
+            Some((key.strip_prefix(APP_ARMOR_ANNOTATION)?.to_owned(), value.as_str()?.to_owned()))
         })
         .collect();
     if said.is_empty() || pod.text(&["spec", "os", "name"]) == "windows" {
@@ -99,7 +100,7 @@ pub fn profiles_from_annotations(pod: &mut Object) -> Vec<String> {
             let context = container.get("securityContext");
             let is_set = context.is_some_and(|one| !one["appArmorProfile"].is_null());
             let Some(text) = said.get(&name).filter(|_| !is_set) else { continue };
-            let profile = profile(text);
+            let profile = app_armor_profile(text);
             if profile.is_some() && profile == whole {
                 continue;
             }
@@ -111,7 +112,7 @@ pub fn profiles_from_annotations(pod: &mut Object) -> Vec<String> {
                 context["appArmorProfile"] = profile;
             }
             told.push(format!(
-                "metadata.annotations[{ANNOTATION}{name}]: deprecated since v1.30; use the \"appArmorProfile\" field instead"
+                "metadata.annotations[{APP_ARMOR_ANNOTATION}{name}]: deprecated since v1.30; use the \"appArmorProfile\" field instead"
             ));
         }
     }
@@ -119,7 +120,7 @@ pub fn profiles_from_annotations(pod: &mut Object) -> Vec<String> {
 }
 
 /// The field for an annotation; `None` when it says nothing that there is.
-fn profile(text: &str) -> Option<Value> {
+pub(crate) fn app_armor_profile(text: &str) -> Option<Value> {
     match text {
         "runtime/default" => Some(json!({"type": "RuntimeDefault"})),
         "unconfined" => Some(json!({"type": "Unconfined"})),
@@ -165,11 +166,11 @@ mod tests {
     #[test]
     fn app_armor_profiles_move_from_annotations_to_fields() {
         let annotated = |text: &str, spec: Value| {
-            let key = format!("{ANNOTATION}c");
+            let key = format!("{APP_ARMOR_ANNOTATION}c");
             pod(json!({"metadata": {"annotations": {key: text}}, "spec": spec}))
         };
         let told = format!(
-            "metadata.annotations[{ANNOTATION}c]: deprecated since v1.30; use the \"appArmorProfile\" field instead"
+            "metadata.annotations[{APP_ARMOR_ANNOTATION}c]: deprecated since v1.30; use the \"appArmorProfile\" field instead"
         );
         let bare = json!({"containers": [{"name": "c"}, {"name": "d"}]});
         for (text, field) in [

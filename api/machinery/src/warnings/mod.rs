@@ -5,6 +5,7 @@
 mod address;
 mod kinds;
 mod labels;
+mod plugins;
 mod pod;
 
 use crate::{Object, ResourceInfo};

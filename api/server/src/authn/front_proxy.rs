@@ -149,8 +149,8 @@ impl FrontProxyConfig {
 
 /// The first header with a value; of several values of a header the first counts.
 fn first(headers: &HeaderMap, names: &[String]) -> Option<String> {
-    let found = names.iter().filter_map(|name| values(headers, name).next());
-    found.into_iter().find(|value| !value.is_empty())
+    let mut found = names.iter().filter_map(|name| values(headers, name).next());
+    found.find(|value| !value.is_empty())
 }
 
 fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = String> + 'a {

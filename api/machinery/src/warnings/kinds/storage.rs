@@ -7,7 +7,7 @@ use crate::Object;
 use crate::field::Path;
 use crate::quantity::{Format, Quantity};
 use crate::validate::{items, text};
-use crate::warnings::labels;
+use crate::warnings::{labels, plugins};
 
 const STORAGE_CLASS: (&str, &str) = (
     "volume.beta.kubernetes.io/storage-class",
@@ -17,15 +17,9 @@ const MOUNT_OPTIONS: (&str, &str) = (
     "volume.beta.kubernetes.io/mount-options",
     "deprecated since v1.31; use \"mountOptions\" attribute instead",
 );
-/// Field, its name in the message, since when it is deprecated, and since when it does nothing.
-const GONE: [(&str, &str, &str, &str); 6] = [
-    ("cephfs", "cephfs", "v1.28", "v1.31"),
-    ("photonPersistentDisk", "photonPersistentDisk", "v1.11", "v1.16"),
-    ("scaleIO", "scaleIO", "v1.16", "v1.22"),
-    ("storageos", "storageOS", "v1.22", "v1.25"),
-    ("glusterfs", "glusterfs", "v1.25", "v1.26"),
-    ("rbd", "rbd", "v1.28", "v1.31"),
-];
+/// Plugins that are gone, in upstream's order.
+const GONE: [&str; 6] =
+    ["cephfs", "photonPersistentDisk", "scaleIO", "storageos", "glusterfs", "rbd"];
 
 pub(super) fn volume(object: &Object, told: &mut Vec<String>) {
     let (spec, path) = (spec(object), Path::new("spec"));
@@ -39,12 +33,8 @@ pub(super) fn volume(object: &Object, told: &mut Vec<String>) {
     for (index, term) in items(required, "nodeSelectorTerms").iter().enumerate() {
         expressions(term, &terms.index(index), told);
     }
-    for (field, name, deprecated, dead) in GONE {
-        if !spec[field].is_null() {
-            told.push(format!(
-                "spec.{name}: deprecated in {deprecated}, non-functional in {dead}+"
-            ));
-        }
+    for field in GONE.into_iter().filter(|field| !spec[*field].is_null()) {
+        told.extend(plugins::fate(field).map(|(name, fate)| format!("spec.{name}: {fate}")));
     }
 }
 

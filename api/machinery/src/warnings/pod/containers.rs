@@ -5,10 +5,10 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::{PAIRS_MAX, Place, Pod, SECCOMP, earlier, fraction, repeated};
+use crate::strategy::{APP_ARMOR_ANNOTATION, app_armor_profile};
 use crate::validate::{items, text};
 
 const SECCOMP_ANNOTATION: &str = "container.seccomp.security.alpha.kubernetes.io/";
-const APP_ARMOR_ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 pub(super) fn containers(pod: Pod<'_>, told: &mut Vec<String>) {
     let has = |start: &str| {
@@ -41,23 +41,13 @@ fn app_armor(pod: Pod<'_>, container: &Value, told: &mut Vec<String>) {
     let Some(said) = pod.annotations.get(&key) else { return };
     let has_field = !container["securityContext"]["appArmorProfile"].is_null();
     let of_pod = &pod.spec["securityContext"]["appArmorProfile"];
-    if !has_field && !is_same(of_pod, said.as_str().unwrap_or("")) {
+    let said = app_armor_profile(said.as_str().unwrap_or(""));
+    if !has_field && said.as_ref() != Some(of_pod) {
         told.push(format!(
             "{}metadata.annotations[{key}]: deprecated since v1.30; \
              use the \"appArmorProfile\" field instead",
             pod.prefix
         ));
-    }
-}
-
-/// Whether a profile is the one that an annotation says.
-fn is_same(profile: &Value, said: &str) -> bool {
-    let file = profile["localhostProfile"].as_str();
-    match text(profile, "type") {
-        "Unconfined" => said == "unconfined" && file.is_none(),
-        "RuntimeDefault" => said == "runtime/default" && file.is_none(),
-        "Localhost" => file.is_some() && said.strip_prefix("localhost/") == file,
-        _ => false,
     }
 }
 
