@@ -263,6 +263,23 @@ impl Disk {
         self.0.lock().engines.retain(|other| !Arc::ptr_eq(other, engine));
     }
 
+    /// A database is opened again. One that failed was not closed in order, and may still be here: what
+    /// it had in memory alone is lost, for whoever opens it now goes on from the files.
+    pub(super) fn reopened(&self, dir: &Path) {
+        let engines = self.0.lock().engines.clone();
+        for engine in engines {
+            let lost = {
+                let mut inner = engine.lock();
+                if inner.dir != dir || inner.failed.is_none() {
+                    continue;
+                }
+                std::mem::take(&mut inner.pending).len()
+            };
+            self.closed(&engine);
+            self.count(|counts| counts.lost += lost as u64);
+        }
+    }
+
     /// A sync of something that is not the engine's.
     pub(crate) fn before_sync(&self) -> Result<(), Error> {
         self.begin(self.life(), Operation::Sync)

@@ -56,6 +56,7 @@ impl Engine {
             [DEFAULT].iter().chain(families).map(|name| (*name).to_owned()).collect();
         let life = disk.life();
         disk.begin(life, Operation::Read)?;
+        disk.reopened(path);
         let found = match files::current(path) {
             Ok(Some(generation)) => load(path, generation, names.len(), logged),
             Ok(None) if make => {

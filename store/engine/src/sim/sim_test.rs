@@ -290,6 +290,25 @@ fn faults_are_counted() {
     assert_eq!((counts.sync_errors, counts.read_errors), (1, 2));
 }
 
+/// A flush in the background fails, nobody notices, and the database is closed and opened again: what
+/// it still had is gone, and a crash later on does not bring it back into the files of its successor.
+#[test]
+fn one_that_failed_unnoticed_has_no_part_in_a_later_crash() {
+    let some = |count: usize, durability| vec![Step::Write(durability); count];
+    let steps = [
+        some(20, Durability::AtSync),
+        vec![Step::Sync, Step::Fail(Operation::Sync, Failure::Eio)],
+        some(1, Durability::AtSync),
+        vec![Step::Reopen],
+        some(40, Durability::Now),
+    ];
+    for seed in 0..16 {
+        let host = Host::new(true);
+        let (found, counts) = live(&host, &steps.concat(), seed);
+        assert_eq!((found, counts.sync_errors, counts.lost), (60, 1, 1));
+    }
+}
+
 /// A seal says that a database was closed in order: one that lost its power was not.
 #[test]
 fn the_dead_seal_nothing() {
