@@ -223,7 +223,16 @@ fn needs_any(service: &Object, old: Option<&Object>) -> bool {
             || !is_open(port) && !had.iter().any(same)
     };
     let ports = ports_of(service);
-    uses_ports(service) && (ports.iter().any(is_new) || ports.len() > had.len())
+    // A change is told at once that it names a port twice.
+    let is_named_twice = old.is_some()
+        && ports.iter().enumerate().any(|(index, port)| {
+            let same = |one: &Value| {
+                number(one, "nodePort") == number(port, "nodePort")
+                    && one["protocol"] == port["protocol"]
+            };
+            !is_open(port) && ports[..index].iter().any(same)
+        });
+    uses_ports(service) && (ports.iter().any(is_new) || ports.len() > had.len() || is_named_twice)
         || strategy::needs_health_check(service) && !old.is_some_and(strategy::needs_health_check)
 }
 
@@ -379,8 +388,13 @@ mod tests {
         let refused = "Service \"s\" is invalid: spec.ports[1].nodePort: Invalid value: 30054: provided port is already allocated";
         assert_eq!(given(spec.clone(), None, &[]).unwrap_err(), refused);
         let old = json!({"type": "ClusterIP", "ports": [{"port": 53}]});
-        let refused = given(spec, Some(old), &[]).unwrap_err();
+        let refused = given(spec.clone(), Some(old), &[]).unwrap_err();
         assert_eq!(refused, "duplicate nodePort: { 30054}", "a change says it in other words");
+        let own = json!({"type": "NodePort", "ports": [
+            {"port": 53, "nodePort": 30054}, {"port": 54, "nodePort": 30055}]});
+        let (own, next) = (service(own), service(spec));
+        let refused = rehearse(RANGE, (&next, Some(&own)), false).unwrap_err().message;
+        assert_eq!(refused, "duplicate nodePort: { 30054}", "also of a port of its own");
     }
 
     #[test]

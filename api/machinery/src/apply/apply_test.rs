@@ -110,6 +110,27 @@ fn broken_sets_are_refused_and_never_panic() {
     }
 }
 
+/// Upstream's pod strategies for it name fields that are reset, and its storage does not ask them.
+#[test]
+fn a_resize_owns_whatever_it_sends() {
+    let info = kinds::find_kind("v1", "Pod").unwrap();
+    let pod = |image: &str, labels: Value| {
+        object(
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"uid": "u", "labels": labels},
+            "spec": {"containers": [{"name": "c", "image": image}]}}),
+        )
+    };
+    let made = update(&Target::of(info, ""), None, pod("one", json!({})), writer("maker"));
+    let target = Target::of(info, "resize");
+    let resized = update(&target, Some(&made), pod("two", json!({"a": "b"})), writer("resizer"));
+    let entries = &resized.at(&["metadata", "managedFields"]).unwrap();
+    assert_eq!(entries[1]["subresource"], "resize");
+    let container = json!({"k:{\"name\":\"c\"}": {"f:image": {}}});
+    let fields =
+        json!({"f:metadata": {"f:labels": {"f:a": {}}}, "f:spec": {"f:containers": container}});
+    assert_eq!(entries[1]["fieldsV1"], fields);
+}
+
 #[test]
 fn a_write_without_a_change_keeps_the_times() {
     let target = config_maps();

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::fields::grouped;
 use super::path::{Path, PathElement, same};
 use super::set::Set;
-use super::target::{Reset, Target};
+use super::target::Target;
 use super::types::{Form, Items, ListForm, NodeType};
 
 /// The fields that differ.
@@ -44,8 +44,8 @@ pub(super) fn compare_objects(
 struct Walk<'a> {
     path: Path,
     out: Comparison,
-    /// Of whole objects.
-    reset: Option<&'a Reset>,
+    /// Of whole objects: the fields that a write cannot set.
+    reset: Option<&'a Set>,
 }
 
 impl Walk<'_> {
@@ -143,7 +143,7 @@ impl Walk<'_> {
     fn leaves_out(&self, name: &str) -> bool {
         let Some(reset) = self.reset else { return false };
         match &self.path[..] {
-            [] => reset.leaves_out(name),
+            [] => reset.members.contains(&PathElement::field(name)),
             [PathElement::Field(parent)] => parent == "metadata" && name == "managedFields",
             _ => false,
         }

@@ -44,7 +44,7 @@ pub use self::merge::merge;
 pub use self::path::{Path, PathElement, text as path_text};
 pub use self::remove::{extract, remove};
 pub use self::set::Set;
-pub use self::target::{Reset, Target};
+pub use self::target::Target;
 pub use self::types::{NodeType, Scalar};
 
 use self::check::{Duplicates, check};
@@ -91,17 +91,12 @@ fn first_managers(
     (mut managers, writer): (Managers, Writer<'_>),
 ) -> Managers {
     let empty = target.empty();
-    let known = match &target.reset {
-        Reset::Except(fields) if managers.is_empty() => {
-            let own = new_object::fields(&empty.0, new, &target.node);
-            own.map(|own| (own, fields))
-        }
-        Reset::Except(_) | Reset::Only(_) => None,
-    };
-    let Some((mut own, fields)) = known else {
+    let is_first = managers.is_empty();
+    let known = is_first.then(|| new_object::fields(&empty.0, new, &target.node)).flatten();
+    let Some(mut own) = known else {
         return update_managers(target, &empty.0, new, (managers, writer));
     };
-    own.subtract(fields, true);
+    own.subtract(&target.reset, true);
     own.subtract(&STRIPPED, false);
     if !own.is_empty() {
         let identity = identity(target, writer.manager, Operation::Update);

@@ -157,7 +157,7 @@ proptest! {
                 (short.modified, long.modified),
                 (short.removed, long.removed),
             ] {
-                let [short, long] = [short, long].map(|set| target.reset.filter(set));
+                let [short, long] = [short, long].map(|set| target.settable(set));
                 prop_assert_eq!(short.paths(), long.paths());
             }
         }

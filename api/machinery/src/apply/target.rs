@@ -3,7 +3,6 @@
 
 use serde_json::{Value, json};
 
-use super::path::PathElement;
 use super::set::Set;
 use super::types::NodeType;
 use crate::decode::{self, Expected, FieldValidation};
@@ -18,78 +17,15 @@ pub struct Target {
     pub node: NodeType,
     /// Empty for the resource itself.
     pub subresource: String,
-    pub reset: Reset,
+    /// The fields that its writes cannot set, nor what is below them.
+    pub reset: Set,
     /// Of a built-in resource.
     pub info: Option<&'static ResourceInfo>,
 }
 
-/// Which fields a write through a resource or subresource can set.
-#[derive(Clone, Debug)]
-pub enum Reset {
-    /// All but these and what is below them.
-    Except(Set),
-    /// These, what is above and what is below them; `*` is any step.
-    Only(&'static [&'static [&'static str]]),
-}
-
-impl Reset {
-    /// Whether a field of an object cannot be set, nor anything below it.
-    pub(super) fn leaves_out(&self, name: &str) -> bool {
-        match self {
-            Self::Except(fields) => fields.members.contains(&PathElement::field(name)),
-            Self::Only(_) => false,
-        }
-    }
-
-    pub(super) fn filter(&self, mut set: Set) -> Set {
-        match self {
-            Self::Except(fields) => {
-                set.subtract(fields, true);
-                set
-            }
-            Self::Only(patterns) => include(&set, patterns),
-        }
-    }
-}
-
-fn include(set: &Set, patterns: &[&[&str]]) -> Set {
-    let matching = |element: &PathElement| -> Vec<&[&str]> {
-        patterns
-            .iter()
-            .filter_map(|pattern| pattern.split_first())
-            .filter(|(first, _)| **first == "*" || *element == PathElement::field(first))
-            .map(|(_, rest)| rest)
-            .collect()
-    };
-    let mut out = Set::default();
-    for element in &set.members {
-        if !matching(element).is_empty() {
-            out.members.insert(element.clone());
-        }
-    }
-    for (element, below) in &set.children {
-        let rest = matching(element);
-        let is_whole = rest.iter().any(|pattern| pattern.is_empty());
-        let kept = if is_whole { below.clone() } else { include(below, &rest) };
-        if !kept.is_empty() {
-            out.children.insert(element.clone(), kept);
-        }
-    }
-    out
-}
-
-/// The fields that a pod's `resize` can set.
-const RESIZE: &[&[&str]] = &[
-    &["spec", "containers", "*", "resources"],
-    &["spec", "containers", "*", "resizePolicy"],
-    &["spec", "initContainers", "*", "resources"],
-    &["spec", "initContainers", "*", "resizePolicy"],
-];
-
 /// What writes through a built-in resource or subresource cannot set, as upstream's strategies say.
-fn reset_of(info: &ResourceInfo, subresource: &str) -> Reset {
+fn reset_of(info: &ResourceInfo, subresource: &str) -> Set {
     let fields: &[&[&str]] = match (info.kind, subresource) {
-        ("Pod", "resize") => return Reset::Only(RESIZE),
         ("CertificateSigningRequest", "") => &[&["spec"], &["status"]],
         ("CertificateSigningRequest", "status") => &[&["spec"], &["status", "conditions"]],
         ("CertificateSigningRequest", "approval") => &[&["spec"], &["status", "certificate"]],
@@ -112,7 +48,7 @@ fn reset_of(info: &ResourceInfo, subresource: &str) -> Reset {
         (_, "") if info.has_status => &[&["status"]],
         _ => &[],
     };
-    Reset::Except(Set::of_fields(fields))
+    Set::of_fields(fields)
 }
 
 impl Target {
@@ -144,7 +80,7 @@ impl Target {
             kind: kind.to_owned(),
             node: id.map_or(NodeType::Deduced, NodeType::Message),
             subresource: subresource.to_owned(),
-            reset: Reset::Except(Set::default()),
+            reset: Set::default(),
             info: None,
         }
     }
@@ -157,7 +93,7 @@ impl Target {
             kind: kind.to_owned(),
             node: NodeType::Deduced,
             subresource: subresource.to_owned(),
-            reset: Reset::Except(reset),
+            reset,
             info: None,
         }
     }
@@ -176,6 +112,12 @@ impl Target {
             (Some(info), Value::Object(map)) => convert::to(info, Object(map)).into_value(),
             (_, tree) => tree,
         }
+    }
+
+    /// What of a set of fields a write can set.
+    pub(super) fn settable(&self, mut set: Set) -> Set {
+        set.subtract(&self.reset, true);
+        set
     }
 
     /// Whether fields of a version can be understood: those of the object's own, and of others of

@@ -52,7 +52,7 @@ pub(super) fn update(
     take_from(&mut managers, &changes, &lost, None);
     let mut own = changes.own.modified;
     own.absorb(changes.own.added);
-    (managers, target.reset.filter(own))
+    (managers, target.settable(own))
 }
 
 /// A copy of an object's fields.
@@ -86,7 +86,7 @@ pub(super) fn apply(
     managers = reconciled(target, managers);
     let merged = merge(live, config, &target.node).map_err(|why| failed("merge config", &why))?;
     let merged = merged.unwrap_or(Value::Null);
-    let set = target.reset.filter(field_set(config, &target.node));
+    let set = target.settable(field_set(config, &target.node));
     let last = managers.0.remove(applier);
     let time = last.as_ref().map_or(String::new(), |last| last.time.clone());
     let owned = Owned { fields: Fields::of(&set), api_version: target.api_version.clone(), time };
@@ -169,9 +169,9 @@ impl Changes {
 
 fn filtered(target: &Target, comparison: Comparison) -> Comparison {
     Comparison {
-        added: target.reset.filter(comparison.added),
-        modified: target.reset.filter(comparison.modified),
-        removed: target.reset.filter(comparison.removed),
+        added: target.settable(comparison.added),
+        modified: target.settable(comparison.modified),
+        removed: target.settable(comparison.removed),
     }
 }
 

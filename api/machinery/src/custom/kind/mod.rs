@@ -211,7 +211,7 @@ impl CustomVersion {
             kind: self.info.kind.to_owned(),
             node: apply::NodeType::custom_object(&self.schema),
             subresource: subresource.to_owned(),
-            reset: apply::Reset::Except(apply::Set::of_fields(fields)),
+            reset: apply::Set::of_fields(fields),
             info: None,
         }
     }
