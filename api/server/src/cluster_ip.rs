@@ -255,8 +255,8 @@ pub(crate) fn is_kubernetes(service: &Object) -> bool {
     (service.namespace(), service.name()) == ("default", "kubernetes")
 }
 
-/// Gives back everything of a Service that is gone. Failures are logged: the address is lost
-/// until somebody deletes its IPAddress.
+/// Gives back everything of a Service that is gone. Failures are logged: what was not given back is
+/// found by the next rounds of [`crate::service_addresses`].
 pub(crate) async fn release_all(storage: &Storage, service: &Object, node_ports: (u16, u16)) {
     if let Ok(address) = service.text(&["spec", "clusterIP"]).parse()
         && let Err(error) = release(storage, address).await

@@ -1,4 +1,5 @@
-//! Repairs what a server that died left behind: addresses without a Service, Services without theirs.
+//! Repairs what a server that died left behind: addresses without a Service, Services without theirs;
+//! and with [`repair::Rounds`](Rounds) ports.
 //!
 //! | Rule | What always holds |
 //! |------|-------------------|
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 
 use crate::admission::lookup;
 use crate::cluster_ip;
+use crate::node_ports::repair::Rounds;
 use crate::state::Server;
 
 /// Upstream's.
@@ -27,14 +29,16 @@ const GRACE: Duration = Duration::from_secs(60);
 
 /// Runs until the server stops.
 pub(crate) async fn run(server: &Server) {
+    let mut ports = Rounds::default();
     loop {
-        let wait = match repair(server).await {
+        let (addresses, ports) = tokio::join!(repair(server), ports.repair(server));
+        let wait = match addresses.and(ports) {
             Ok(()) => {
                 server.first_rounds.addresses.store(true, Ordering::Relaxed);
                 INTERVAL
             }
             Err(error) => {
-                tracing::warn!(%error, "addresses of Services were not looked through");
+                tracing::warn!(%error, "addresses and ports of Services were not looked through");
                 RETRY
             }
         };

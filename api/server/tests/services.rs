@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use support::{Cluster, Store};
 
@@ -69,4 +71,35 @@ async fn local_traffic_has_a_port_for_health_checks_while_it_is_local() {
     assert_eq!(cluster.post(SERVICES, &tree("t", check.clone())).await.code, 201);
     cluster.delete(&format!("{SERVICES}/t")).await;
     assert_eq!(cluster.post(SERVICES, &tree("u", check)).await.code, 201, "it was given back");
+}
+
+/// Ports are bits that count from the first of the range: another flag must not make other ports of
+/// them, nor give a Service's port to a second one.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_range_of_node_ports_leaves_services_theirs() {
+    let store = Arc::new(Store::own(1));
+    let service = |name: &str, port: u16| {
+        json!({"metadata": {"name": name}, "spec": {"type": "NodePort",
+            "ports": [{"port": 80, "nodePort": port}]}})
+    };
+    let before = Cluster::beside(&store, 0).await;
+    for (name, port) in [("below", 30010), ("within", 30020)] {
+        assert_eq!(before.post(SERVICES, &service(name, port)).await.code, 201);
+    }
+    drop(before);
+    let after = Cluster::with(&store, 0, |config| config.node_ports = (30015, 30114)).await;
+    let refused = after.post(SERVICES, &service("a", 30020)).await;
+    assert!(
+        refused.message().contains("provided port is already allocated"),
+        "{}",
+        refused.message()
+    );
+    // What the bits of the two would be in the new range is free.
+    assert_eq!(after.post(SERVICES, &service("b", 30025)).await.code, 201);
+    assert_eq!(after.post(SERVICES, &service("c", 30035)).await.code, 201);
+    let changed = json!({"metadata": {"labels": {"a": "b"}}});
+    assert_eq!(after.merge(&format!("{SERVICES}/below"), &changed).await.code, 200);
+    assert_eq!(after.delete(&format!("{SERVICES}/below")).await.code, 200);
+    assert_eq!(after.delete(&format!("{SERVICES}/within")).await.code, 200);
+    assert_eq!(after.post(SERVICES, &service("a", 30020)).await.code, 201, "it was given back");
 }

@@ -32,7 +32,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct FirstRounds {
     /// The authorities of clients have been published.
     pub(crate) authorities: AtomicBool,
-    /// The addresses of Services have been looked through.
+    /// The addresses and ports of Services have been looked through.
     pub(crate) addresses: AtomicBool,
     /// The default ServiceCIDR is there.
     pub(crate) service_cidr: AtomicBool,

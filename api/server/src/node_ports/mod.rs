@@ -1,19 +1,20 @@
-//! Ports of the nodes that lead to Services: a bitmap under upstream's key, changed by
-//! compare-and-swap.
+//! Ports of the nodes that lead to Services: who gets which. What is taken stands in [`stored`];
+//! [`repair`] puts right what a server that died left there.
+
+pub(crate) mod repair;
+mod stored;
 
 use std::collections::HashMap;
 
 use api_machinery::field::{Error, Path};
 use api_machinery::status::Grouped;
 use api_machinery::{Object, Status, strategy};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use rand::Rng;
 use serde_json::{Value, json};
 
 use crate::limits::UPDATE_TRIES_MAX;
-use crate::storage::{self, Outcome, Storage, Write};
+use crate::node_ports::stored::Stored;
+use crate::storage::Storage;
 
 /// First and last port.
 type Range = (u16, u16);
@@ -270,7 +271,7 @@ pub(crate) fn list(service: &Object) -> Vec<u16> {
     numbers.filter(|port| *port > 0).collect()
 }
 
-/// Gives ports back. A failure is logged: they are lost until the server is started again.
+/// Gives ports back. A failure is logged: [`repair`] finds them later.
 pub(crate) async fn free(storage: &Storage, range: Range, ports: &[u16]) {
     if ports.is_empty() {
         return;
@@ -291,60 +292,15 @@ async fn change<T>(
     is_dry: bool,
     change: impl Fn(&mut Vec<u16>) -> Result<T, Status>,
 ) -> Result<T, Status> {
-    let key = storage.raw_key("ranges/servicenodeports");
     for _ in 0..UPDATE_TRIES_MAX {
-        let found = storage.get_raw(&key).await?;
-        // A kube-apiserver writes protobuf. What cannot be read is not taken for empty: ports would
-        // be given twice.
-        let document = match &found {
-            Some(found) => storage::decode(found.value()?)?,
-            None => Object::default(),
-        };
-        let mut taken = read_bitmap(range.0, document.text(&["data"]));
+        let stored = Stored::read(storage).await?;
+        let mut taken = stored.of(range)?;
         let result = change(&mut taken)?;
-        if is_dry {
-            return Ok(result);
-        }
-        let next = json!({
-            "kind": "RangeAllocation",
-            "apiVersion": "v1",
-            "metadata": {},
-            "range": format!("{}-{}", range.0, range.1),
-            "data": write_bitmap(range.0, &taken),
-        });
-        let write = Write::Put { value: Bytes::from(next.to_string()), lease: 0 };
-        let expected = found.map_or(0, |found| found.revision);
-        if let Outcome::Done(_) = storage.commit(&key, expected, write).await? {
+        if is_dry || stored.replace(storage, range, &taken).await? {
             return Ok(result);
         }
     }
     Err(Status::internal("too many servers allocate node ports at once"))
-}
-
-/// Upstream's bitmap: a big-endian number whose bit N is port FIRST + N.
-fn read_bitmap(first: u16, data: &str) -> Vec<u16> {
-    let bytes = STANDARD.decode(data).unwrap_or_default();
-    let mut ports = Vec::new();
-    for (index, byte) in bytes.iter().rev().enumerate() {
-        for bit in 0..8 {
-            if byte & (1 << bit) != 0
-                && let Ok(offset) = u16::try_from(index * 8 + bit)
-            {
-                ports.push(first.saturating_add(offset));
-            }
-        }
-    }
-    ports
-}
-
-fn write_bitmap(first: u16, ports: &[u16]) -> String {
-    let size = ports.iter().map(|port| usize::from(port - first) / 8 + 1).max().unwrap_or(0);
-    let mut bytes = vec![0_u8; size];
-    for port in ports {
-        let offset = usize::from(port - first);
-        bytes[size - 1 - offset / 8] |= 1 << (offset % 8);
-    }
-    STANDARD.encode(bytes)
 }
 
 #[cfg(test)]
@@ -433,13 +389,5 @@ mod tests {
         let spec = json!({"type": "NodePort", "ports": [{"port": 80}]});
         let told = given(spec, None, &all).unwrap_err();
         assert_eq!(told, "Internal error occurred: failed to allocate a nodePort: range is full");
-    }
-
-    #[test]
-    fn bitmap_round_trips() {
-        let ports = vec![30000, 30007, 30008, 32767];
-        assert_eq!(read_bitmap(30000, &write_bitmap(30000, &ports)), ports);
-        assert_eq!(write_bitmap(30000, &[]), "");
-        assert_eq!(STANDARD.decode(write_bitmap(30000, &[30009])).unwrap(), [2, 0]);
     }
 }
