@@ -83,6 +83,9 @@ fn applied(
     if config.at(&["spec", "sessionAffinityConfig"]).is_some() {
         return Some(object);
     }
+    if is_empty_with_others(&object, config, writer.manager) {
+        return Some(object);
+    }
     let repeat = |object: &Object, now| {
         let later = Writer { now, ..writer };
         let mut again = apply::apply(target, Some(object), config, later)
@@ -101,6 +104,28 @@ fn applied(
         "Y4: {again:?} became {last:?} when {config:?} was applied a third time"
     );
     Some(object)
+}
+
+/// Whether somebody else, too, has named empty what this manager names empty. When the manager's own
+/// members of it go by that, it is nothing, and nothing is not empty: the next time the same names it
+/// anew, and the other one is told of a conflict or loses it, as upstream (seen beside a kube-apiserver).
+fn is_empty_with_others(object: &Object, config: &Object, manager: &str) -> bool {
+    let entries = object.at(&["metadata", "managedFields"]).and_then(Value::as_array);
+    let mut others = entries.into_iter().flatten().filter(|entry| entry["manager"] != manager);
+    others
+        .any(|entry| config.0.iter().any(|(key, tree)| names_empty(tree, key, &entry["fieldsV1"])))
+}
+
+/// Whether a field of this name, or one below it, is named empty by both.
+fn names_empty(tree: &Value, key: &str, fields: &Value) -> bool {
+    let Some(own) = fields.get(format!("f:{key}")) else { return false };
+    match tree {
+        Value::Object(map) if !map.is_empty() => {
+            map.iter().any(|(key, tree)| names_empty(tree, key, own))
+        }
+        Value::Object(_) => own.as_object().is_some_and(serde_json::Map::is_empty),
+        _ => false,
+    }
 }
 
 /// Whether an item of a list has nothing in a field that tells items apart.
